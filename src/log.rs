@@ -1,0 +1,311 @@
+//! Sets up the log: to stderr, one line per event, in the mission's form or as JSON. A message reads alone,
+//! so its fields are printed only in JSON. A closed or full stderr loses lines but never stops the loader.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::clock::{Clock, stamp};
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `2022-09-22 09:58:53 INFO [loader/mod.rs:370]: message`
+    #[default]
+    Text,
+    /// `{"ts":…,"level":…,"file":…,"line":…,"message":…}` and the event's fields.
+    Json,
+}
+
+/// Begins to log. `RUST_LOG` says how much, INFO without it; a second call changes nothing.
+#[allow(clippy::disallowed_methods, reason = "RUST_LOG belongs to the log alone, as everywhere in Rust")]
+pub fn init(format: LogFormat) {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let (filter, understood) = filter(&wanted);
+    let begun = subscriber(format, filter, Clock::system(), io::stderr).try_init();
+    if begun.is_ok() && !understood {
+        tracing::warn!(
+            "RUST_LOG is not understood, logging at INFO. Write it like RUST_LOG=debug or RUST_LOG=info,hyper=debug."
+        );
+    }
+}
+
+fn subscriber<W>(format: LogFormat, filter: EnvFilter, clock: Clock, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        // It would report a closed stderr on stderr, with a macro that panics when stderr is closed.
+        .log_internal_errors(false)
+        .event_format(Lines { format, clock })
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .finish()
+}
+
+/// Crates that say at INFO what only their authors want to know.
+const NOISY: &str = "aws=warn,async_nats=warn,hyper=warn,h2=warn,rustls=warn,tokio_postgres=warn,refinery=warn";
+
+/// What is wanted on top of the default, and whether it was understood.
+fn filter(wanted: &str) -> (EnvFilter, bool) {
+    let level = if wanted.trim().is_empty() { "info" } else { wanted };
+    match EnvFilter::try_new(format!("{NOISY},{level}")) {
+        Ok(filter) => (filter, true),
+        Err(_) => (EnvFilter::new(format!("{NOISY},info")), false),
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        match text.to_ascii_lowercase().as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownFormat),
+        }
+    }
+}
+
+/// There are two formats, and this is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither text nor json")]
+pub struct UnknownFormat;
+
+struct Lines {
+    format: LogFormat,
+    clock: Clock,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let at = stamp(self.clock.utc());
+        match self.format {
+            LogFormat::Text => writeln!(writer, "{}", text(&at, event.metadata(), &said.message)),
+            LogFormat::Json => writeln!(writer, "{}", json(&at, event.metadata(), said)),
+        }
+    }
+}
+
+fn text(at: &str, metadata: &Metadata<'_>, message: &str) -> String {
+    let second = at[..19].replace('T', " ");
+    let (level, file) = (metadata.level(), short(metadata.file().unwrap_or("?")));
+    let line = metadata.line().unwrap_or_default();
+    format!("{second} {level} [{file}:{line}]: {}", one_line(message))
+}
+
+fn json(at: &str, metadata: &Metadata<'_>, said: Said) -> Value {
+    let mut object = Map::new();
+    object.insert("ts".into(), format!("{at}Z").into());
+    object.insert("level".into(), metadata.level().as_str().into());
+    object.insert("file".into(), short(metadata.file().unwrap_or("?")).into());
+    object.insert("line".into(), metadata.line().into());
+    object.insert("message".into(), said.message.into());
+    for (name, value) in said.fields {
+        object.entry(name).or_insert(value);
+    }
+    Value::Object(object)
+}
+
+/// `loader/mod.rs` of our own, `hyper-1.0.0/proto/mod.rs` of another's file.
+fn short(file: &str) -> String {
+    if let Some(own) = file.strip_prefix("src/") {
+        return own.to_owned();
+    }
+    match file.rsplit_once("/src/") {
+        Some((root, path)) => format!("{}/{path}", root.rsplit('/').next().unwrap_or_default()),
+        None => file.to_owned(),
+    }
+}
+
+/// An object's key may hold a line end; it must not be able to forge a line.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// What an event says: its message, and its other fields in their order.
+#[derive(Default)]
+struct Said {
+    message: String,
+    fields: Map<String, Value>,
+}
+
+impl Said {
+    fn note(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(message)) => self.message = message,
+            (name, value) => {
+                self.fields.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.note(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.note(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.note(field, value.to_string().into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.note(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.note(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.note(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.note(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use time::macros::datetime;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("paper").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Closed;
+
+    impl io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    /// What `say` logs in `format` when RUST_LOG is `wanted`.
+    fn logged(format: LogFormat, wanted: &str, say: impl FnOnce()) -> String {
+        let paper = Paper::default();
+        let copy = paper.clone();
+        let clock = Clock::fixed(datetime!(2022-09-22 09:58:53.824890 UTC));
+        let subscriber = subscriber(format, filter(wanted).0, clock, move || copy.clone());
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = paper.0.lock().expect("paper").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn text_is_the_missions_line_without_fields() {
+        let line = line!() + 2;
+        let text = logged(LogFormat::Text, "", || {
+            tracing::info!(delivery = 26, "Delivery {}: persisted to postgres.", 26);
+        });
+        let wanted = format!("2022-09-22 09:58:53 INFO [log.rs:{line}]: Delivery 26: persisted to postgres.\n");
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn json_has_the_fields_in_order() {
+        let line = line!() + 3;
+        let text = logged(LogFormat::Json, "", || {
+            let error: &(dyn std::error::Error + 'static) = &UnknownFormat;
+            tracing::warn!(delivery = 26, entity = "a\"b", share = 0.5, ok = true, error, file = "x", "Said.");
+        });
+        let head = format!(r#"{{"ts":"2022-09-22T09:58:53.824890Z","level":"WARN","file":"log.rs","line":{line}"#);
+        let tail = r#","message":"Said.","delivery":26,"entity":"a\"b","share":0.5,"ok":true,"error":"neither text nor json"}"#;
+        assert_eq!(text, format!("{head}{tail}\n"));
+    }
+
+    #[test]
+    fn a_message_cannot_forge_a_line() {
+        let text = logged(LogFormat::Text, "", || tracing::info!("a\n2022 b\u{1b}[1m é"));
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.ends_with("]: a\\n2022 b\\u{1b}[1m é\n"), "{text}");
+    }
+
+    #[test]
+    fn info_is_the_default_and_noisy_crates_only_warn() {
+        let say = || {
+            tracing::debug!("ours, debug");
+            tracing::info!("ours, info");
+            tracing::info!(target: "aws_config::profile", "theirs, info");
+            tracing::warn!(target: "aws_config::profile", "theirs, warn");
+        };
+        let said = |wanted: &str| {
+            let text = logged(LogFormat::Text, wanted, say);
+            let lines = text.lines().map(|line| line.rsplit(": ").next().unwrap_or_default().to_owned());
+            lines.collect::<Vec<_>>()
+        };
+        let default = ["ours, info", "theirs, warn"];
+        assert_eq!(said(""), default);
+        assert_eq!(said("no=such=level"), default);
+        assert_eq!(said("debug"), ["ours, debug", "ours, info", "theirs, warn"]);
+        assert_eq!(said("error,aws=info"), ["theirs, info", "theirs, warn"]);
+        assert!(!filter("no=such=level").1);
+    }
+
+    #[test]
+    fn a_closed_stderr_is_no_reason_to_panic() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let subscriber = subscriber(format, filter("").0, Clock::system(), || Closed);
+            tracing::subscriber::with_default(subscriber, || tracing::error!("into the void"));
+        }
+    }
+
+    #[test]
+    fn files_are_short_and_say_whose_they_are() {
+        assert_eq!(short("src/loader/mod.rs"), "loader/mod.rs");
+        assert_eq!(short("/r/index/hyper-1.2.3/src/proto/mod.rs"), "hyper-1.2.3/proto/mod.rs");
+        assert_eq!(short("odd.rs"), "odd.rs");
+    }
+
+    #[test]
+    fn formats_are_read_in_any_case() {
+        assert_eq!("JSON".parse(), Ok(LogFormat::Json));
+        assert_eq!("text".parse(), Ok(LogFormat::Text));
+        assert_eq!("xml".parse::<LogFormat>(), Err(UnknownFormat));
+    }
+}

@@ -1,0 +1,250 @@
+//! Reads `key=value key='a value'`, the form of SOURCE, TARGET and FEED, with libpq's quoting. A room takes
+//! the keys it knows; whatever is wrong or left over becomes a fault, all of them together. Faults name
+//! places and known keys but never repeat the text: any word of it may be a piece of a password.
+
+use std::fmt;
+
+/// The pairs of one text that nobody has taken yet, and what was wrong so far.
+pub struct Pairs {
+    left: Vec<Pair>,
+    faults: Vec<String>,
+    /// what a pair's place counts
+    unit: &'static str,
+}
+
+/// Everything that is wrong with one text, a sentence or two each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<String>);
+
+struct Pair {
+    place: usize,
+    key: String,
+    value: String,
+}
+
+impl Pairs {
+    /// For our own variables. A backslash only escapes a quote, a space or a backslash, so that `\t` and
+    /// `\N` can be written as they are; `key=` followed by a space is empty.
+    pub fn read(text: &str) -> Self {
+        Self::scan(text, |next| matches!(next, '\'' | '\\' | ' '))
+    }
+
+    /// For what libpq would read: there a backslash escapes whatever follows.
+    pub fn libpq(text: &str) -> Self {
+        Self::scan(text, |_| true)
+    }
+
+    /// For pairs that come from elsewhere, like a URL's parameters.
+    pub fn from_list(list: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut pairs = Self::empty("parameter");
+        for (place, (key, value)) in (1..).zip(list) {
+            pairs.add(Pair { place, key, value });
+        }
+        pairs
+    }
+
+    /// Takes the value of `key`, if it was given.
+    pub fn take(&mut self, key: &str) -> Option<String> {
+        let at = self.left.iter().position(|pair| pair.key == key)?;
+        Some(self.left.remove(at).value)
+    }
+
+    /// Like [`Pairs::take`], but an empty value counts as none.
+    pub fn take_filled(&mut self, key: &str) -> Option<String> {
+        self.take(key).filter(|value| !value.is_empty())
+    }
+
+    /// Notes that something is wrong.
+    pub fn fault(&mut self, message: impl Into<String>) {
+        self.faults.push(message.into());
+    }
+
+    /// Ends the reading: keys that nobody took are faults, for which `known` is the hint.
+    pub fn finish(mut self, known: &[&str]) -> Result<(), Faults> {
+        let hint = known.join(", ");
+        for pair in &self.left {
+            self.faults.push(format!(
+                "the key of {} {} is not known. Known are {hint}; a value with spaces needs quotes: key='a b'",
+                self.unit, pair.place
+            ));
+        }
+        if self.faults.is_empty() { Ok(()) } else { Err(Faults(self.faults)) }
+    }
+
+    fn empty(unit: &'static str) -> Self {
+        Self { left: Vec::new(), faults: Vec::new(), unit }
+    }
+
+    fn scan(text: &str, escapes: fn(char) -> bool) -> Self {
+        let mut pairs = Self::empty("word");
+        let mut scan = Scan { rest: text.trim(), place: 0, escapes };
+        while let Some(found) = scan.pair() {
+            match found {
+                Ok(pair) => pairs.add(pair),
+                Err(fault) => pairs.faults.push(fault),
+            }
+        }
+        pairs
+    }
+
+    fn add(&mut self, pair: Pair) {
+        match self.left.iter().find(|other| other.key == pair.key) {
+            Some(first) => {
+                let (unit, one, two) = (self.unit, first.place, pair.place);
+                self.fault(format!("{unit}s {one} and {two} have the same key. Keep one"));
+            }
+            None => self.left.push(pair),
+        }
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+struct Scan<'a> {
+    rest: &'a str,
+    place: usize,
+    escapes: fn(char) -> bool,
+}
+
+impl Scan<'_> {
+    fn pair(&mut self) -> Option<Result<Pair, String>> {
+        self.rest = self.rest.trim_start();
+        let key = word(self.rest).split('=').next()?;
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.place += 1;
+        let place = self.place;
+        let after = &self.rest[key.len()..];
+        let Some(value) = after.trim_start().strip_prefix('=') else {
+            self.rest = after;
+            return Some(Err(format!(
+                "word {place} is not of the form key=value. A value with spaces needs quotes: key='a b'"
+            )));
+        };
+        let key = key.to_owned();
+        self.rest = value;
+        Some(self.value().map(|value| Pair { place, key, value }))
+    }
+
+    /// libpq allows spaces after the `=`. There a word that is itself a pair is not the value: the value
+    /// was left out.
+    fn value(&mut self) -> Result<String, String> {
+        let next = self.rest.trim_start();
+        if let Some(open) = next.strip_prefix('\'') {
+            self.rest = open;
+            return self.quoted();
+        }
+        if next.len() < self.rest.len() {
+            if word(next).contains('=') {
+                return Ok(String::new());
+            }
+            self.rest = next;
+        }
+        Ok(self.until(char::is_whitespace))
+    }
+
+    fn quoted(&mut self) -> Result<String, String> {
+        let value = self.until(|c| c == '\'');
+        match self.rest.strip_prefix('\'') {
+            Some(rest) => {
+                self.rest = rest;
+                Ok(value)
+            }
+            None => Err(format!("the quote in word {} is never closed", self.place)),
+        }
+    }
+
+    fn until(&mut self, end: fn(char) -> bool) -> String {
+        let mut value = String::new();
+        let mut chars = self.rest.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            if end(c) {
+                self.rest = &self.rest[at..];
+                return value;
+            }
+            let next = chars.peek().map(|(_, next)| *next);
+            match next.filter(|next| c == '\\' && (self.escapes)(*next)) {
+                Some(escaped) => {
+                    chars.next();
+                    value.push(escaped);
+                }
+                None => value.push(c),
+            }
+        }
+        self.rest = "";
+        value
+    }
+}
+
+fn word(text: &str) -> &str {
+    text.split(char::is_whitespace).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(pairs: &Pairs) -> Vec<(&str, &str)> {
+        let left = pairs.left.iter();
+        left.map(|pair| (pair.key.as_str(), pair.value.as_str())).collect()
+    }
+
+    #[test]
+    fn words_spaces_and_quotes() {
+        let pairs = Pairs::libpq("  a=1 b = 2\tc='x y' d='it\\'s' e=f=g h=\\'\n");
+        let wanted = [("a", "1"), ("b", "2"), ("c", "x y"), ("d", "it's"), ("e", "f=g"), ("h", "'")];
+        assert_eq!(list(&pairs), wanted);
+        assert!(pairs.faults.is_empty());
+    }
+
+    #[test]
+    fn a_value_left_out_is_empty_and_does_not_eat_the_next_pair() {
+        let pairs = Pairs::read("a= b='' c=x d=");
+        assert_eq!(list(&pairs), [("a", ""), ("b", ""), ("c", "x"), ("d", "")]);
+        assert!(pairs.faults.is_empty());
+    }
+
+    #[test]
+    fn backslashes_stay_in_our_own_variables_and_escape_in_libpqs() {
+        let text = r"a=\t b=\N c=\\x d='\' \\' e=x\ y";
+        let own = [("a", r"\t"), ("b", r"\N"), ("c", r"\x"), ("d", r"' \"), ("e", "x y")];
+        assert_eq!(list(&Pairs::read(text)), own);
+        assert_eq!(list(&Pairs::libpq(text))[0], ("a", "t"));
+    }
+
+    #[test]
+    fn all_faults_at_once_and_none_repeats_the_text() {
+        let mut pairs = Pairs::read("known=1 known=2 loose hunter2=3 last='open hunter2");
+        assert_eq!(pairs.take("known").as_deref(), Some("1"));
+        pairs.fault("something else");
+        let faults = pairs.finish(&["known", "last"]).expect_err("faults");
+        assert_eq!(faults.0.len(), 5, "{faults:#?}");
+        for part in ["words 1 and 2", "word 3", "word 4", "word 5", "known, last"] {
+            assert!(faults.to_string().contains(part), "{part}: {faults}");
+        }
+        assert!(!faults.to_string().contains("hunter2"), "{faults}");
+    }
+
+    #[test]
+    fn what_was_taken_is_not_left_over() {
+        let mut pairs = Pairs::from_list([("a".to_owned(), "1".to_owned())]);
+        assert_eq!(pairs.take("a").as_deref(), Some("1"));
+        assert_eq!(pairs.take("a"), None);
+        assert!(pairs.finish(&["a"]).is_ok());
+    }
+
+    #[test]
+    fn nothing_odd_makes_it_panic_or_loop() {
+        for text in ["", " ", "=", "==", "'", "a='", "a=\\", "é=ü", "a\u{3000}b", "=x y"] {
+            let _ = Pairs::read(text).finish(&[]);
+            let _ = Pairs::libpq(text).finish(&[]);
+        }
+    }
+}

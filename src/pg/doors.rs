@@ -1,0 +1,170 @@
+//! The one door to the database: a transaction with a name, on a connection of the pool.
+//!
+//! A `Tx` that is dropped before its end takes its connection with it, so that nothing half done can go back to the pool.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio::sync::Mutex;
+
+use super::settings::Settings;
+use super::{Error, tls};
+
+/// What holds in every transaction of ours. Times are UTC, whatever the server's setting; a lock is waited for a little;
+/// the isolation level is ours, because the table lock makes it enough.
+const BEGIN: &str = "begin isolation level read committed;
+set local timezone = 'UTC';
+set local datestyle = 'ISO, YMD';
+set local lock_timeout = '10s';
+set local idle_in_transaction_session_timeout = '10min'";
+
+const CONNECTIONS: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The database, reached through a pool, or through the one transaction of a rehearsal.
+#[derive(Clone)]
+pub struct Pg {
+    door: Door,
+}
+
+#[derive(Clone)]
+enum Door {
+    Pool(Pool),
+    /// the rehearsal's connection, when nobody is using it
+    Stage(Arc<Mutex<Option<Object>>>),
+}
+
+/// An open transaction. Ends by `commit` or `rollback`; dropped, it is rolled back and its connection closed.
+pub struct Tx {
+    name: &'static str,
+    client: Option<Object>,
+    stage: Option<Arc<Mutex<Option<Object>>>>,
+}
+
+impl Pg {
+    /// Makes the pool; the first `begin` connects.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let connector = tls::connector(settings).map_err(|error| Error::Tls(error.to_string()))?;
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(settings.config().clone(), connector, recycling);
+        let pool = Pool::builder(manager).max_size(CONNECTIONS).wait_timeout(Some(PATIENCE));
+        let pool = pool.runtime(deadpool_postgres::Runtime::Tokio1).build();
+        Ok(Self { door: Door::Pool(pool.map_err(|error| Error::Connect(error.to_string()))?) })
+    }
+
+    /// Opens a transaction for `name`, which its errors will carry.
+    pub async fn begin(&self, name: &'static str) -> Result<Tx, Error> {
+        match &self.door {
+            Door::Pool(pool) => {
+                let client = pool.get().await.map_err(|error| Error::Connect(pool_words(&error)))?;
+                Tx { name, client: Some(client), stage: None }.start(BEGIN).await
+            }
+            Door::Stage(stage) => {
+                let client = stage.lock().await.take();
+                let lost = || Error::Connect("the rehearsal's connection was lost".to_owned());
+                let client = Some(client.ok_or_else(lost)?);
+                Tx { name, client, stage: Some(stage.clone()) }.start("savepoint act").await
+            }
+        }
+    }
+
+    /// The same database, where everything happens in one transaction that is never committed.
+    pub async fn rehearse(&self) -> Result<Self, Error> {
+        let mut tx = self.begin("rehearse").await?;
+        Ok(Self { door: Door::Stage(Arc::new(Mutex::new(tx.client.take()))) })
+    }
+
+    pub fn is_rehearsal(&self) -> bool {
+        matches!(self.door, Door::Stage(_))
+    }
+
+    /// Ends a rehearsal: nothing of it is left.
+    pub async fn end_rehearsal(self) -> Result<(), Error> {
+        let Door::Stage(stage) = self.door else { return Ok(()) };
+        match stage.lock().await.take() {
+            Some(client) => Tx { name: "rehearse", client: Some(client), stage: None }.rollback().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Tx {
+    async fn start(self, sql: &str) -> Result<Self, Error> {
+        self.batch_execute(sql).await.map_err(|source| self.error(source))?;
+        Ok(self)
+    }
+
+    /// Ends the transaction and keeps what it did.
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let sql = if self.stage.is_some() { "release savepoint act" } else { "commit" };
+        match self.batch_execute(sql).await {
+            Ok(()) => self.put_back().await,
+            Err(source) if source.code().is_none() => return Err(Error::UnknownCommit { door: self.name }),
+            Err(source) => return Err(self.error(source)),
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction and undoes what it did.
+    pub async fn rollback(mut self) -> Result<(), Error> {
+        let sql = match &self.stage {
+            Some(_) => "rollback to savepoint act; release savepoint act",
+            None => "rollback",
+        };
+        self.batch_execute(sql).await.map_err(|source| self.error(source))?;
+        self.put_back().await;
+        Ok(())
+    }
+
+    /// A point inside the transaction to come back to.
+    pub async fn mark(&self) -> Result<(), Error> {
+        self.batch_execute("savepoint mark").await.map_err(|source| self.error(source))
+    }
+
+    pub async fn back_to_mark(&self) -> Result<(), Error> {
+        self.batch_execute("rollback to savepoint mark").await.map_err(|source| self.error(source))
+    }
+
+    /// An error of a statement in this transaction.
+    pub fn error(&self, source: tokio_postgres::Error) -> Error {
+        Error::Query { door: self.name, source }
+    }
+
+    /// Whether the transaction is part of a rehearsal.
+    pub fn is_rehearsal(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    async fn put_back(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        if let Some(stage) = &self.stage {
+            *stage.lock().await = Some(client);
+        }
+    }
+}
+
+impl Deref for Tx {
+    type Target = tokio_postgres::Client;
+
+    fn deref(&self) -> &Self::Target {
+        self.client.as_ref().expect("a transaction holds its connection until its end")
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// The pool's error with the cause below it, which says more.
+fn pool_words(error: &deadpool_postgres::PoolError) -> String {
+    match error {
+        deadpool_postgres::PoolError::Backend(error) => super::describe(error),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,74 @@
+//! Postgres, as every room meets it: a pool, one named door to a transaction, quoting, and whose fault an error is.
+//!
+//! `begin("name")` is the only door. In a rehearsal (a dry run) all doors open onto one transaction, a savepoint each,
+//! that is never committed; whoever goes through does not know.
+
+mod doors;
+pub mod quote;
+pub mod settings;
+pub mod sqlstate;
+mod tls;
+
+pub use doors::{Pg, Tx};
+
+/// An error of Postgres or on the way to it. Never holds a cell's value: details and contexts are left out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot reach Postgres: {0}")]
+    Connect(String),
+    #[error("{door}: {}", describe(.source))]
+    Query { door: &'static str, source: tokio_postgres::Error },
+    /// the connection was lost between sending COMMIT and its answer: only the ledger knows
+    #[error("{door}: the connection was lost while committing")]
+    UnknownCommit { door: &'static str },
+    #[error("TLS: {0}")]
+    Tls(String),
+}
+
+impl Error {
+    /// Whether trying again may help.
+    pub fn is_world(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::UnknownCommit { .. } => true,
+            Self::Tls(_) => false,
+            Self::Query { source, .. } => source.code().is_none_or(|code| sqlstate::is_world(code.code())),
+        }
+    }
+
+    /// The SQLSTATE, where Postgres gave one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Query { source, .. } => source.code().map(tokio_postgres::error::SqlState::code),
+            _ => None,
+        }
+    }
+}
+
+/// What Postgres says, with its code and the names it gives, without the values.
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    let Some(db) = error.as_db_error() else {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        return format!("{error}{cause}");
+    };
+    let names = [("table", db.table()), ("column", db.column()), ("constraint", db.constraint())];
+    let names = names.iter().filter_map(|(what, name)| name.map(|name| format!(", {what} {name}")));
+    let line = db.where_().and_then(copy_line).map(|line| format!(", row {line} of the COPY")).unwrap_or_default();
+    format!("{} ({}{}{line})", db.message(), db.code().code(), names.collect::<String>())
+}
+
+/// The line number in `COPY entity_2, line 123, column …`.
+fn copy_line(context: &str) -> Option<&str> {
+    let (_, rest) = context.split_once("COPY ")?.1.split_once(", line ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copy_line;
+
+    #[test]
+    fn a_copy_context_gives_its_line_and_nothing_else() {
+        assert_eq!(copy_line("COPY entity_2, line 123, column price: \"secret\""), Some("123"));
+        assert_eq!(copy_line("PL/pgSQL function x line 3"), None);
+    }
+}

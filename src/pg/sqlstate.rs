@@ -1,0 +1,26 @@
+//! Whose fault an answer of Postgres is: the world's (try again) or the statement's (the delivery at hand).
+
+/// Codes that speak of the world, by prefix: connection, rollback, resources, operator, read-only server, lock timeout.
+/// The rest, classes 22, 23 and 42 before all, are the delivery's.
+const WORLD: [&str; 13] =
+    ["08", "28", "3D000", "40", "53", "57", "58", "25006", "25P03", "25P04", "55P03", "55006", "F0"];
+
+/// Whether an error with this code may go away by itself.
+pub fn is_world(code: &str) -> bool {
+    WORLD.iter().any(|prefix| code.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_world;
+
+    #[test]
+    fn the_world_and_the_delivery_are_told_apart() {
+        for code in ["08006", "40001", "40P01", "53100", "53300", "57P01", "57014", "25006", "55P03"] {
+            assert!(is_world(code), "{code}");
+        }
+        for code in ["22003", "23505", "42501", "42703", "0A000", "P0001"] {
+            assert!(!is_world(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! How the connection is encrypted and how sure we are of the server, with libpq's meaning of `sslmode`. The crypto is
+//! ring, named here and not left to a process-wide default.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::settings::{Settings, TlsMode};
+
+/// Why there can be no TLS as it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("sslrootcert {path} cannot be read: {source}")]
+    Unreadable { path: PathBuf, source: rustls::pki_types::pem::Error },
+    #[error("sslrootcert {0} holds no certificate")]
+    Empty(PathBuf),
+    #[error("this machine has no certificates to verify the server with; name a file with sslrootcert=")]
+    NoneHere,
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// What encrypts the connections of `settings`.
+pub fn connector(settings: &Settings) -> Result<MakeRustlsConnect, Error> {
+    let provider = ring::default_provider();
+    let verifier = Verifier::new(settings, provider.signature_verification_algorithms)?;
+    let builder = ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions()?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = builder.with_no_client_auth();
+    // A direct handshake has to say what it is for; others need not.
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// libpq's three ways to look at a server's certificate.
+#[derive(Debug)]
+struct Verifier {
+    /// `None`: whoever answers is trusted.
+    roots: Option<Roots>,
+    name_must_match: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+#[derive(Debug)]
+struct Roots {
+    anchors: RootCertStore,
+    /// the certificates of `sslrootcert`, as they are
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(settings: &Settings, algorithms: WebPkiSupportedAlgorithms) -> Result<Self, Error> {
+        let roots = match settings.tls() {
+            TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => None,
+            TlsMode::VerifyCa | TlsMode::VerifyFull => Some(Roots::load(settings)?),
+        };
+        let name_must_match = settings.tls() == TlsMode::VerifyFull;
+        Ok(Self { roots, name_must_match, algorithms })
+    }
+}
+
+impl Roots {
+    fn load(settings: &Settings) -> Result<Self, Error> {
+        let named = match settings.root_cert() {
+            Some(path) => read(path.to_owned())?,
+            None => Vec::new(),
+        };
+        let mut anchors = RootCertStore::empty();
+        match settings.root_cert() {
+            Some(_) => anchors.add_parsable_certificates(named.iter().cloned()),
+            None => anchors.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+        };
+        match (anchors.is_empty(), settings.root_cert()) {
+            (true, Some(path)) => Err(Error::Empty(path.to_owned())),
+            (true, None) => Err(Error::NoneHere),
+            (false, _) => Ok(Self { anchors, named }),
+        }
+    }
+
+    /// Whether `leaf` comes from one of the roots, or is one. A self-signed certificate that is given as `sslrootcert`
+    /// itself is what many servers have; the chain of it is refused because it claims to be an authority, by then its
+    /// dates were checked.
+    fn vouch_for(
+        &self,
+        leaf: &CertificateDer<'_>,
+        parsed: &ParsedCertificate<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Result<(), rustls::Error> {
+        use rustls::Error::InvalidCertificate;
+        match verify_server_cert_signed_by_trust_anchor(parsed, &self.anchors, between, now, algorithms.all) {
+            Err(InvalidCertificate(CertificateError::Other(_))) if self.named.contains(leaf) => Ok(()),
+            verdict => verdict,
+        }
+    }
+}
+
+fn read(path: PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect);
+    certificates.map_err(|source| Error::Unreadable { path, source })
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(roots) = &self.roots {
+            let parsed = ParsedCertificate::try_from(leaf)?;
+            roots.vouch_for(leaf, &parsed, between, now, self.algorithms)?;
+            if self.name_must_match {
+                verify_server_name(&parsed, name)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    /// Checked even where nobody looks at the certificate: SCRAM's channel binding relies on the server having its key.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::time::Duration;
+    use tempfile::NamedTempFile;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// An authority.
+    const CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBcjCCARegAwIBAgIUBIjLviI3ikxL7l3PuKzbxTvkVB0wCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTIxMTIxOTM0WhgPMjEyNjEwMjgxMjE5MzRa
+MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMGVOm3mW
+Xkn1G7ARysiq193RN+9DIEW3o5kL2AH3tAw4fk8Zd39OlqnnCj1AP9FiGatLnQon
+/5csyPaL/CIO7aNTMFEwHQYDVR0OBBYEFEWKAYmJuGYnXFYeoP0jtng+ftYbMB8G
+A1UdIwQYMBaAFEWKAYmJuGYnXFYeoP0jtng+ftYbMA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDSQAwRgIhAJfjJpbOzdrHWp2En9lwtIUFLpjPaKUQFu8ckkp2
+EHFIAiEApva7/lJqZAY9pIMXQUTLKiRoygDEyXQJy65y1MnW6iw=
+-----END CERTIFICATE-----
+";
+
+    /// A server's, from that authority, for db.example.
+    const LEAF: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBizCCATCgAwIBAgIULBrYTVVb06Z5YplJVULgjDaLmBcwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTIxMTIxOTM0WhgPMjEyNjEwMjgxMjE5MzRa
+MBUxEzARBgNVBAMMCmRiLmV4YW1wbGUwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AATTbaTrq6OpOZw5H7X7rZO82EFzmpS3B6ARteBetLtdPKEulAjtTioaxcf3qr2q
+pBlBvCJkZ7VRaYYG6NA1neNQo2QwYjAgBgNVHREEGTAXggpkYi5leGFtcGxlggls
+b2NhbGhvc3QwHQYDVR0OBBYEFLOs1eTo1t6SLahMB7UH2W/NM8LBMB8GA1UdIwQY
+MBaAFEWKAYmJuGYnXFYeoP0jtng+ftYbMAoGCCqGSM49BAMCA0kAMEYCIQDfN+Xn
+ay2eqgFvRQKQw+EFUr5aCx1o89OkystB6pYHOAIhALf87gfSIP9cEHLK4wLG8p93
+WZIUByCqaXPilRj9oi+p
+-----END CERTIFICATE-----
+";
+
+    /// A server's for db.example that signed itself and claims to be an authority, as `openssl req -x509` makes it.
+    const SELF: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBjDCCATKgAwIBAgIUOSi3ZrrRI0Je0ownmMTg1dsNpxswCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEc2VsZjAgFw0yNjExMjExMjE5MzRaGA8yMTI2MTAyODEyMTkz
+NFowDzENMAsGA1UEAwwEc2VsZjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABL4j
+NImX87pPEVvsVisWwR/Iutd8V5oOnSPAkxb0PMW/tZrmyTb5cr260Tn1qCK+nFmM
+rHHuTQWCoPv0sgFpsvWjajBoMB0GA1UdDgQWBBRTKLIkCK85BRqeTTa7N9EPci4h
+zzAfBgNVHSMEGDAWgBRTKLIkCK85BRqeTTa7N9EPci4hzzAPBgNVHRMBAf8EBTAD
+AQH/MBUGA1UdEQQOMAyCCmRiLmV4YW1wbGUwCgYIKoZIzj0EAwIDSAAwRQIhAL6t
+jhDKG42tesCXGiWnHrSgt/n6Fs2e8qPv+fXpFI1fAiA8yVNC5pt6mCJrPQ8v8kIb
+doRX3FGJIgH1eflTnmkJlA==
+-----END CERTIFICATE-----
+";
+
+    /// All of them are valid from 2026 to 2126.
+    const WITHIN: Duration = Duration::from_secs(2_000_000_000);
+    const AFTER: Duration = Duration::from_secs(5_000_000_000);
+
+    fn file(pem: &str) -> NamedTempFile {
+        let mut file = NamedTempFile::new().expect("file");
+        file.write_all(pem.as_bytes()).expect("written");
+        file
+    }
+
+    fn settings(mode: &str, root: Option<&NamedTempFile>) -> Settings {
+        let root = root.map(|root| format!("sslrootcert={}", root.path().display()));
+        let text = format!("host=db.example sslmode={mode} {}", root.unwrap_or_default());
+        text.parse().expect("settings")
+    }
+
+    /// Whether `sslmode=mode sslrootcert=root` takes `leaf` from a server called `name`.
+    fn takes(mode: &str, root: Option<&str>, leaf: &str, name: &'static str, now: Duration) -> bool {
+        let root = root.map(file);
+        let settings = settings(mode, root.as_ref());
+        let verifier = Verifier::new(&settings, ring::default_provider().signature_verification_algorithms);
+        let leaf = CertificateDer::from_pem_slice(leaf.as_bytes()).expect("leaf");
+        let name = ServerName::try_from(name).expect("name");
+        let now = UnixTime::since_unix_epoch(now);
+        verifier.expect("verifier").verify_server_cert(&leaf, &[], &name, &[], now).is_ok()
+    }
+
+    #[test]
+    fn require_takes_anyone_verify_ca_the_authority_verify_full_the_name_too() {
+        assert!(takes("prefer", None, SELF, "other.example", AFTER));
+        assert!(takes("require", None, SELF, "other.example", AFTER));
+        assert!(takes("verify-ca", Some(CA), LEAF, "other.example", WITHIN));
+        assert!(takes("verify-full", Some(CA), LEAF, "db.example", WITHIN));
+        assert!(!takes("verify-full", Some(CA), LEAF, "other.example", WITHIN));
+    }
+
+    #[test]
+    fn another_authority_or_another_time_is_refused() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            assert!(!takes(mode, Some(SELF), LEAF, "db.example", WITHIN), "{mode}");
+            assert!(!takes(mode, Some(CA), SELF, "db.example", WITHIN), "{mode}");
+            assert!(!takes(mode, Some(CA), LEAF, "db.example", AFTER), "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_self_signed_certificate_vouches_for_itself_while_it_is_valid() {
+        assert!(takes("verify-ca", Some(SELF), SELF, "other.example", WITHIN));
+        assert!(takes("verify-full", Some(SELF), SELF, "db.example", WITHIN));
+        assert!(takes("verify-full", Some(&format!("{CA}{SELF}")), SELF, "db.example", WITHIN));
+        assert!(!takes("verify-full", Some(SELF), SELF, "other.example", WITHIN));
+        assert!(!takes("verify-full", Some(SELF), SELF, "db.example", AFTER));
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_used_is_named() {
+        let error = |root: &NamedTempFile| connector(&settings("verify-full", Some(root))).err().expect("error");
+        let empty = file("nothing here");
+        assert!(matches!(error(&empty), Error::Empty(_)));
+        let cut = file(&CA[..200]);
+        assert!(matches!(error(&cut), Error::Unreadable { .. }));
+        let gone = NamedTempFile::new().expect("file");
+        std::fs::remove_file(gone.path()).expect("removed");
+        let said = error(&gone).to_string();
+        assert!(said.contains(&gone.path().display().to_string()), "{said}");
+    }
+
+    /// A server without TLS. Gives how many bytes it got after it said so.
+    async fn plain_server(listener: TcpListener) -> usize {
+        let (mut client, _) = listener.accept().await.expect("client");
+        client.read_exact(&mut [0; 8]).await.expect("the wish for TLS");
+        client.write_all(b"N").await.expect("answer");
+        let mut after = Vec::new();
+        client.read_to_end(&mut after).await.expect("the rest");
+        after.len()
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_gets_nothing_from_require_and_above() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+            let port = listener.local_addr().expect("address").port();
+            let server = tokio::spawn(plain_server(listener));
+            let file = file(CA);
+            let root = match mode {
+                "require" => String::new(),
+                _ => format!("sslrootcert={}", file.path().display()),
+            };
+            let text = format!("host=127.0.0.1 port={port} user=u password=p sslmode={mode} {root}");
+            let settings: Settings = text.parse().expect("settings");
+            let connector = connector(&settings).expect("connector");
+            assert!(settings.config().connect(connector).await.is_err(), "{mode}");
+            assert_eq!(server.await.expect("server"), 0, "{mode}");
+        }
+    }
+}

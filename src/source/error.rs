@@ -1,0 +1,91 @@
+//! What can go wrong at the bucket, and whose fault it is.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+
+use super::client::Bucket;
+
+/// An error of the Source. None of them is the file's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot reach the bucket {bucket} at {endpoint}: {what}")]
+    Unreachable { bucket: String, endpoint: String, what: String },
+    /// nothing that waiting mends: a wrong name, key or permission
+    #[error("the bucket {bucket} at {endpoint} refuses: {what}. {hint}")]
+    Refused { bucket: String, endpoint: String, what: String, hint: &'static str },
+    #[error("{key}: changed since it was listed")]
+    Changed { key: String },
+    #[error("{key}: deleted since it was listed")]
+    Gone { key: String },
+    #[error("{key}: the connection was cut at byte {at}: {what}")]
+    Cut { key: String, at: u64, what: String },
+    #[error("{key}: the body ended after {received} of {expected} bytes")]
+    Short { key: String, received: u64, expected: u64 },
+    #[error("{key}: no byte for {seconds} s")]
+    Stalled { key: String, seconds: u64 },
+    #[error("cannot read the file to put: {0}")]
+    Unreadable(String),
+    #[error("the listing is not in key order: {after} came after {before}; this store cannot be used")]
+    Unordered { before: String, after: String },
+    #[error("the listing goes round in a circle: the same continuation token came twice")]
+    Circle,
+}
+
+impl Error {
+    /// Whether a new listing may tell something else: the object is not what was listed.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Changed { .. } | Self::Gone { .. })
+    }
+}
+
+/// An error of an object's GET.
+pub(super) fn of_object(error: SdkError<GetObjectError>, bucket: &Bucket, key: &str) -> Error {
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    match (status, error.code()) {
+        (Some(412), _) => Error::Changed { key: key.to_owned() },
+        (Some(404), code) if code != Some("NoSuchBucket") => Error::Gone { key: key.to_owned() },
+        _ => of_bucket(error, bucket),
+    }
+}
+
+/// An error of any other request.
+pub(super) fn of_bucket<E>(error: SdkError<E>, bucket: &Bucket) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let what = describe(&error);
+    let (name, endpoint) = (bucket.name.clone(), bucket.endpoint.clone());
+    match hint(status, error.code()) {
+        Some(hint) => Error::Refused { bucket: name, endpoint, what, hint },
+        None => Error::Unreachable { bucket: name, endpoint, what },
+    }
+}
+
+/// What to do about an answer that waiting does not mend.
+fn hint(status: Option<u16>, code: Option<&str>) -> Option<&'static str> {
+    match (status?, code.unwrap_or_default()) {
+        (404, _) => Some("Check bucket_name in SOURCE."),
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch") => Some("Check bucket_id and bucket_key in SOURCE."),
+        (_, "ExpiredToken" | "RequestTimeTooSkewed") => None,
+        (403, _) => Some("The credentials in SOURCE need s3:ListBucket and s3:GetObject."),
+        (301 | 400, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+            Some("Set bucket_region in SOURCE.")
+        }
+        _ => None,
+    }
+}
+
+/// The service's own code and words, or the chain of causes below it.
+fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
+    if let (Some(code), message) = (error.code(), error.message()) {
+        return message.map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"));
+    }
+    let mut words = error.to_string();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        words = format!("{words}: {inner}");
+        cause = inner.source();
+    }
+    words
+}

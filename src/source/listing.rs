@@ -1,0 +1,74 @@
+//! The bucket's listing as a stream of objects in key order, page by page.
+
+use std::collections::VecDeque;
+
+use aws_sdk_s3::types::Object;
+
+use super::client::Bucket;
+use super::order::Listed;
+use super::{Error, error};
+
+/// The objects below a path. Holds one page at a time.
+pub(super) struct Listing {
+    bucket: Bucket,
+    prefix: String,
+    page: VecDeque<Listed>,
+    next: Next,
+    last_key: String,
+}
+
+enum Next {
+    First,
+    After(String),
+    Done,
+}
+
+impl Listing {
+    pub(super) fn new(bucket: &Bucket, path: &str) -> Self {
+        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+        Self { bucket: bucket.clone(), prefix, page: VecDeque::new(), next: Next::First, last_key: String::new() }
+    }
+
+    /// The next object; none after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Listed>, Error> {
+        while self.page.is_empty() {
+            let token = match &self.next {
+                Next::Done => return Ok(None),
+                Next::First => None,
+                Next::After(token) => Some(token.clone()),
+            };
+            self.turn(token).await?;
+        }
+        let Some(listed) = self.page.pop_front() else { return Ok(None) };
+        if listed.key <= self.last_key && !self.last_key.is_empty() {
+            return Err(Error::Unordered { before: self.last_key.clone(), after: listed.key });
+        }
+        self.last_key.clone_from(&listed.key);
+        Ok(Some(listed))
+    }
+
+    async fn turn(&mut self, token: Option<String>) -> Result<(), Error> {
+        let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name).prefix(&self.prefix);
+        let answer = request.set_continuation_token(token.clone()).send().await;
+        let page = answer.map_err(|answer| error::of_bucket(answer, &self.bucket))?;
+        self.next = match page.next_continuation_token {
+            Some(next) if page.is_truncated == Some(true) => Next::After(next),
+            _ => Next::Done,
+        };
+        if matches!((&self.next, &token), (Next::After(next), Some(token)) if next == token) {
+            return Err(Error::Circle);
+        }
+        self.page = page.contents.unwrap_or_default().into_iter().filter_map(listed).collect();
+        Ok(())
+    }
+}
+
+/// An object without a key, an etag or a time is none.
+fn listed(object: Object) -> Option<Listed> {
+    Some(Listed {
+        key: object.key?,
+        etag: object.e_tag?.trim_matches('"').to_owned(),
+        size: u64::try_from(object.size?).ok()?,
+        modified: object.last_modified?.secs(),
+    })
+}

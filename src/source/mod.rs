@@ -1,0 +1,109 @@
+//! The S3 Source: what is there, in feed order, and its bytes.
+//!
+//! `pending` lists the bucket against what the ledger knows and plans what to load next (`order`, pure); `open` downloads
+//! a pending delivery, pinned to the version that was listed.
+
+mod client;
+mod error;
+mod key;
+mod listing;
+mod object;
+mod order;
+pub mod settings;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::pin::Pin;
+
+use aws_sdk_s3::primitives::ByteStream;
+use futures_util::{Stream, StreamExt};
+
+use client::Bucket;
+pub use error::Error;
+pub use key::Entity;
+use listing::Listing;
+pub use object::Download;
+pub use order::{Entry, Listed, Object, Pending, Plan, Status, Step, Stock, Stop, TablePlan};
+use settings::Settings;
+
+/// The ledger's rows for this bucket and path, in key order (byte by byte); whoever keeps the ledger makes it.
+pub struct Known<E> {
+    pub entries: Pin<Box<dyn Stream<Item = Result<Entry, E>> + Send>>,
+    /// tables whose first load must be diffed at once, because they were not empty
+    pub whole: HashSet<Entity>,
+}
+
+/// Taking stock failed on one of its two sides.
+#[derive(Debug, thiserror::Error)]
+pub enum StockError<E> {
+    #[error(transparent)]
+    Source(Error),
+    #[error(transparent)]
+    Ledger(E),
+}
+
+/// The bucket and the path of the feed in it.
+#[derive(Clone)]
+pub struct Source {
+    bucket: Bucket,
+    path: String,
+}
+
+impl Source {
+    pub async fn connect(settings: &Settings) -> Self {
+        Self { bucket: Bucket::connect(settings).await, path: settings.path.clone() }
+    }
+
+    pub fn bucket(&self) -> &str {
+        &self.bucket.name
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What to load next: the listing and the ledger walked side by side, in key order.
+    pub async fn pending<E>(&self, mut known: Known<E>) -> Result<Plan, StockError<E>> {
+        let mut listing = Listing::new(&self.bucket, &self.path);
+        let mut stock = Stock::new(&self.path);
+        let mut object = listing.next().await.map_err(StockError::Source)?;
+        let mut entry = known.entries.next().await.transpose().map_err(StockError::Ledger)?;
+        while let Some(key) = first_key(object.as_ref(), entry.as_ref()) {
+            let mut rows = Vec::new();
+            while let Some(row) = entry.take_if(|row| row.key == key) {
+                rows.push(row);
+                entry = known.entries.next().await.transpose().map_err(StockError::Ledger)?;
+            }
+            let listed = object.take_if(|object| object.key == key);
+            if listed.is_some() {
+                object = listing.next().await.map_err(StockError::Source)?;
+            }
+            stock.see(listed, &rows);
+        }
+        Ok(stock.plan(&known.whole))
+    }
+
+    /// Opens a pending delivery, pinned to the versions that were listed.
+    pub async fn open(&self, pending: &Pending) -> Result<Download, Error> {
+        Download::open(&self.bucket, pending.objects.iter().map(|object| object.listed.clone())).await
+    }
+
+    /// Whether the bucket answers and may be listed.
+    pub async fn check(&self) -> Result<(), Error> {
+        Listing::new(&self.bucket, &self.path).next().await.map(|_| ())
+    }
+
+    /// Puts a file at a key below the path: for `feed make`.
+    pub async fn put(&self, key: &str, file: &Path) -> Result<(), Error> {
+        let body = ByteStream::from_path(file).await.map_err(|error| Error::Unreadable(error.to_string()))?;
+        let request = self.bucket.client.put_object().bucket(&self.bucket.name).key(key).body(body);
+        request.send().await.map_err(|answer| error::of_bucket(answer, &self.bucket))?;
+        Ok(())
+    }
+}
+
+/// The smaller of the two keys at hand.
+fn first_key(object: Option<&Listed>, entry: Option<&Entry>) -> Option<String> {
+    let keys = [object.map(|object| &object.key), entry.map(|entry| &entry.key)];
+    keys.into_iter().flatten().min().cloned()
+}

@@ -1,0 +1,132 @@
+//! The download of a pending delivery: pinned by etag, bytes counted, a short or stalled body never taken for its end.
+//!
+//! A `Download` is read on a thread of its own, beside the runtime; it asks the runtime for each piece. What goes wrong
+//! here is the world's fault and passes through the reader as a `source::Error`.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::{Buf, Bytes};
+use tokio::runtime::Handle;
+
+use super::client::Bucket;
+use super::order::Listed;
+use super::{Error, error};
+use crate::decode::Parts;
+
+/// How long the bucket may send nothing while we ask for more. Our own waiting does not count.
+const STALL: Duration = Duration::from_secs(60);
+
+/// The objects of one delivery, opened one after the other.
+pub struct Download {
+    bucket: Bucket,
+    runtime: Handle,
+    first: Option<PartBytes>,
+    rest: VecDeque<Listed>,
+    read: Arc<AtomicU64>,
+}
+
+impl Download {
+    /// Opens the first object now, so that a change since the listing shows before any work is done.
+    pub(super) async fn open(bucket: &Bucket, objects: impl Iterator<Item = Listed>) -> Result<Self, Error> {
+        let mut rest: VecDeque<Listed> = objects.collect();
+        let read = Arc::new(AtomicU64::new(0));
+        let runtime = Handle::current();
+        let first = match rest.pop_front() {
+            Some(listed) => Some(PartBytes::open(bucket, listed, runtime.clone(), read.clone()).await?),
+            None => None,
+        };
+        Ok(Self { bucket: bucket.clone(), runtime, first, rest, read })
+    }
+
+    /// Compressed bytes read so far, counted as they are read.
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        self.read.clone()
+    }
+}
+
+impl Parts for Download {
+    type Bytes = PartBytes;
+
+    fn next_part(&mut self) -> io::Result<Option<(PartBytes, bool)>> {
+        let part = match self.first.take() {
+            Some(first) => first,
+            None => {
+                let Some(listed) = self.rest.pop_front() else { return Ok(None) };
+                let open = PartBytes::open(&self.bucket, listed, self.runtime.clone(), self.read.clone());
+                self.runtime.block_on(open).map_err(io::Error::other)?
+            }
+        };
+        let must_be_gzip = part.listed.key.ends_with(".gz");
+        Ok(Some((part, must_be_gzip)))
+    }
+}
+
+/// The bytes of one object.
+pub struct PartBytes {
+    listed: Listed,
+    body: ByteStream,
+    piece: Bytes,
+    /// bytes of this object received so far
+    received: u64,
+    runtime: Handle,
+    read: Arc<AtomicU64>,
+}
+
+impl PartBytes {
+    async fn open(bucket: &Bucket, listed: Listed, runtime: Handle, read: Arc<AtomicU64>) -> Result<Self, Error> {
+        let request = bucket.client.get_object().bucket(&bucket.name).key(&listed.key);
+        let answer = request.if_match(format!("\"{}\"", listed.etag)).send().await;
+        let output = answer.map_err(|answer| error::of_object(answer, bucket, &listed.key))?;
+        check_version(&output, &listed)?;
+        Ok(Self { listed, body: output.body, piece: Bytes::new(), received: 0, runtime, read })
+    }
+
+    /// The next piece of the body; none at its end, which must be where the listing said.
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, Error> {
+        let stalled = || Error::Stalled { key: self.listed.key.clone(), seconds: STALL.as_secs() };
+        match tokio::time::timeout(STALL, self.body.next()).await.map_err(|_| stalled())? {
+            Some(Ok(piece)) => {
+                self.received += piece.len() as u64;
+                Ok(Some(piece))
+            }
+            Some(Err(cut)) => Err(Error::Cut { key: self.listed.key.clone(), at: self.received, what: cut.to_string() }),
+            None if self.received != self.listed.size => Err(Error::Short {
+                key: self.listed.key.clone(),
+                received: self.received,
+                expected: self.listed.size,
+            }),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Read for PartBytes {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            let runtime = self.runtime.clone();
+            match runtime.block_on(self.next_piece()).map_err(io::Error::other)? {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = into.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut into[..count]);
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// `If-Match` pins the bytes; the time is part of a snapshot part's identity, so it must be the listed one too.
+fn check_version(output: &GetObjectOutput, listed: &Listed) -> Result<(), Error> {
+    let modified = output.last_modified().map(aws_sdk_s3::primitives::DateTime::secs);
+    if modified.is_some_and(|modified| modified != listed.modified) {
+        return Err(Error::Changed { key: listed.key.clone() });
+    }
+    Ok(())
+}

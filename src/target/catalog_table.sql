@@ -1,0 +1,7 @@
+select c.oid, n.nspname::text as schema, c.relname::text as name,
+       (n.nspname = $1 and c.relname = $2) as exact
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+where lower(n.nspname) = lower($1)
+  and lower(c.relname) = lower($2)
+  and c.relkind in ('r', 'p')

@@ -1,0 +1,213 @@
+//! Turns the text of one CSV cell into the binary form that Postgres takes for the column's type,
+//! in `COPY … (format binary)` and in parameters. Exact or refused: nothing is shifted, rounded or
+//! cut unless Postgres itself would do it to that very text, and some of that is refused too (see
+//! [`Refusal`]). Postgres is the oracle: `tests/it/encode.rs` compares byte by byte.
+
+mod civil;
+mod datetime;
+mod digits;
+mod hex;
+mod json;
+mod key;
+mod number;
+mod numeric;
+mod refusal;
+mod text;
+
+pub use refusal::Refusal;
+
+/// How one column travels: its Postgres type and what the type modifier says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wire {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    /// `limit` is (precision, scale); the scale may be negative or above the precision (Postgres 15).
+    Numeric {
+        limit: Option<(u16, i16)>,
+    },
+    Text,
+    /// `max` counts characters, not bytes.
+    Varchar {
+        max: Option<u32>,
+    },
+    /// `len` counts characters; `None` is `bpchar` without a length, which does not pad.
+    Bpchar {
+        len: Option<u32>,
+    },
+    Date,
+    /// `precision` is the number of fractional digits that the column keeps; `None` is all six.
+    Time {
+        precision: Option<u8>,
+    },
+    Timestamp {
+        precision: Option<u8>,
+    },
+    Timestamptz {
+        precision: Option<u8>,
+    },
+    Uuid,
+    Bytea,
+    Json,
+    Jsonb,
+}
+
+impl Wire {
+    /// The wire of a type, given as `pg_attribute.atttypid` and `atttypmod` (a domain's base type
+    /// is for the caller to find). `None` for a type that this module does not carry.
+    pub fn of(type_oid: u32, typmod: i32) -> Option<Wire> {
+        Some(match type_oid {
+            16 => Wire::Bool,
+            17 => Wire::Bytea,
+            20 => Wire::Int8,
+            21 => Wire::Int2,
+            23 => Wire::Int4,
+            25 => Wire::Text,
+            114 => Wire::Json,
+            700 => Wire::Float4,
+            701 => Wire::Float8,
+            1042 => Wire::Bpchar { len: length(typmod) },
+            1043 => Wire::Varchar { max: length(typmod) },
+            1082 => Wire::Date,
+            1083 => Wire::Time { precision: precision(typmod) },
+            1114 => Wire::Timestamp { precision: precision(typmod) },
+            1184 => Wire::Timestamptz { precision: precision(typmod) },
+            1700 => Wire::Numeric { limit: limit(typmod) },
+            2950 => Wire::Uuid,
+            3802 => Wire::Jsonb,
+            _ => return None,
+        })
+    }
+
+    /// Appends the binary form of `cell`, without a length before it. After an `Err`, `out` is as
+    /// it was.
+    pub fn encode(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let start = out.len();
+        let written = self.write(cell, out);
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+
+    #[inline]
+    fn write(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        match *self {
+            Wire::Bool => number::boolean(cell, out),
+            Wire::Int2 => number::int2(cell, out),
+            Wire::Int4 => number::int4(cell, out),
+            Wire::Int8 => number::int8(cell, out),
+            Wire::Float4 => number::float4(cell, out),
+            Wire::Float8 => number::float8(cell, out),
+            Wire::Numeric { limit } => numeric::numeric(cell, limit, out),
+            Wire::Text => text::text(cell, out),
+            Wire::Varchar { max } => text::varchar(cell, max, out),
+            Wire::Bpchar { len } => text::bpchar(cell, len, out),
+            Wire::Date => datetime::date(cell, out),
+            Wire::Time { precision } => datetime::time(cell, precision, out),
+            Wire::Timestamp { precision } => datetime::timestamp(cell, precision, out),
+            Wire::Timestamptz { precision } => datetime::timestamptz(cell, precision, out),
+            Wire::Uuid => hex::uuid(cell, out),
+            Wire::Bytea => hex::bytea(cell, out),
+            Wire::Json => json::json(cell, out),
+            Wire::Jsonb => json::jsonb(cell, out),
+        }
+    }
+
+    /// Whether an unquoted empty cell is `''` (text, varchar, bpchar) rather than null.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. })
+    }
+
+    /// Whether the type has an `=`. Only `json` has none; it is compared as text.
+    pub fn has_equality(&self) -> bool {
+        *self != Wire::Json
+    }
+
+    /// Whether two values of the column are equal only if their binary forms are: false where one
+    /// value has several forms (`1.0` and `1.00`, `0` and `-0`, JSON with other blanks).
+    pub fn is_canonical(&self) -> bool {
+        match self {
+            Wire::Float4 | Wire::Float8 | Wire::Json | Wire::Jsonb => false,
+            Wire::Numeric { limit } => limit.is_some(), // the column's scale is every value's scale
+            Wire::Bpchar { len } => len.is_some(),      // padded, so trailing blanks agree
+            _ => true,
+        }
+    }
+
+    /// Appends a byte string whose order under `memcmp` is the order of [`Wire::order_by`] in
+    /// Postgres, and which is equal exactly where the values are. It ends itself, so the key of
+    /// several columns is their keys in a row. `binary` is what [`Wire::encode`] or Postgres wrote.
+    /// False, and nothing appended, for `jsonb`, whose order is not worth copying.
+    #[must_use]
+    pub fn sort_key(&self, binary: &[u8], out: &mut Vec<u8>) -> bool {
+        key::append(self, binary, out)
+    }
+
+    /// The SQL expression that sorts as [`Wire::sort_key`] does; `column` is quoted already. The
+    /// plain column wherever that is possible, so that the primary key's index serves.
+    pub fn order_by(&self, column: &str) -> String {
+        match self {
+            Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. } => format!(r#"{column} collate "C""#),
+            Wire::Json => format!(r#"{column}::text collate "C""#),
+            _ => column.to_owned(),
+        }
+    }
+}
+
+/// Type modifiers of variable-length types count a header of four bytes (`VARHDRSZ`).
+fn length(typmod: i32) -> Option<u32> {
+    u32::try_from(typmod.checked_sub(4)?).ok()
+}
+
+fn precision(typmod: i32) -> Option<u8> {
+    u8::try_from(typmod).ok().filter(|digits| *digits <= 6)
+}
+
+/// Precision in the upper half, scale in the lower eleven bits, signed.
+fn limit(typmod: i32) -> Option<(u16, i16)> {
+    let packed = length(typmod)?;
+    let scale = ((packed & 0x7ff) ^ 0x400) as i16 - 0x400;
+    Some(((packed >> 16) as u16, scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_modifiers_are_read() {
+        let numeric = |p: i32, s: i32| Wire::of(1700, ((p << 16) | (s & 0x7ff)) + 4);
+        assert_eq!(numeric(18, 2), Some(Wire::Numeric { limit: Some((18, 2)) }));
+        assert_eq!(numeric(5, -2), Some(Wire::Numeric { limit: Some((5, -2)) }));
+        assert_eq!(numeric(1000, 1000), Some(Wire::Numeric { limit: Some((1000, 1000)) }));
+        assert_eq!(Wire::of(1700, -1), Some(Wire::Numeric { limit: None }));
+        assert_eq!(Wire::of(1043, 20), Some(Wire::Varchar { max: Some(16) }));
+        assert_eq!(Wire::of(1042, -1), Some(Wire::Bpchar { len: None }));
+        assert_eq!(Wire::of(1114, 3), Some(Wire::Timestamp { precision: Some(3) }));
+        assert_eq!(Wire::of(1114, -1), Some(Wire::Timestamp { precision: None }));
+        assert_eq!(Wire::of(600, -1), None);
+    }
+
+    #[test]
+    fn a_refused_cell_leaves_no_trace() {
+        for wire in [Wire::Int4, Wire::Numeric { limit: None }, Wire::Date, Wire::Uuid, Wire::Bytea, Wire::Jsonb] {
+            let mut out = vec![7];
+            assert!(wire.encode(b"12345z", &mut out).is_err());
+            assert_eq!(out, [7], "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_never_show_the_cell() {
+        let secret = b"hunter2\xff";
+        for oid in [16, 17, 20, 21, 23, 25, 114, 700, 701, 1042, 1043, 1082, 1083, 1114, 1184, 1700, 2950, 3802] {
+            let wire = Wire::of(oid, -1).expect("listed above");
+            let refusal = wire.encode(secret, &mut Vec::new()).expect_err("not a value of any type");
+            assert!(!refusal.to_string().contains("hunter"), "{wire:?}: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Booleans, integers and floats. Blanks around them are taken, as Postgres takes them; the forms
+//! that only a person writes in SQL (`0x1F`, `1_000`, `+NaN`) are not.
+
+use std::str::FromStr;
+
+use super::Refusal;
+use super::digits::{self, without_leading_zeros};
+
+pub(super) fn int8(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    out.extend_from_slice(&integer(cell, "bigint")?.to_be_bytes());
+    Ok(())
+}
+
+pub(super) fn int4(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let value = i32::try_from(integer(cell, "integer")?).map_err(|_| Refusal::Range("integer"))?;
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+pub(super) fn int2(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let value = i16::try_from(integer(cell, "smallint")?).map_err(|_| Refusal::Range("smallint"))?;
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+#[inline]
+fn integer(cell: &[u8], kind: &'static str) -> Result<i64, Refusal> {
+    let (negative, digits) = digits::sign(cell.trim_ascii());
+    let size = magnitude(digits, kind)?;
+    let value = if negative { 0i64.checked_sub_unsigned(size) } else { i64::try_from(size).ok() };
+    value.ok_or(Refusal::Range(kind))
+}
+
+#[inline]
+fn magnitude(digits: &[u8], kind: &'static str) -> Result<u64, Refusal> {
+    match digits.len() {
+        0 => Err(Refusal::Not("an integer")),
+        1..=19 => digits::value(digits).ok_or(Refusal::Not("an integer")),
+        _ => long_magnitude(digits, kind),
+    }
+}
+
+#[cold]
+fn long_magnitude(digits: &[u8], kind: &'static str) -> Result<u64, Refusal> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Not("an integer"));
+    }
+    let digits = without_leading_zeros(digits);
+    if digits.len() > 19 {
+        return Err(Refusal::Range(kind));
+    }
+    digits::value(digits).ok_or(Refusal::Not("an integer"))
+}
+
+/// What Postgres takes: the words below, any unambiguous beginning of them, in any case.
+pub(super) fn boolean(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let value = match cell {
+        b"1" | b"t" | b"true" => true,
+        b"0" | b"f" | b"false" => false,
+        _ => spelled(cell.trim_ascii()).ok_or(Refusal::Not("a boolean"))?,
+    };
+    out.push(value.into());
+    Ok(())
+}
+
+fn spelled(word: &[u8]) -> Option<bool> {
+    // The shortest beginning that is taken: "o" alone could be either.
+    const WORDS: [(&[u8], usize, bool); 8] = [
+        (b"true", 1, true),
+        (b"false", 1, false),
+        (b"yes", 1, true),
+        (b"no", 1, false),
+        (b"on", 2, true),
+        (b"off", 2, false),
+        (b"1", 1, true),
+        (b"0", 1, false),
+    ];
+    let begins = |whole: &[u8], least: usize| {
+        word.len() >= least && whole.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
+    };
+    WORDS.iter().find(|(whole, least, _)| begins(whole, *least)).map(|(.., value)| *value)
+}
+
+pub(super) fn float8(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let text = cell.trim_ascii();
+    let value = match word(text) {
+        Some(value) => value,
+        None => finite(text, "double precision")?,
+    };
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+pub(super) fn float4(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let text = cell.trim_ascii();
+    let value = match word(text) {
+        Some(value) => value as f32,
+        // Parsed as f32 at once: by way of f64 it would be rounded twice.
+        None => finite(text, "real")?,
+    };
+    out.extend_from_slice(&value.to_be_bytes());
+    Ok(())
+}
+
+/// `NaN` and the infinities, in any case; `NaN` has no sign.
+#[inline]
+fn word(text: &[u8]) -> Option<f64> {
+    let (negative, bare) = digits::sign(text);
+    if bare.first().is_none_or(|first| first.is_ascii_digit()) {
+        return None;
+    }
+    if bare.eq_ignore_ascii_case(b"inf") || bare.eq_ignore_ascii_case(b"infinity") {
+        return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
+    }
+    text.eq_ignore_ascii_case(b"nan").then_some(f64::NAN)
+}
+
+/// A decimal number. Like Postgres, refuses what only fits as an infinity or as zero.
+#[inline]
+fn finite<F: FromStr + Copy + Into<f64>>(text: &[u8], kind: &'static str) -> Result<F, Refusal> {
+    let value = parsed::<F>(text).ok_or(Refusal::Not("a number"))?;
+    let size: f64 = value.into();
+    let vanished = size == 0.0 && mantissa(text).iter().any(|byte| matches!(byte, b'1'..=b'9'));
+    if size.is_infinite() || vanished {
+        return Err(Refusal::Range(kind));
+    }
+    Ok(value)
+}
+
+/// Rust rounds correctly, as strtod does; but it also takes words, which are settled before.
+#[inline]
+fn parsed<F: FromStr>(text: &[u8]) -> Option<F> {
+    let (_, bare) = digits::sign(text);
+    let numeric = bare.first().is_some_and(|first| first.is_ascii_digit() || *first == b'.');
+    std::str::from_utf8(text).ok().filter(|_| numeric)?.parse().ok()
+}
+
+fn mantissa(text: &[u8]) -> &[u8] {
+    text.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::target::encode::{Refusal, Wire};
+
+    fn encoded(wire: &Wire, cell: &str) -> Result<Vec<u8>, Refusal> {
+        let mut out = Vec::new();
+        wire.encode(cell.as_bytes(), &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn integers_fill_their_range_and_no_more() {
+        for value in [i64::MIN, i64::MIN + 1, -1, 0, 1, 12_345_678, 123_456_789, i64::MAX] {
+            assert_eq!(encoded(&Wire::Int8, &value.to_string()), Ok(value.to_be_bytes().to_vec()));
+        }
+        let range = |kind| Err(Refusal::Range(kind));
+        assert_eq!(encoded(&Wire::Int8, "9223372036854775808"), range("bigint"));
+        assert_eq!(encoded(&Wire::Int8, "-9223372036854775809"), range("bigint"));
+        assert_eq!(encoded(&Wire::Int8, "100000000000000000000"), range("bigint"));
+        assert_eq!(encoded(&Wire::Int4, "2147483648"), range("integer"));
+        assert_eq!(encoded(&Wire::Int2, "-32769"), range("smallint"));
+        assert_eq!(encoded(&Wire::Int2, "-32768"), Ok(vec![0x80, 0]));
+    }
+
+    #[test]
+    fn integers_take_a_sign_blanks_and_leading_zeros() {
+        for cell in ["7", "+7", " 7 ", "0000000000000000000000007", "\t7\n"] {
+            assert_eq!(encoded(&Wire::Int2, cell), Ok(vec![0, 7]), "{cell:?}");
+        }
+        for cell in ["", " ", "-", "+-7", "7.0", "7e0", "1,000", "0x7", "7 7", "１"] {
+            assert_eq!(encoded(&Wire::Int2, cell), Err(Refusal::Not("an integer")), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn booleans_are_what_postgres_takes() {
+        for cell in ["t", "true", "TRUE", "tr", "1", "yes", "Y", "on", " true "] {
+            assert_eq!(encoded(&Wire::Bool, cell), Ok(vec![1]), "{cell:?}");
+        }
+        for cell in ["f", "false", "False", "0", "no", "N", "off", "of"] {
+            assert_eq!(encoded(&Wire::Bool, cell), Ok(vec![0]), "{cell:?}");
+        }
+        for cell in ["", "o", "2", "truee", "10", "wahr"] {
+            assert_eq!(encoded(&Wire::Bool, cell), Err(Refusal::Not("a boolean")), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn floats_neither_overflow_nor_vanish() {
+        let eight = |cell| encoded(&Wire::Float8, cell);
+        for (cell, value) in [("1.5", 1.5), ("-0", -0.0), (".5", 0.5), ("5.", 5.0), ("1E3", 1e3), ("0e-999", 0.0)] {
+            assert_eq!(eight(cell), Ok(f64::to_be_bytes(value).to_vec()), "{cell}");
+        }
+        assert_eq!(eight("5e-324"), Ok(f64::from_bits(1).to_be_bytes().to_vec()));
+        assert_eq!(eight("-infinity"), Ok(f64::NEG_INFINITY.to_be_bytes().to_vec()));
+        assert_eq!(eight("1e400"), Err(Refusal::Range("double precision")));
+        assert_eq!(eight("1e-400"), Err(Refusal::Range("double precision")));
+        assert_eq!(encoded(&Wire::Float4, "1e39"), Err(Refusal::Range("real")));
+        assert_eq!(encoded(&Wire::Float4, "nan"), Ok(f32::NAN.to_be_bytes().to_vec()));
+        for cell in ["", "1,5", "+nan", "0x1p3", "1e", ".", "1_0", "infin"] {
+            assert_eq!(eight(cell), Err(Refusal::Not("a number")), "{cell:?}");
+        }
+    }
+}

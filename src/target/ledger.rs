@@ -1,0 +1,178 @@
+//! The ledger: `loader_deliveries`, one row for every version of every file that the bucket ever showed.
+
+use futures_util::{Stream, StreamExt};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Row, RowStream};
+
+use super::{Counts, Error};
+use crate::decode::File;
+use crate::pg::Tx;
+use crate::source::{Entity, Entry, Object, Pending, Status, Step};
+
+/// One row to write: an object of a delivery and what became of it.
+#[derive(Debug)]
+pub struct Line<'a> {
+    pub id: i64,
+    pub bucket: &'a str,
+    pub pending: &'a Pending,
+    pub object: &'a Object,
+    pub status: Status,
+    pub rows_read: u64,
+    pub counts: Counts,
+    pub claimed: Option<serde_json::Value>,
+    pub max_event_id: Option<i64>,
+    /// seconds since 1970
+    pub started_at: f64,
+    pub host: &'a str,
+    pub error: Option<&'a str>,
+    pub actor: Option<&'a str>,
+    pub reason: Option<&'a str>,
+}
+
+/// Writes a row; one that is there already (a retry) is updated in place and counts one attempt more.
+pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
+    let listed = &line.object.listed;
+    let modified = listed.modified as f64;
+    let size = listed.size as i64;
+    let entity = &line.pending.entity;
+    let (kind, status) = (kind_word(line.pending.file), line.status.as_str());
+    let counts = [
+        line.rows_read, line.counts.create, line.counts.amend, line.counts.remove, line.counts.unchanged,
+    ];
+    let counts = counts.map(|count| count as i64);
+    let parameters: [(&(dyn ToSql + Sync), Type); 23] = [
+        (&line.id, Type::INT8),
+        (&line.bucket, Type::TEXT),
+        (&listed.key, Type::TEXT),
+        (&listed.etag, Type::TEXT),
+        (&size, Type::INT8),
+        (&modified, Type::FLOAT8),
+        (&entity.schema, Type::TEXT),
+        (&entity.name, Type::TEXT),
+        (&kind, Type::TEXT),
+        (&line.pending.generation, Type::INT4),
+        (&status, Type::TEXT),
+        (&counts[0], Type::INT8),
+        (&counts[1], Type::INT8),
+        (&counts[2], Type::INT8),
+        (&counts[3], Type::INT8),
+        (&counts[4], Type::INT8),
+        (&line.claimed, Type::JSON),
+        (&line.max_event_id, Type::INT8),
+        (&line.started_at, Type::FLOAT8),
+        (&line.host, Type::TEXT),
+        (&line.error, Type::TEXT),
+        (&line.actor, Type::TEXT),
+        (&line.reason, Type::TEXT),
+    ];
+    let sql = include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"));
+    tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+    Ok(())
+}
+
+/// All rows of a bucket below a path, in key order.
+pub async fn entries(tx: Tx, bucket: &str, path: &str) -> Result<impl Stream<Item = Result<Entry, Error>> + use<>, Error> {
+    // a key below `data` lies between `data/` and `data0`, the next character after the slash
+    let from = if path.is_empty() { String::new() } else { format!("{path}/") };
+    let to = (!path.is_empty()).then(|| format!("{path}0"));
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [(&bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
+    let rows = tx.query_typed_raw(include_str!("ledger_entries.sql"), parameters).await;
+    let rows = Box::pin(rows.map_err(|error| tx.error(error))?);
+    Ok(futures_util::stream::unfold(Some((tx, rows)), step))
+}
+
+type Open = (Tx, std::pin::Pin<Box<RowStream>>);
+
+/// One row further; the transaction ends with the last one.
+async fn step(open: Option<Open>) -> Option<(Result<Entry, Error>, Option<Open>)> {
+    let (tx, mut rows) = open?;
+    match rows.next().await {
+        Some(Ok(row)) => Some((entry(&row), Some((tx, rows)))),
+        Some(Err(error)) => Some((Err(tx.error(error).into()), None)),
+        None => {
+            drop(rows);
+            tx.rollback().await.err().map(|error| (Err(error.into()), None))
+        }
+    }
+}
+
+fn entry(row: &Row) -> Result<Entry, Error> {
+    let status: &str = row.get("status");
+    Ok(Entry {
+        id: row.get("id"),
+        key: row.get("object_key"),
+        etag: row.get("etag"),
+        modified: row.get("modified"),
+        file: if row.get::<_, &str>("kind") == "snapshot" { File::Snapshot } else { File::Changes },
+        generation: row.get("generation"),
+        status: Status::parse(status).ok_or(Error::Garbled)?,
+        requested: row.get("requested"),
+        only_added: row.get("only_added"),
+    })
+}
+
+/// What the ledger says of one table, read again under the lease.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// its highest id, 0 without one
+    pub last_id: i64,
+    /// whether a row stops the table
+    pub stopped: bool,
+}
+
+pub async fn head(tx: &Tx, bucket: &str, entity: &Entity) -> Result<Head, Error> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&bucket, Type::TEXT), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)];
+    let row = tx.query_typed_one(include_str!("ledger_head.sql"), &parameters).await;
+    let row = row.map_err(|error| tx.error(error))?;
+    Ok(Head { last_id: row.get("last_id"), stopped: row.get("stopped") })
+}
+
+/// Whether the ledger accounts for this version of the object already.
+pub async fn has(tx: &Tx, bucket: &str, pending: &Pending, object: &Object) -> Result<bool, Error> {
+    let listed = &object.listed;
+    let modified = (pending.file == File::Snapshot).then_some(listed.modified as f64);
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&bucket, Type::TEXT),
+        (&listed.key, Type::TEXT),
+        (&listed.etag, Type::TEXT),
+        (&modified, Type::FLOAT8),
+    ];
+    let row = tx.query_typed_one(include_str!("ledger_has.sql"), &parameters).await;
+    Ok(row.map_err(|error| tx.error(error))?.get(0))
+}
+
+/// The next id. A rehearsal draws none: it shows what comes after the highest.
+pub async fn next_id(tx: &Tx) -> Result<i64, Error> {
+    let sql = if tx.is_rehearsal() {
+        "select coalesce(max(id), 0) + 1 from public.loader_deliveries"
+    } else {
+        "select nextval(pg_get_serial_sequence('public.loader_deliveries', 'id'))"
+    };
+    let row = tx.query_typed_one(sql, &[]).await.map_err(|error| tx.error(error))?;
+    Ok(row.get(0))
+}
+
+/// Rows that stopped a table for a version that is gone: closed.
+pub async fn supersede(tx: &Tx, ids: &[i64]) -> Result<u64, Error> {
+    let sql = include_str!("ledger_supersede.sql");
+    tx.execute_typed(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error).into())
+}
+
+/// How many rows a held snapshot would have removed, if its release was asked for.
+pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> {
+    let ids: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
+    if ids.is_empty() || pending.step == Step::Changes {
+        return Ok(None);
+    }
+    let sql = "select max(rows_remove) from public.loader_deliveries where id = any($1) and requested = 'release'";
+    let row = tx.query_typed_one(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error))?;
+    Ok(row.get::<_, Option<i64>>(0).and_then(|shown| u64::try_from(shown).ok()))
+}
+
+pub fn kind_word(file: File) -> &'static str {
+    match file {
+        File::Snapshot => "snapshot",
+        File::Changes => "changes",
+    }
+}

@@ -1,0 +1,106 @@
+//! The loader's own tables, brought up to date by the embedded migrations.
+//!
+//! With everything up to date nothing is written and no DDL privilege is needed; a schema newer than the program is
+//! refused. In a rehearsal the migrations that are missing run inside its transaction, and go with it.
+
+use refinery::Migration;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::Error;
+use crate::pg::{Pg, Tx};
+
+mod embedded {
+    refinery::embed_migrations!("db/migrations");
+}
+
+const HISTORY: &str = "loader_schema_history";
+/// Starters queue here, so that one migrates and the others find it done.
+const MIGRATION_LOCK: (i32, i32) = (super::LEASE_CLASS, -2);
+
+/// What `bring_up_to_date` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    pub applied: usize,
+    pub version: i32,
+}
+
+/// Applies what is missing, if `allowed`; an error if something is missing and it is not.
+pub async fn bring_up_to_date(pg: &Pg, allowed: bool) -> Result<Done, Error> {
+    let tx = pg.begin("migrate").await?;
+    if allowed && !missing(&tx).await?.is_empty() {
+        wait_for_turn(&tx).await?;
+    }
+    let missing = missing(&tx).await?;
+    if !missing.is_empty() && !allowed && !tx.is_rehearsal() {
+        tx.rollback().await?;
+        return Err(Error::SchemaMissing { missing: missing.len() });
+    }
+    for migration in &missing {
+        apply(&tx, migration).await?;
+    }
+    tx.commit().await?;
+    Ok(Done { applied: missing.len(), version: newest() })
+}
+
+async fn wait_for_turn(tx: &Tx) -> Result<(), Error> {
+    // others may be migrating for longer than a lock is waited for elsewhere
+    tx.batch_execute("set local lock_timeout = '5min'").await.map_err(|error| tx.error(error))?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&MIGRATION_LOCK.0, Type::INT4), (&MIGRATION_LOCK.1, Type::INT4)];
+    let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &parameters).await;
+    waited.map_err(|error| tx.error(error))?;
+    Ok(())
+}
+
+/// The migrations that the database does not have, oldest first.
+async fn missing(tx: &Tx) -> Result<Vec<Migration>, Error> {
+    let applied = applied(tx).await?;
+    if let Some(newer) = applied.iter().copied().max().filter(|version| *version > newest()) {
+        return Err(Error::SchemaNewer { found: newer, known: newest() });
+    }
+    let mut all = embedded::migrations::runner().get_migrations().clone();
+    all.sort();
+    Ok(all.into_iter().filter(|migration| !applied.contains(&version(migration))).collect())
+}
+
+async fn applied(tx: &Tx) -> Result<Vec<i32>, Error> {
+    let known = tx
+        .query_typed_one("select to_regclass('public.' || $1) is not null", &[(&HISTORY, Type::TEXT)])
+        .await
+        .map_err(|error| tx.error(error))?;
+    if !known.get::<_, bool>(0) {
+        return Ok(Vec::new());
+    }
+    let sql = format!("select version from public.{HISTORY}");
+    let rows = tx.query_typed(&sql, &[]).await.map_err(|error| tx.error(error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Runs one migration and writes it down, in the form that refinery's own tools read.
+async fn apply(tx: &Tx, migration: &Migration) -> Result<(), Error> {
+    let history = format!(
+        "create table if not exists public.{HISTORY} (version integer primary key, name varchar(255), \
+         applied_on varchar(255), checksum varchar(255))"
+    );
+    let sql = migration.sql().unwrap_or_default();
+    let script = format!("set local search_path = public;\n{history};\n{sql};\nset local search_path to default");
+    tx.batch_execute(&script).await.map_err(|error| tx.error(error))?;
+    let insert = format!(
+        "insert into public.{HISTORY} (version, name, applied_on, checksum) \
+         values ($1, $2, to_char(now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), $3)"
+    );
+    let (number, checksum) = (version(migration), migration.checksum().to_string());
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&number, Type::INT4), (&migration.name(), Type::TEXT), (&checksum, Type::TEXT)];
+    tx.execute_typed(&insert, &parameters).await.map_err(|error| tx.error(error))?;
+    Ok(())
+}
+
+fn newest() -> i32 {
+    embedded::migrations::runner().get_migrations().iter().map(version).max().unwrap_or(0)
+}
+
+#[expect(clippy::unnecessary_cast, reason = "the number's type depends on a feature of refinery")]
+fn version(migration: &Migration) -> i32 {
+    migration.version() as i32
+}

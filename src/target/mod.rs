@@ -1,0 +1,199 @@
+//! The Postgres Target: rows become changes, and the ledger says so.
+//!
+//! `known` gives what the ledger has, `begin` opens a delivery (`work`): lease, re-check, lock; rows are encoded (`intake`,
+//! `encode`), loaded or merged (`snapshot`, `changes`, `delta`), guarded, and signed together with their ledger row and
+//! message in one transaction.
+
+mod arrays;
+mod catalog;
+mod changes;
+mod current;
+mod delta;
+pub mod encode;
+mod guard;
+mod intake;
+mod ledger;
+mod migrate;
+mod outbox;
+pub mod settings;
+mod snapshot;
+mod sort;
+mod spool;
+mod sql;
+mod tuple;
+mod work;
+
+use std::collections::HashSet;
+use std::io;
+
+use crate::clock::Clock;
+use crate::decode::Row;
+use crate::pg::{self, Pg};
+use crate::source::{Entity, Known};
+pub use intake::{CellFault, Order};
+pub use outbox::{News, Turn, Waiting};
+use settings::Settings;
+pub use work::{Begun, Changes, Receipt, Why, Work};
+
+/// The class of our advisory locks: "peo" in ASCII. The second number is a table's oid.
+const LEASE_CLASS: i32 = 0x70_65_6f;
+
+/// What was done to the rows of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub create: u64,
+    pub amend: u64,
+    pub remove: u64,
+    pub unchanged: u64,
+}
+
+impl Counts {
+    /// Whether anything changed.
+    pub fn any(&self) -> bool {
+        self.create + self.amend + self.remove > 0
+    }
+}
+
+/// Where a row stands: its part (from 0) and line (from 1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    pub part: usize,
+    pub line: u64,
+}
+
+impl Place {
+    fn of(row: &Row<'_>) -> Self {
+        Self { part: row.part, line: row.line }
+    }
+}
+
+impl From<sort::Mark> for Place {
+    fn from(mark: sort::Mark) -> Self {
+        Self { part: mark.part as usize, line: mark.line }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.part {
+            0 => write!(f, "line {}", self.line),
+            part => write!(f, "line {} of part {}", self.line, part + 1),
+        }
+    }
+}
+
+/// An error of the Target.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Pg(#[from] pg::Error),
+    #[error(transparent)]
+    Rows(#[from] crate::decode::Error),
+    #[error("{at}, column {column}: {fault}")]
+    Cell { at: Place, column: String, fault: CellFault },
+    #[error("{second}: the same key as {first}; a snapshot must have each key once")]
+    Duplicate { first: Place, second: Place },
+    /// not the file's fault: it is read again, through the sorter
+    #[error("the rows are not in key order")]
+    OutOfOrder,
+    /// a first load found rows: the whole generation must be diffed
+    #[error("the table is not empty")]
+    NotEmpty,
+    #[error("would remove {removes} of {rows} rows: {why}")]
+    Held { removes: u64, rows: u64, why: &'static str },
+    #[error("table {table} has no key; it needs a primary key, or one unique index over not-null columns")]
+    NoKey { table: String },
+    #[error("table {table}, column {column}: the type {type_name} cannot be loaded by this version")]
+    Type { table: String, column: String, type_name: String },
+    #[error("{found} tables of the target match {entity} if case is ignored; name one of them exactly so")]
+    Ambiguous { entity: Entity, found: usize },
+    #[error("no room for temporary data: {0}")]
+    Spill(#[from] io::Error),
+    #[error("the loader's tables lack {missing} migrations; run `paper-engine-orders migrate` as their owner, or set MIGRATE=True")]
+    SchemaMissing { missing: usize },
+    #[error("the loader's tables are of version {found}, newer than this program, which knows {known}; upgrade it")]
+    SchemaNewer { found: i32, known: i32 },
+    #[error("Postgres answered in a form that this program does not know")]
+    Garbled,
+    #[error("the decoding thread panicked; this is a fault of the program")]
+    Panicked,
+}
+
+impl Error {
+    /// The part of the delivery that is to blame, if one is.
+    pub fn part(&self) -> Option<usize> {
+        match self {
+            Self::Rows(error) => Some(error.part),
+            Self::Cell { at, .. } => Some(at.part),
+            Self::Duplicate { second, .. } => Some(second.part),
+            _ => None,
+        }
+    }
+}
+
+/// The target database, with the ledger of one bucket.
+#[derive(Clone)]
+pub struct Target {
+    pg: Pg,
+    settings: Settings,
+    bucket: String,
+    host: String,
+    clock: Clock,
+}
+
+impl Target {
+    /// Makes ready to connect; the first use connects.
+    pub fn new(settings: &Settings, bucket: &str, host: &str, clock: Clock) -> Result<Self, Error> {
+        let pg = Pg::new(&settings.postgres)?;
+        Ok(Self { pg, settings: settings.clone(), bucket: bucket.to_owned(), host: host.to_owned(), clock })
+    }
+
+    /// The same target for a dry run: everything happens in one transaction that is never committed.
+    pub async fn rehearse(&self) -> Result<Self, Error> {
+        Ok(Self { pg: self.pg.rehearse().await?, ..self.clone() })
+    }
+
+    /// Ends a rehearsal; nothing of it stays.
+    pub async fn end_rehearsal(self) -> Result<(), Error> {
+        Ok(self.pg.end_rehearsal().await?)
+    }
+
+    pub fn is_rehearsal(&self) -> bool {
+        self.pg.is_rehearsal()
+    }
+
+    /// Brings the loader's own tables up to date, or says what is missing. The number of migrations applied.
+    pub async fn prepare(&self) -> Result<usize, Error> {
+        Ok(migrate::bring_up_to_date(&self.pg, self.settings.migrate).await?.applied)
+    }
+
+    /// What the ledger has of this bucket, below `path`. `whole` names tables that were found not empty.
+    pub async fn known(&self, path: &str, whole: &HashSet<Entity>) -> Result<Known<Error>, Error> {
+        let tx = self.pg.begin("known").await?;
+        let entries = ledger::entries(tx, &self.bucket, path).await?;
+        Ok(Known { entries: Box::pin(entries), whole: whole.clone() })
+    }
+
+    /// Closes ledger rows whose version the bucket no longer shows.
+    pub async fn supersede(&self, ids: &[i64]) -> Result<u64, Error> {
+        let tx = self.pg.begin("supersede").await?;
+        let closed = ledger::supersede(&tx, ids).await?;
+        tx.commit().await?;
+        Ok(closed)
+    }
+
+    /// The publisher's turn; none if another process has it.
+    pub async fn take_turn(&self) -> Result<Option<Turn>, Error> {
+        outbox::take_turn(&self.pg).await
+    }
+
+    /// How many messages wait to be published.
+    pub async fn messages_waiting(&self) -> Result<u64, Error> {
+        Ok(u64::try_from(outbox::count_waiting(&self.pg).await?).unwrap_or(0))
+    }
+
+    /// Deletes messages that were published long ago.
+    pub async fn prune_messages(&self) -> Result<u64, Error> {
+        outbox::prune(&self.pg, self.settings.keep_messages_days).await
+    }
+}

@@ -1,0 +1,130 @@
+//! A row on its way to or from Postgres: a tuple of binary `COPY`.
+//!
+//! Two bytes for the number of cells, then each cell as four bytes of length (-1 for null) and its bytes. The same cell
+//! form serves in `COPY`, in array parameters and in results, so a row is encoded once and then only cut.
+
+use std::io::{self, Read};
+
+/// What every binary `COPY` begins with: signature, flags, no extension.
+pub const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What it ends with.
+pub const TRAILER: &[u8; 2] = b"\xff\xff";
+
+const NULL: [u8; 4] = (-1i32).to_be_bytes();
+
+/// Begins a tuple of `cells` cells.
+pub fn begin(cells: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(cells as u16).to_be_bytes());
+}
+
+pub fn null(out: &mut Vec<u8>) {
+    out.extend_from_slice(&NULL);
+}
+
+/// Appends one cell whose bytes `write` appends; on an error of `write` the length is left unset.
+pub fn cell<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    let at = out.len();
+    null(out);
+    write(out)?;
+    let length = (out.len() - at - 4) as u32;
+    out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+    Ok(())
+}
+
+/// The cells of a tuple, each with its length in front.
+#[derive(Clone)]
+pub struct Cells<'a>(&'a [u8]);
+
+pub fn cells(tuple: &[u8]) -> Cells<'_> {
+    Cells(&tuple[2..])
+}
+
+impl<'a> Iterator for Cells<'a> {
+    type Item = Framed<'a>;
+
+    fn next(&mut self) -> Option<Framed<'a>> {
+        let length = cell_length(self.0)?;
+        let (cell, rest) = self.0.split_at(4 + length);
+        self.0 = rest;
+        Some(Framed(cell))
+    }
+}
+
+/// A cell with its length in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framed<'a>(pub &'a [u8]);
+
+impl<'a> Framed<'a> {
+    pub fn is_null(self) -> bool {
+        self.0.starts_with(&NULL)
+    }
+
+    pub fn value(self) -> &'a [u8] {
+        &self.0[4..]
+    }
+}
+
+/// The value of the cell that starts at `at`; nothing for null.
+pub fn at(bytes: &[u8], at: usize) -> &[u8] {
+    let length = cell_length(&bytes[at..]).unwrap_or(0);
+    &bytes[at + 4..at + 4 + length]
+}
+
+/// The length of the cell that `bytes` begins with; none at the end.
+fn cell_length(bytes: &[u8]) -> Option<usize> {
+    let length = i32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
+    Some(usize::try_from(length).unwrap_or(0))
+}
+
+/// Reads one tuple into `tuple`; false at the end.
+pub fn read(input: &mut impl Read, tuple: &mut Vec<u8>) -> io::Result<bool> {
+    tuple.clear();
+    let mut count = [0; 2];
+    match input.read_exact(&mut count) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        other => other?,
+    }
+    tuple.extend_from_slice(&count);
+    for _ in 0..u16::from_be_bytes(count) {
+        let at = tuple.len();
+        tuple.resize(at + 4, 0);
+        input.read_exact(&mut tuple[at..])?;
+        let length = cell_length(&tuple[at..]).unwrap_or(0);
+        tuple.resize(at + 4 + length, 0);
+        input.read_exact(&mut tuple[at + 4..])?;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let mut out = Vec::new();
+        begin(3, &mut out);
+        let write = |text: &'static [u8]| move |out: &mut Vec<u8>| {
+            out.extend_from_slice(text);
+            Ok::<(), ()>(())
+        };
+        cell(&mut out, write(b"ab")).expect("written");
+        null(&mut out);
+        cell(&mut out, write(b"")).expect("written");
+        out
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let tuple = sample();
+        let seen: Vec<_> = cells(&tuple).map(|cell| (!cell.is_null()).then(|| cell.value().to_vec())).collect();
+        assert_eq!(seen, [Some(b"ab".to_vec()), None, Some(Vec::new())]);
+        let twice = [tuple.clone(), tuple.clone()].concat();
+        let (mut input, mut read_back) = (&twice[..], Vec::new());
+        for _ in 0..2 {
+            assert!(read(&mut input, &mut read_back).expect("whole"));
+            assert_eq!(read_back, tuple);
+        }
+        assert!(!read(&mut input, &mut read_back).expect("end"));
+        assert!(read(&mut &tuple[..tuple.len() - 1], &mut read_back).is_err(), "cut");
+    }
+}

@@ -1,0 +1,299 @@
+//! One delivery at work: a transaction that holds the table's lease and lock, from `begin` to the signed ledger row.
+//!
+//! `apply` turns rows into changes, `seal` writes the ledger row and the message and commits: a `Receipt` exists only for
+//! what everybody can see. `note` gives the delivery up and writes down why. Dropped, a `Work` leaves nothing.
+
+use std::time::Instant;
+
+use time::OffsetDateTime;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::catalog::Table;
+use super::guard::Guard;
+use super::intake::{Intake, Order, Summary};
+use super::ledger::{self, Line};
+use super::outbox::{self, News};
+use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
+use crate::decode::dialect::Dialect;
+use crate::decode::{File, Parts, Rows, Shape};
+use crate::pg::{self, Tx};
+use crate::source::{Object, Pending, Status, Step};
+
+/// What came of the wish to begin.
+pub enum Begun {
+    Work(Box<Work>),
+    /// another loader has the table
+    Busy,
+    /// the ledger moved on since the plan was made, or the table is stopped
+    Moved,
+    /// the target has no such table
+    NoTable,
+}
+
+/// A delivery in hand.
+pub struct Work {
+    tx: Tx,
+    table: Table,
+    pending: Pending,
+    id: i64,
+    guard: Guard,
+    event_id: String,
+    bucket: String,
+    host: String,
+    started: (OffsetDateTime, Instant),
+}
+
+/// What a delivery did to its table, not yet visible to anyone.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    pending: Pending,
+    counts: Counts,
+    summary: Summary,
+    bucket: String,
+}
+
+/// Proof of a delivery that everybody can see.
+#[derive(Debug)]
+pub struct Receipt {
+    pub id: i64,
+    pub counts: Counts,
+    pub rows_read: u64,
+    pub has_news: bool,
+    pub started: Instant,
+}
+
+impl Target {
+    /// Takes the table's lease and looks again: is this delivery still its first pending one? `after` is the ledger id
+    /// that the table must still end with.
+    pub async fn begin(&self, pending: &Pending, after: i64) -> Result<Begun, Error> {
+        let started = (self.clock.utc(), self.clock.monotonic());
+        let tx = self.pg.begin("deliver").await?;
+        let Some(table) = Table::find(&tx, &pending.entity, self.settings.schema.as_deref()).await? else {
+            tx.rollback().await?;
+            return Ok(Begun::NoTable);
+        };
+        if !take_lease(&tx, &table).await? {
+            tx.rollback().await?;
+            return Ok(Begun::Busy);
+        }
+        if !self.is_still_first(&tx, pending, after).await? {
+            tx.rollback().await?;
+            return Ok(Begun::Moved);
+        }
+        let id = match pending.last().entry {
+            Some(id) => id,
+            None => ledger::next_id(&tx).await?,
+        };
+        let released = ledger::released(&tx, pending).await?;
+        tx.mark().await?;
+        Ok(Begun::Work(Box::new(Work {
+            tx,
+            table,
+            pending: pending.clone(),
+            id,
+            guard: Guard { max_remove: self.settings.max_remove.clone(), released },
+            event_id: self.settings.event_id.clone(),
+            bucket: self.bucket.clone(),
+            host: self.host.clone(),
+            started,
+        })))
+    }
+
+    async fn is_still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<bool, Error> {
+        let head = ledger::head(tx, &self.bucket, &pending.entity).await?;
+        if head.stopped || head.last_id != after {
+            return Ok(false);
+        }
+        for object in &pending.objects {
+            if ledger::has(tx, &self.bucket, pending, object).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Settles a COMMIT whose answer was lost: whether the delivery is in the ledger. Waits for the lease, which the lost
+    /// session holds until the server has noticed its end.
+    pub async fn settle(&self, pending: &Pending) -> Result<bool, Error> {
+        let tx = self.pg.begin("settle").await?;
+        if let Some(table) = Table::find(&tx, &pending.entity, self.settings.schema.as_deref()).await? {
+            let lease = [LEASE_CLASS, table.oid as i32];
+            let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&lease[0], Type::INT4), (&lease[1], Type::INT4)];
+            let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &parameters).await;
+            waited.map_err(|error| tx.error(error))?;
+        }
+        let committed = ledger::has(&tx, &self.bucket, pending, pending.last()).await?;
+        tx.rollback().await?;
+        Ok(committed)
+    }
+}
+
+impl Work {
+    /// The number of the delivery.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// What the rows must look like.
+    pub fn shape(&self, dialect: &Dialect) -> Shape {
+        Shape {
+            file: self.pending.file,
+            text: self.table.columns.iter().map(|column| column.wire.is_text()).collect(),
+            dialect: dialect.clone(),
+        }
+    }
+
+    /// Makes the table what the rows say. On an error nothing of it stays; `again` makes a second try possible.
+    pub async fn apply<P>(&mut self, rows: Rows<P>, order: Order) -> Result<Changes, Error>
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        self.table.needs_key()?;
+        self.lock().await?;
+        let append = matches!(self.pending.step, Step::Append { first: false });
+        let empty = append || self.is_empty().await?;
+        if !empty && matches!(self.pending.step, Step::Append { first: true }) {
+            return Err(Error::NotEmpty);
+        }
+        let mut intake = Intake::start(rows, &self.table, &self.event_id, order);
+        let counts = match self.pending.file {
+            File::Changes => changes::apply(&self.tx, &self.table, &mut intake).await?,
+            File::Snapshot if empty => snapshot::load(&self.tx, &self.table, &mut intake).await?,
+            File::Snapshot => snapshot::replace(&self.tx, &self.table, &mut intake, &self.guard).await?,
+        };
+        let (pending, bucket) = (self.pending.clone(), self.bucket.clone());
+        Ok(Changes { pending, counts, summary: intake.into_summary(), bucket })
+    }
+
+    /// Undoes what a failed `apply` did, and keeps the lease.
+    pub async fn again(&self) -> Result<(), Error> {
+        Ok(self.tx.back_to_mark().await?)
+    }
+
+    /// Signs: ledger rows and message, then the commit.
+    pub async fn seal(self, changes: Changes, news: Option<&News>) -> Result<Receipt, Error> {
+        let last = self.pending.objects.len() - 1;
+        for part in (0..self.pending.objects.len()).rev() {
+            let object = &self.pending.objects[part];
+            let id = self.id_of(part).await?;
+            let read = changes.summary.read.get(part).copied().unwrap_or(0);
+            let line = Line { rows_read: read, ..self.line(id, object, Status::Loaded) };
+            // all effects belong to the last part
+            let line = if part == last { changes.complete(line) } else { line };
+            ledger::write(&self.tx, &line).await?;
+        }
+        if let Some(news) = news {
+            outbox::write(&self.tx, self.id, news).await?;
+        }
+        let (id, started) = (self.id, self.started.1);
+        self.tx.commit().await?;
+        let rows_read = changes.summary.read.iter().sum();
+        Ok(Receipt { id, counts: changes.counts, rows_read, has_news: news.is_some(), started })
+    }
+
+    /// Gives the delivery up: nothing is applied, and the ledger says why, on the object that is to blame.
+    pub async fn note(self, status: Status, why: &Why) -> Result<i64, Error> {
+        self.tx.back_to_mark().await?;
+        let last = self.pending.objects.len() - 1;
+        let part = why.part.filter(|part| *part < last).unwrap_or(last);
+        let id = self.id_of(part).await?;
+        let mut line = self.line(id, &self.pending.objects[part], status);
+        line.counts.remove = why.removes.unwrap_or(0);
+        match status {
+            Status::Skipped => (line.actor, line.reason) = (Some("loader"), Some(why.words.as_str())),
+            _ => line.error = Some(&why.words),
+        }
+        ledger::write(&self.tx, &line).await?;
+        self.tx.commit().await?;
+        Ok(id)
+    }
+
+    /// Leaves without a trace.
+    pub async fn leave(self) -> Result<(), Error> {
+        Ok(self.tx.rollback().await?)
+    }
+
+    async fn id_of(&self, part: usize) -> Result<i64, Error> {
+        match self.pending.objects[part].entry {
+            _ if part == self.pending.objects.len() - 1 => Ok(self.id),
+            Some(id) => Ok(id),
+            None => ledger::next_id(&self.tx).await,
+        }
+    }
+
+    fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
+        Line {
+            id,
+            bucket: &self.bucket,
+            pending: &self.pending,
+            object,
+            status,
+            rows_read: 0,
+            counts: Counts::default(),
+            claimed: None,
+            max_event_id: None,
+            started_at: self.started.0.unix_timestamp_nanos() as f64 / 1e9,
+            host: &self.host,
+            error: None,
+            actor: None,
+            reason: None,
+        }
+    }
+
+    /// Readers go on, writers wait: nobody else changes the table while its rows are counted.
+    async fn lock(&self) -> Result<(), Error> {
+        let sql = format!("lock table {} in share row exclusive mode", self.table.quoted());
+        Ok(self.tx.batch_execute(&sql).await.map_err(|error| self.tx.error(error))?)
+    }
+
+    async fn is_empty(&self) -> Result<bool, pg::Error> {
+        let sql = format!("select not exists (select from {})", self.table.quoted());
+        let row = self.tx.query_typed_one(&sql, &[]).await.map_err(|error| self.tx.error(error))?;
+        Ok(row.get(0))
+    }
+}
+
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Default)]
+pub struct Why {
+    pub words: String,
+    /// the part that is to blame
+    pub part: Option<usize>,
+    /// how many rows it would have removed
+    pub removes: Option<u64>,
+}
+
+impl Changes {
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The highest event id among the rows read.
+    pub fn max_event_id(&self) -> Option<i64> {
+        self.summary.max_event_id
+    }
+
+    fn complete<'a>(&self, line: Line<'a>) -> Line<'a> {
+        let [insert, update, delete] = self.summary.claimed;
+        let claimed = serde_json::json!({"I": insert, "U": update, "D": delete});
+        let claimed = (self.pending.file == File::Changes).then_some(claimed);
+        Line { counts: self.counts, claimed, max_event_id: self.summary.max_event_id, ..line }
+    }
+}
+
+/// The right to load the table, held until the transaction ends. The table's oid is its number.
+async fn take_lease(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
+    let number = table.oid as i32;
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&LEASE_CLASS, Type::INT4), (&number, Type::INT4)];
+    let row = tx.query_typed_one("select pg_try_advisory_xact_lock($1, $2)", &parameters).await;
+    Ok(row.map_err(|error| tx.error(error))?.get(0))
+}
