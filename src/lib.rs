@@ -21,16 +21,16 @@
 //! only what stands *below* it, and `tests/house.rs` holds that.
 
 // ── roof: what a person runs
-//pub mod commands;
+pub mod commands;
 
-//pub mod boot;
+pub mod boot;
 
-//pub mod config;
+pub mod config;
 
 // ── the loader wing
-//pub mod ops;
+pub mod ops;
 
-//pub mod loader;
+pub mod loader;
 
 pub mod notifier;
 
@@ -49,13 +49,13 @@ pub mod metrics;
 
 pub mod log;
 
+pub mod health;
+
 pub mod retry;
 
 pub mod stop;
 
 pub mod clock;
-
-pub mod health;
 
 pub mod pairs;
 

@@ -90,25 +90,8 @@ label! {
 }
 
 label! {
-    /// What a delivery is.
-    DeliveryKind { Snapshot = "snapshot", Changes = "changes" }
-}
-
-label! {
-    /// How a delivery stands in the ledger.
-    DeliveryStatus {
-        Loaded = "loaded", Failed = "failed", Held = "held", Late = "late", Skipped = "skipped", Gone = "gone",
-    }
-}
-
-label! {
     /// A part of a delivery's way: lease and ledger, reading and applying, commit, publishing, all of it.
     Stage { Begin = "begin", Apply = "apply", Seal = "seal", Announce = "announce", Total = "total" }
-}
-
-label! {
-    /// Why a table is stopped.
-    StoppedBy { Failed = "failed", Held = "held", Late = "late" }
 }
 
 impl Metrics {
@@ -118,9 +101,6 @@ impl Metrics {
         metrics.build_info.with_label_values(&[version]).set(1);
         for stage in Stage::ALL {
             metrics.delivery_seconds.with_label_values(&[stage.as_str()]);
-        }
-        for status in StoppedBy::ALL {
-            metrics.stopped_tables(*status, 0);
         }
         enter(&metrics.registry, ProcessCollector::for_self());
         metrics
@@ -132,8 +112,8 @@ impl Metrics {
     }
 
     /// A delivery of `entity` got its ledger row.
-    pub fn delivery(&self, entity: &str, kind: DeliveryKind, status: DeliveryStatus) {
-        let labels = [entity, kind.as_str(), status.as_str()];
+    pub fn delivery(&self, entity: &str, kind: &'static str, status: &'static str) {
+        let labels = [entity, kind, status];
         self.deliveries_total.with_label_values(&labels).inc();
     }
 
@@ -169,8 +149,8 @@ impl Metrics {
     }
 
     /// `n` tables are stopped by a delivery of this status.
-    pub fn stopped_tables(&self, status: StoppedBy, n: u64) {
-        self.stopped_tables.with_label_values(&[status.as_str()]).set(whole(n));
+    pub fn stopped_tables(&self, status: &'static str, n: u64) {
+        self.stopped_tables.with_label_values(&[status]).set(whole(n));
     }
 
     /// `n` messages wait to be published.
@@ -298,8 +278,8 @@ mod tests {
         metrics.rows("entity_1", RowOp::Create, 159_967);
         metrics.rows("entity_1", RowOp::Create, 3);
         metrics.rows("entity_1", RowOp::Unchanged, 0);
-        metrics.delivery("entity_1", DeliveryKind::Snapshot, DeliveryStatus::Loaded);
-        metrics.delivery("entity_1", DeliveryKind::Changes, DeliveryStatus::Held);
+        metrics.delivery("entity_1", "snapshot", "loaded");
+        metrics.delivery("entity_1", "changes", "held");
         metrics.bytes(10);
         metrics.bytes(5);
         assert_lines(
@@ -317,8 +297,8 @@ mod tests {
     #[test]
     fn gauges_show_the_last_state() {
         let metrics = Metrics::new("x");
-        metrics.stopped_tables(StoppedBy::Held, 2);
-        metrics.stopped_tables(StoppedBy::Held, 1);
+        metrics.stopped_tables("held", 2);
+        metrics.stopped_tables("held", 1);
         metrics.outbox(7);
         metrics.unmapped(3);
         metrics.success(datetime!(2022-09-22 09:58:53.5 UTC));

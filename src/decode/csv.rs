@@ -335,10 +335,7 @@ mod tests {
             read(b"1,a\"b\n", 5).expect_err("stray"),
             "line 1: a quote inside field 2, which does not start with one"
         );
-        assert_eq!(
-            read(b"1,\"a\"b\n", 5).expect_err("after"),
-            "line 1: text after the closing quote of field 2"
-        );
+        assert_eq!(read(b"1,\"a\"b\n", 5).expect_err("after"), "line 1: text after the closing quote of field 2");
     }
 
     #[test]

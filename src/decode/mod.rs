@@ -11,6 +11,8 @@ mod gunzip;
 pub mod op;
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cell::{Cell, Nulls};
 use csv::{Reader, Record};
@@ -40,6 +42,15 @@ pub struct Shape {
 pub enum File {
     Snapshot,
     Changes,
+}
+
+impl File {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Changes => "changes",
+        }
+    }
 }
 
 /// Where a fault lies: the part of the delivery (from 0) and the error.
@@ -91,7 +102,7 @@ enum Flaw {
 /// Rows of the delivery whose objects are `parts`.
 pub fn rows<P: Parts>(parts: P, shape: Shape) -> Rows<P> {
     let nulls = Nulls::new(shape.dialect.null.as_deref());
-    Rows { parts, shape, nulls, part: 0, open: None, width: None }
+    Rows { parts, shape, nulls, part: 0, open: None, width: None, count: Arc::default() }
 }
 
 /// The rows of one delivery, a stream to be walked once.
@@ -104,6 +115,8 @@ pub struct Rows<P: Parts> {
     open: Option<Reader<Gunzip<P::Bytes>>>,
     /// the fields of each row, decided by the first
     width: Option<usize>,
+    /// rows given so far
+    count: Arc<AtomicU64>,
 }
 
 /// One row, on loan until the next.
@@ -133,11 +146,17 @@ impl<P: Parts> Rows<P> {
         self.shape.file
     }
 
+    /// How many rows were given so far, counted as they are given.
+    pub fn counted(&self) -> Arc<AtomicU64> {
+        self.count.clone()
+    }
+
     /// The next row; none after the last one of the last part.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>, Error> {
         if !self.step().map_err(|flaw| self.at(flaw))? {
             return Ok(None);
         }
+        self.count.fetch_add(1, Ordering::Relaxed);
         let part = self.part - 1;
         let width = self.width;
         let Some(reader) = &self.open else { return Ok(None) };

@@ -110,10 +110,7 @@ impl<'a> Cells<'a> {
 }
 
 fn needs_quotes(text: &str) -> bool {
-    text == "NULL"
-        || text
-            .bytes()
-            .any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'))
+    text == "NULL" || text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r'))
 }
 
 fn put_moment(out: &mut Vec<u8>, moment: PrimitiveDateTime) {
@@ -184,10 +181,7 @@ mod tests {
             cells.uuid(0x0123_4567_89ab_4def_8123_4567_89ab_cdef);
         });
         let times = "2022-09-02,2022-09-22 09:58:53.000123,2022-09-22 09:58:53.000000+02:00";
-        assert_eq!(
-            row,
-            format!("{times},true,01234567-89ab-4def-8123-456789abcdef\n")
-        );
+        assert_eq!(row, format!("{times},true,01234567-89ab-4def-8123-456789abcdef\n"));
     }
 
     #[test]
@@ -205,13 +199,8 @@ mod tests {
     #[test]
     fn only_what_needs_quotes_gets_them() {
         let row = line(|cells| {
-            ["a,b", "say \"x\"", "a\nb", "a\rb", " größer 📈 "]
-                .into_iter()
-                .for_each(|text| cells.text(text));
+            ["a,b", "say \"x\"", "a\nb", "a\rb", " größer 📈 "].into_iter().for_each(|text| cells.text(text));
         });
-        assert_eq!(
-            row,
-            "\"a,b\",\"say \"\"x\"\"\",\"a\nb\",\"a\rb\", größer 📈 \n"
-        );
+        assert_eq!(row, "\"a,b\",\"say \"\"x\"\"\",\"a\nb\",\"a\rb\", größer 📈 \n");
     }
 }

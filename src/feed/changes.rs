@@ -52,12 +52,7 @@ pub struct Claims {
 impl Changes {
     /// A file of `ops` operations; deletes carry the full row.
     pub fn new(edition: &Edition, number: u32, ops: u64) -> Self {
-        Self {
-            edition: edition.clone(),
-            number,
-            ops,
-            key_only_deletes: false,
-        }
+        Self { edition: edition.clone(), number, ops, key_only_deletes: false }
     }
 
     /// What the file claims.
@@ -94,15 +89,7 @@ impl Changes {
         };
         let known = self.edition.version_of(row).unwrap_or(0);
         let fresh = FIRST_VERSION + u64::from(self.number) * LONGEST + step;
-        Some(Change {
-            op,
-            row,
-            version: if same || op == Op::Delete {
-                known
-            } else {
-                fresh
-            },
-        })
+        Some(Change { op, row, version: if same || op == Op::Delete { known } else { fresh } })
     }
 }
 
@@ -172,22 +159,14 @@ mod tests {
 
     fn edition() -> Edition {
         let base = Edition::base(Entity::Orders, 5_000, 1);
-        base.reload(Shape {
-            gone: 0.05,
-            changed: 0.05,
-            new: 0.05,
-        })
-        .unwrap()
+        base.reload(Shape { gone: 0.05, changed: 0.05, new: 0.05 }).unwrap()
     }
 
     /// The letters of each row, in order.
     fn scripts(changes: &Changes) -> HashMap<u64, String> {
         let mut scripts: HashMap<u64, String> = HashMap::new();
         for change in changes.iter() {
-            scripts
-                .entry(change.row)
-                .or_default()
-                .push_str(change.op.letter());
+            scripts.entry(change.row).or_default().push_str(change.op.letter());
         }
         scripts
     }
@@ -196,11 +175,7 @@ mod tests {
     fn a_file_has_the_operations_asked_for() {
         for ops in [0, 1, 7, 1_000] {
             let changes = Changes::new(&edition(), 0, ops);
-            let Claims {
-                inserts,
-                updates,
-                deletes,
-            } = changes.claims();
+            let Claims { inserts, updates, deletes } = changes.claims();
             assert_eq!(inserts + updates + deletes, ops);
             assert_eq!(changes.iter().count() as u64, ops);
         }
@@ -210,10 +185,7 @@ mod tests {
     fn the_hard_sequences_all_occur() {
         let scripts = scripts(&Changes::new(&edition(), 0, 1_000));
         for wanted in ["I", "U", "D", "IU", "UU", "UD", "DI", "ID", "IDI"] {
-            assert!(
-                scripts.values().any(|script| script == wanted),
-                "no {wanted}"
-            );
+            assert!(scripts.values().any(|script| script == wanted), "no {wanted}");
         }
     }
 
@@ -221,10 +193,7 @@ mod tests {
     fn operations_on_one_row_do_not_always_touch() {
         let changes: Vec<_> = Changes::new(&edition(), 0, 1_000).iter().collect();
         let next = |row, from: usize| changes[from..].iter().position(|change| change.row == row);
-        let apart = changes
-            .iter()
-            .enumerate()
-            .filter_map(|(at, change)| next(change.row, at + 1));
+        let apart = changes.iter().enumerate().filter_map(|(at, change)| next(change.row, at + 1));
         assert!(apart.filter(|&between| between > 0).count() > 100);
     }
 
@@ -232,18 +201,8 @@ mod tests {
     fn effect_and_claim_differ_and_all_four_counts_occur() {
         let changes = Changes::new(&edition(), 0, 1_000);
         let counts = Expected::holding(edition()).change(&changes);
-        let Counts {
-            create,
-            amend,
-            remove,
-            unchanged,
-        } = counts;
-        assert!(
-            [create, amend, remove, unchanged]
-                .iter()
-                .all(|&count| count > 30),
-            "{counts:?}"
-        );
+        let Counts { create, amend, remove, unchanged } = counts;
+        assert!([create, amend, remove, unchanged].iter().all(|&count| count > 30), "{counts:?}");
         let claims = changes.claims();
         assert!(claims.inserts != create && claims.updates != amend && claims.deletes != remove);
     }
@@ -253,8 +212,7 @@ mod tests {
         let new = |number| {
             let changes = Changes::new(&edition(), number, 500);
             let rows = changes.iter().map(|change| change.row);
-            rows.filter(|&row| row >= edition().reach())
-                .collect::<std::collections::HashSet<_>>()
+            rows.filter(|&row| row >= edition().reach()).collect::<std::collections::HashSet<_>>()
         };
         assert!(new(0).is_disjoint(&new(1)));
         assert!(!new(0).is_empty());

@@ -115,9 +115,7 @@ impl Shape {
     /// Shares as rows of `base`: gone, changed, new.
     fn of(self, base: u64) -> Result<[u64; 3], Error> {
         let shares = [self.gone, self.changed, self.new];
-        let sound = shares
-            .iter()
-            .all(|share| share.is_finite() && *share >= 0.0);
+        let sound = shares.iter().all(|share| share.is_finite() && *share >= 0.0);
         let [gone, changed, new] = shares.map(|share| (share * base as f64).round() as u64);
         if !sound || gone + changed > base {
             return Err(Error::Shape(self));
@@ -134,11 +132,7 @@ const ORDER: u64 = 2;
 mod tests {
     use super::*;
 
-    const SHAPE: Shape = Shape {
-        gone: 0.01,
-        changed: 0.05,
-        new: 0.02,
-    };
+    const SHAPE: Shape = Shape { gone: 0.01, changed: 0.05, new: 0.02 };
 
     fn base() -> Edition {
         Edition::base(Entity::Orders, 10_000, 1)
@@ -148,34 +142,18 @@ mod tests {
     fn a_base_has_every_row_once() {
         assert!((0..10_000).all(|row| base().version_of(row) == Some(0)));
         assert_eq!(base().version_of(10_000), None);
-        assert_eq!(
-            base().counts(),
-            Counts {
-                unchanged: 10_000,
-                ..Counts::default()
-            }
-        );
+        assert_eq!(base().counts(), Counts { unchanged: 10_000, ..Counts::default() });
     }
 
     #[test]
     fn a_reload_has_the_shape_asked_for() {
         let reload = base().reload(SHAPE).unwrap();
-        let versions: Vec<_> = (0..reload.reach())
-            .map(|row| reload.version_of(row))
-            .collect();
+        let versions: Vec<_> = (0..reload.reach()).map(|row| reload.version_of(row)).collect();
         let count = |version| versions.iter().filter(|&&is| is == version).count();
-        assert_eq!(
-            (count(None), count(Some(1)), count(Some(0))),
-            (100, 500, 9_600)
-        );
+        assert_eq!((count(None), count(Some(1)), count(Some(0))), (100, 500, 9_600));
         assert!(versions[10_000..].iter().all(|&version| version == Some(0)));
         assert_eq!(reload.size(), 10_100);
-        let counts = Counts {
-            create: 200,
-            amend: 500,
-            remove: 100,
-            unchanged: 9_400,
-        };
+        let counts = Counts { create: 200, amend: 500, remove: 100, unchanged: 9_400 };
         assert_eq!(reload.counts(), counts);
     }
 
@@ -184,33 +162,18 @@ mod tests {
         let first = base().reload(SHAPE).unwrap();
         let second = first.reload(SHAPE).unwrap();
         let gone = |edition: &Edition, row| edition.version_of(row).is_none();
-        let both = (0..10_000)
-            .filter(|&row| gone(&first, row) && gone(&second, row))
-            .count();
+        let both = (0..10_000).filter(|&row| gone(&first, row) && gone(&second, row)).count();
         assert!(both < 10, "of 100 and 100 gone rows {both} are the same");
         assert_eq!(second.counts(), first.counts());
     }
 
     #[test]
     fn wrong_shapes_are_refused() {
-        let wrong = [
-            (0.6, 0.5, 0.0),
-            (-0.1, 0.0, 0.0),
-            (0.0, f64::NAN, 0.0),
-            (0.0, 0.0, -1.0),
-        ];
+        let wrong = [(0.6, 0.5, 0.0), (-0.1, 0.0, 0.0), (0.0, f64::NAN, 0.0), (0.0, 0.0, -1.0)];
         for (gone, changed, new) in wrong {
             assert!(base().reload(Shape { gone, changed, new }).is_err());
         }
-        assert!(
-            base()
-                .reload(Shape {
-                    gone: 1.0,
-                    changed: 0.0,
-                    new: 2.0
-                })
-                .is_ok()
-        );
+        assert!(base().reload(Shape { gone: 1.0, changed: 0.0, new: 2.0 }).is_ok());
     }
 
     #[test]

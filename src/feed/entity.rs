@@ -58,26 +58,9 @@ const ORDERS: &[&str] = &[
     "is_open", "placed_at", "amended_at", "note", "terms", "event_id",
 ];
 
-const EVENTS: &[&str] = &[
-    "event_id",
-    "order_id",
-    "kind",
-    "quantity",
-    "price",
-    "happened_at",
-    "note",
-];
+const EVENTS: &[&str] = &["event_id", "order_id", "kind", "quantity", "price", "happened_at", "note"];
 
-const STRATEGIES: &[&str] = &[
-    "strategy_id",
-    "name",
-    "broker",
-    "capital",
-    "active",
-    "started",
-    "settings",
-    "event_id",
-];
+const STRATEGIES: &[&str] = &["strategy_id", "name", "broker", "capital", "active", "started", "settings", "event_id"];
 
 #[cfg(test)]
 mod tests {
@@ -93,17 +76,10 @@ mod tests {
 
     /// The names in the `create table` of the entity's file.
     fn in_the_model(entity: Entity) -> Vec<&'static str> {
-        let create = format!(
-            "create table if not exists {}.{} (\n",
-            Entity::SCHEMA,
-            entity.name()
-        );
+        let create = format!("create table if not exists {}.{} (\n", Entity::SCHEMA, entity.name());
         let (_, columns) = model(entity).split_once(&create).unwrap();
         let (columns, _) = columns.split_once("\n);").unwrap();
-        columns
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .collect()
+        columns.lines().filter_map(|line| line.split_whitespace().next()).collect()
     }
 
     #[test]

@@ -33,10 +33,7 @@ impl Expected {
 
     /// A table that holds `edition`.
     pub fn holding(edition: Edition) -> Self {
-        Self {
-            edition,
-            touched: HashMap::new(),
-        }
+        Self { edition, touched: HashMap::new() }
     }
 
     /// Loads a full load of `edition`.
@@ -45,9 +42,7 @@ impl Expected {
         let reach = self.edition.reach().max(edition.reach());
         let beyond = self.touched.keys().copied().filter(|&row| row >= reach);
         let mut counts = Counts::default();
-        (0..reach)
-            .chain(beyond)
-            .for_each(|row| counts.add(self.version_of(row), after.version_of(row)));
+        (0..reach).chain(beyond).for_each(|row| counts.add(self.version_of(row), after.version_of(row)));
         *self = after;
         counts
     }
@@ -56,15 +51,10 @@ impl Expected {
     pub fn change(&mut self, changes: &Changes) -> Counts {
         let mut folded = HashMap::new();
         for change in changes.iter() {
-            folded.insert(
-                change.row,
-                (change.op != Op::Delete).then_some(change.version),
-            );
+            folded.insert(change.row, (change.op != Op::Delete).then_some(change.version));
         }
         let mut counts = Counts::default();
-        folded
-            .iter()
-            .for_each(|(&row, &after)| counts.add(self.version_of(row), after));
+        folded.iter().for_each(|(&row, &after)| counts.add(self.version_of(row), after));
         self.touched.extend(folded);
         counts
     }
@@ -73,17 +63,12 @@ impl Expected {
     pub fn size(&self) -> u64 {
         let there = |edition: Option<u64>| u64::from(edition.is_some());
         let touched = self.touched.iter();
-        touched.fold(self.edition.size(), |size, (&row, &now)| {
-            size + there(now) - there(self.edition.version_of(row))
-        })
+        touched.fold(self.edition.size(), |size, (&row, &now)| size + there(now) - there(self.edition.version_of(row)))
     }
 
     /// The version in which the table has the row, if it has it.
     fn version_of(&self, row: u64) -> Option<u64> {
-        self.touched
-            .get(&row)
-            .copied()
-            .unwrap_or_else(|| self.edition.version_of(row))
+        self.touched.get(&row).copied().unwrap_or_else(|| self.edition.version_of(row))
     }
 }
 
@@ -104,11 +89,7 @@ mod tests {
     use super::*;
     use crate::feed::{Entity, Shape};
 
-    const SHAPE: Shape = Shape {
-        gone: 0.1,
-        changed: 0.2,
-        new: 0.3,
-    };
+    const SHAPE: Shape = Shape { gone: 0.1, changed: 0.2, new: 0.3 };
 
     fn base() -> Edition {
         Edition::base(Entity::Orders, 1_000, 1)
@@ -117,20 +98,8 @@ mod tests {
     #[test]
     fn a_first_load_creates_all() {
         let mut table = Expected::empty(&base());
-        assert_eq!(
-            table.reload(&base()),
-            Counts {
-                create: 1_000,
-                ..Counts::default()
-            }
-        );
-        assert_eq!(
-            table.reload(&base()),
-            Counts {
-                unchanged: 1_000,
-                ..Counts::default()
-            }
-        );
+        assert_eq!(table.reload(&base()), Counts { create: 1_000, ..Counts::default() });
+        assert_eq!(table.reload(&base()), Counts { unchanged: 1_000, ..Counts::default() });
         assert_eq!(table.size(), 1_000);
     }
 
@@ -160,12 +129,6 @@ mod tests {
         let mut table = Expected::holding(base());
         table.change(&changes);
         let again = table.change(&changes);
-        assert_eq!(
-            Counts {
-                unchanged: 0,
-                ..again
-            },
-            Counts::default()
-        );
+        assert_eq!(Counts { unchanged: 0, ..again }, Counts::default());
     }
 }

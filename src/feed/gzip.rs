@@ -16,10 +16,7 @@ pub struct Packing {
 
 impl Default for Packing {
     fn default() -> Self {
-        Self {
-            level: 6,
-            members: 1,
-        }
+        Self { level: 6, members: 1 }
     }
 }
 
@@ -37,13 +34,7 @@ pub(super) struct Gzip<W: Write> {
 impl<W: Write> Gzip<W> {
     pub(super) fn new(out: W, packing: Packing, slots: u64) -> Self {
         let member = encoder(Counted { out, bytes: 0 }, packing);
-        Self {
-            member,
-            packing,
-            slots,
-            begun: 1,
-            csv_bytes: 0,
-        }
+        Self { member, packing, slots, begun: 1, csv_bytes: 0 }
     }
 
     pub(super) fn write(&mut self, csv: &[u8]) -> io::Result<()> {
@@ -54,8 +45,7 @@ impl<W: Write> Gzip<W> {
     /// Whether the next member begins within the line in this slot.
     pub(super) fn cuts_at(&self, slot: u64) -> bool {
         let begun = u64::from(self.begun);
-        self.begun < self.packing.members
-            && slot >= self.slots * begun / u64::from(self.packing.members)
+        self.begun < self.packing.members && slot >= self.slots * begun / u64::from(self.packing.members)
     }
 
     /// Ends this member and begins the next.
@@ -105,10 +95,7 @@ mod tests {
     fn a_file_has_the_members_asked_for() {
         for members in [0, 1, 2, 5] {
             let mut out = Vec::new();
-            let packing = Packing {
-                members,
-                ..Packing::default()
-            };
+            let packing = Packing { members, ..Packing::default() };
             let mut gzip = Gzip::new(&mut out, packing, 2);
             gzip.write(b"one\n").unwrap();
             let (csv, gz) = gzip.finish().unwrap();
@@ -119,10 +106,7 @@ mod tests {
 
     #[test]
     fn cuts_are_spread_over_the_slots() {
-        let packing = Packing {
-            members: 4,
-            ..Packing::default()
-        };
+        let packing = Packing { members: 4, ..Packing::default() };
         let mut gzip = Gzip::new(Vec::new(), packing, 100);
         let mut cuts = Vec::new();
         for slot in 0..100 {
@@ -136,10 +120,7 @@ mod tests {
 
     #[test]
     fn no_level_is_too_high() {
-        let packing = Packing {
-            level: 99,
-            ..Packing::default()
-        };
+        let packing = Packing { level: 99, ..Packing::default() };
         assert!(Gzip::new(Vec::new(), packing, 0).finish().is_ok());
     }
 }

@@ -14,11 +14,7 @@ impl Permutation {
     pub(super) fn new(size: u64, seed: u64) -> Self {
         let bits = u64::BITS - size.saturating_sub(1).leading_zeros();
         let keys = [1, 2, 3, 4].map(|round| hash(&[seed, round]));
-        Self {
-            size,
-            half: bits.div_ceil(2).max(1),
-            keys,
-        }
+        Self { size, half: bits.div_ceil(2).max(1), keys }
     }
 
     /// Where `place` goes; `place` itself must lie in `0..size`.
@@ -72,8 +68,7 @@ impl Draws {
 
 /// One number from several; their order matters.
 pub(super) fn hash(of: &[u64]) -> u64 {
-    of.iter()
-        .fold(GOLDEN, |hash, part| mix(hash.wrapping_add(GOLDEN) ^ part))
+    of.iter().fold(GOLDEN, |hash, part| mix(hash.wrapping_add(GOLDEN) ^ part))
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -103,8 +98,7 @@ mod tests {
     #[test]
     fn a_permutation_scatters() {
         let permutation = Permutation::new(100_000, 7);
-        let near = (1..100_000)
-            .filter(|&place| permutation.at(place).abs_diff(permutation.at(place - 1)) < 100);
+        let near = (1..100_000).filter(|&place| permutation.at(place).abs_diff(permutation.at(place - 1)) < 100);
         assert!(near.count() < 400, "neighbours must not stay neighbours");
     }
 
@@ -113,10 +107,7 @@ mod tests {
         let mut draws = Draws::new(&[1, 2, 3]);
         let mut seen = [0_u32; 8];
         (0..8_000).for_each(|_| seen[draws.below(8) as usize] += 1);
-        assert!(
-            seen.iter().all(|&count| (850..1150).contains(&count)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|&count| (850..1150).contains(&count)), "{seen:?}");
         assert_eq!(Draws::new(&[1, 2, 3]).next(), Draws::new(&[1, 2, 3]).next());
         assert_ne!(hash(&[1, 2]), hash(&[2, 1]));
     }

@@ -27,28 +27,13 @@ use gzip::Gzip;
 use std::io::{self, Write};
 
 /// Writes one part of `edition` as DMS writes a full load: no op column, no header.
-pub fn snapshot(
-    edition: &Edition,
-    layout: Layout,
-    packing: Packing,
-    out: impl Write,
-) -> Result<Written, Error> {
+pub fn snapshot(edition: &Edition, layout: Layout, packing: Packing, out: impl Write) -> Result<Written, Error> {
     let places = layout.places(edition.reach())?;
     let (first, slots) = (places.start, places.end - places.start);
     let lines = places.filter_map(|place| {
-        let row = if layout.shuffled {
-            edition.shuffle(place)
-        } else {
-            place
-        };
+        let row = if layout.shuffled { edition.shuffle(place) } else { place };
         let version = edition.version_of(row)?;
-        Some(Line {
-            slot: place - first,
-            op: None,
-            key_only: false,
-            row,
-            version,
-        })
+        Some(Line { slot: place - first, op: None, key_only: false, row, version })
     });
     write(edition, lines, slots, packing, out)
 }
@@ -78,11 +63,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self {
-            shuffled: false,
-            part: 1,
-            parts: 1,
-        }
+        Self { shuffled: false, part: 1, parts: 1 }
     }
 }
 
@@ -91,10 +72,7 @@ impl Layout {
     fn places(self, reach: u64) -> Result<std::ops::Range<u64>, Error> {
         let (part, parts) = (u64::from(self.part), u64::from(self.parts));
         if part == 0 || part > parts {
-            return Err(Error::Part {
-                part: self.part,
-                parts: self.parts,
-            });
+            return Err(Error::Part { part: self.part, parts: self.parts });
         }
         Ok(reach * (part - 1) / parts..reach * part / parts)
     }
@@ -128,9 +106,7 @@ pub enum Error {
         parts: u32,
     },
     /// Shares that are no shares.
-    #[error(
-        "gone, changed and new must not be negative, and gone and changed together at most 1: {0:?}"
-    )]
+    #[error("gone, changed and new must not be negative, and gone and changed together at most 1: {0:?}")]
     Shape(Shape),
 }
 

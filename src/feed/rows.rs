@@ -155,11 +155,7 @@ const fn first_event_id() -> u64 {
 
 /// A row that was written again was written because of a later event.
 fn later(event_id: u64, version: u64, draws: &mut Draws) -> u64 {
-    if version == 0 {
-        event_id
-    } else {
-        MAX_EVENT_ID + 1 + draws.below(100_000)
-    }
+    if version == 0 { event_id } else { MAX_EVENT_ID + 1 + draws.below(100_000) }
 }
 
 /// The order that an event belongs to, and the stage of its life. Eight orders live side by side: nine
@@ -182,15 +178,8 @@ fn first_event(turn: u64) -> u64 {
 fn last_event(order: u64) -> u64 {
     let end = first_event((order | 7) + 1);
     let full = order < Entity::Orders.full_size();
-    let end = if full {
-        end.min(Entity::Events.full_size())
-    } else {
-        end
-    };
-    (0..end)
-        .rev()
-        .find(|&event| order_of(event).0 == order)
-        .unwrap_or_default()
+    let end = if full { end.min(Entity::Events.full_size()) } else { end };
+    (0..end).rev().find(|&event| order_of(event).0 == order).unwrap_or_default()
 }
 
 /// Within ten minutes before the first event of its eight.
@@ -213,11 +202,7 @@ fn kind(stage: Option<u64>, draws: &mut Draws) -> (&'static str, bool) {
         Some(0) => ("sent", true),
         Some(1) => ("accepted", false),
         Some(7) => draws.pick(&[("filled", true), ("filled", true), ("cancelled", false)]),
-        Some(_) => draws.pick(&[
-            ("partially filled", true),
-            ("partially filled", true),
-            ("amended", true),
-        ]),
+        Some(_) => draws.pick(&[("partially filled", true), ("partially filled", true), ("amended", true)]),
     }
 }
 
@@ -228,11 +213,7 @@ fn amended(placed: PrimitiveDateTime, version: u64, draws: &mut Draws, cells: &m
     let after = Duration::microseconds(draws.below(1 << 32) as i64 + version as i64);
     let moment = placed.saturating_add(after);
     // Some sources write UTC, some their own zone.
-    if draws.once_in(2) {
-        cells.zoned(moment, 0)
-    } else {
-        cells.zoned(moment, 2)
-    }
+    if draws.once_in(2) { cells.zoned(moment, 0) } else { cells.zoned(moment, 2) }
 }
 
 fn terms(order: &Order, draws: &mut Draws, cells: &mut Cells<'_>) {
@@ -242,9 +223,7 @@ fn terms(order: &Order, draws: &mut Draws, cells: &mut Cells<'_>) {
     let cents = order.price / 10_000;
     let valid = draws.pick(&["day", "until cancelled", "fill or kill"]);
     let (whole, part) = (cents / 100, cents % 100);
-    cells.text(&format!(
-        r#"{{"type": "limit", "limit": {whole}.{part:02}, "valid": "{valid}"}}"#
-    ));
+    cells.text(&format!(r#"{{"type": "limit", "limit": {whole}.{part:02}, "valid": "{valid}"}}"#));
 }
 
 fn settings(fixed: &mut Draws, moving: &mut Draws, cells: &mut Cells<'_>) {
@@ -292,8 +271,7 @@ mod tests {
         let event = "1020487673,7159961,status,300.0000,NULL,2022-09-20 20:28:55.417000";
         let event = format!("{event},paper-eu/2022/0159960");
         assert_eq!(line(Entity::Events, 1_494_974, 0), (MAX_EVENT_ID, event));
-        let settings =
-            r#"{""days"": 25, ""threshold"": 0.35, ""symbols"": [""EQ.0376"", ""EQ.0380""]}"#;
+        let settings = r#"{""days"": 25, ""threshold"": 0.35, ""symbols"": [""EQ.0376"", ""EQ.0380""]}"#;
         let strategy = format!("1,breakout 01,paper-us,275000.00,true,2020-08-10,\"{settings}\"");
         let strategy = format!("{strategy},1019692418");
         assert_eq!(line(Entity::Strategies, 0, 0), (1_019_692_418, strategy));
@@ -310,9 +288,7 @@ mod tests {
     fn the_highest_event_id_is_the_missions() {
         assert_eq!(line(Entity::Events, 1_494_974, 0).0, MAX_EVENT_ID);
         let orders = Entity::Orders.full_size();
-        let last = (orders - 100..orders)
-            .map(|row| line(Entity::Orders, row, 0).0)
-            .max();
+        let last = (orders - 100..orders).map(|row| line(Entity::Orders, row, 0).0).max();
         assert_eq!(last, Some(MAX_EVENT_ID));
         assert!((0..90).all(|row| line(Entity::Strategies, row, 0).0 <= MAX_EVENT_ID));
     }
@@ -339,9 +315,7 @@ mod tests {
     fn no_two_versions_of_a_row_are_alike() {
         for entity in Entity::ALL {
             for row in 0..90 {
-                let mut lines: Vec<_> = (0..12)
-                    .map(|version| line(entity, row, version).1)
-                    .collect();
+                let mut lines: Vec<_> = (0..12).map(|version| line(entity, row, version).1).collect();
                 lines.sort_unstable();
                 lines.dedup();
                 assert_eq!(lines.len(), 12, "{entity:?}, row {row}");

@@ -1,10 +1,6 @@
 //! The room as its callers see it, judged by readers that are not ours: flate2's and the csv crate's.
 //! Effects are counted here a second time, from the written text alone.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "not our own readers"
-)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "not our own readers")]
 
 use super::*;
 use flate2::{Crc, bufread::GzDecoder, read::MultiGzDecoder};
@@ -14,11 +10,7 @@ use std::io::Read;
 /// The rows of a table by key.
 type Table = BTreeMap<String, Vec<String>>;
 
-const SHAPE: Shape = Shape {
-    gone: 0.02,
-    changed: 0.05,
-    new: 0.03,
-};
+const SHAPE: Shape = Shape { gone: 0.02, changed: 0.05, new: 0.03 };
 
 fn base(entity: Entity, rows: u64) -> Edition {
     Edition::base(entity, rows, 1)
@@ -58,29 +50,19 @@ pub(super) fn members(mut file: &[u8]) -> u32 {
 
 fn records(file: &[u8]) -> Vec<Vec<String>> {
     let csv = unzip(file);
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .from_reader(&csv[..]);
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&csv[..]);
     reader.deserialize().map(|record| record.unwrap()).collect()
 }
 
 fn table(file: &[u8]) -> Table {
-    records(file)
-        .into_iter()
-        .map(|record| (record[0].clone(), record))
-        .collect()
+    records(file).into_iter().map(|record| (record[0].clone(), record)).collect()
 }
 
 fn compare(before: &Table, after: &Table) -> Counts {
     let kept = || after.iter().filter(|(key, _)| before.contains_key(*key));
     let unchanged = kept().filter(|(key, row)| before[*key] == **row).count() as u64;
     let kept = kept().count() as u64;
-    Counts {
-        create: after.len() as u64 - kept,
-        amend: kept - unchanged,
-        remove: before.len() as u64 - kept,
-        unchanged,
-    }
+    Counts { create: after.len() as u64 - kept, amend: kept - unchanged, remove: before.len() as u64 - kept, unchanged }
 }
 
 #[test]
@@ -92,11 +74,7 @@ fn the_mission_counts_its_rows() {
         assert_eq!(written.csv_bytes, unzip(&file).len() as u64);
         let records = records(&file);
         assert_eq!(records.len() as u64, entity.full_size());
-        assert!(
-            records
-                .iter()
-                .all(|record| record.len() == entity.columns().len())
-        );
+        assert!(records.iter().all(|record| record.len() == entity.columns().len()));
         assert_eq!(table(&file).len() as u64, entity.full_size());
     }
 }
@@ -109,14 +87,7 @@ fn sizes_and_bytes_are_exact() {
         crc.update(&unzip(&file));
         (written.csv_bytes, crc.sum())
     });
-    assert_eq!(
-        sums,
-        [
-            (3_552_182, 208_588_515),
-            (1_923_584, 392_172_577),
-            (12_845, 3_281_702_731)
-        ]
-    );
+    assert_eq!(sums, [(3_552_182, 208_588_515), (1_923_584, 392_172_577), (12_845, 3_281_702_731)]);
 }
 
 #[test]
@@ -152,18 +123,12 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn keys_rise_unless_shuffled() {
     let edition = base(Entity::Orders, 3_000).reload(SHAPE).unwrap();
-    let shuffled = Layout {
-        shuffled: true,
-        ..Layout::default()
-    };
+    let shuffled = Layout { shuffled: true, ..Layout::default() };
     let in_order = records(&load(&edition).1);
     let mut shuffled = records(&file(&edition, shuffled, Packing::default()).1);
     assert!(in_order.is_sorted());
     let rising = shuffled.windows(2).filter(|pair| pair[0] < pair[1]).count();
-    assert!(
-        (1_400..1_700).contains(&rising),
-        "{rising} of 3030 pairs rise"
-    );
+    assert!((1_400..1_700).contains(&rising), "{rising} of 3030 pairs rise");
     shuffled.sort_unstable();
     assert_eq!(shuffled, in_order);
 }
@@ -173,25 +138,14 @@ fn parts_are_the_whole() {
     let edition = base(Entity::Events, 1_000).reload(SHAPE).unwrap();
     for shuffled in [false, true] {
         let part = |part, parts| {
-            let layout = Layout {
-                shuffled,
-                part,
-                parts,
-            };
+            let layout = Layout { shuffled, part, parts };
             file(&edition, layout, Packing::default())
         };
         let parts: Vec<_> = (1..=3).map(|number| part(number, 3)).collect();
         let joined: Vec<u8> = parts.iter().flat_map(|(_, file)| unzip(file)).collect();
         assert_eq!(joined, unzip(&part(1, 1).1));
-        assert_eq!(
-            parts.iter().map(|(written, _)| written.rows).sum::<u64>(),
-            edition.size()
-        );
-        assert!(
-            parts
-                .iter()
-                .all(|(written, _)| (300..380).contains(&written.rows))
-        );
+        assert_eq!(parts.iter().map(|(written, _)| written.rows).sum::<u64>(), edition.size());
+        assert!(parts.iter().all(|(written, _)| (300..380).contains(&written.rows)));
     }
 }
 
@@ -200,17 +154,11 @@ fn members_cut_through_rows_and_lose_none() {
     let edition = base(Entity::Events, 1_000);
     let (whole, one) = load(&edition);
     for count in [2, 7, 3_000] {
-        let packing = Packing {
-            members: count,
-            ..Packing::default()
-        };
+        let packing = Packing { members: count, ..Packing::default() };
         let (written, file) = file(&edition, Layout::default(), packing);
         assert_eq!(members(&file), count);
         assert_eq!(unzip(&file), unzip(&one));
-        assert_eq!(
-            (written.csv_bytes, written.gz_bytes),
-            (whole.csv_bytes, file.len() as u64)
-        );
+        assert_eq!((written.csv_bytes, written.gz_bytes), (whole.csv_bytes, file.len() as u64));
         let mut first = Vec::new();
         GzDecoder::new(&file[..]).read_to_end(&mut first).unwrap();
         assert_ne!(first.last(), Some(&b'\n'), "a member ends within a row");
@@ -225,18 +173,8 @@ fn null_empty_and_quoted_null_all_occur() {
             Entity::Orders => csv.contains(&format!(",{text},")),
             _ => csv.contains(&format!(",{text}\n")),
         };
-        let wanted = [
-            "NULL",
-            "",
-            "\"NULL\"",
-            "null",
-            "\"stop, then limit\"",
-            "\"\"\"\"",
-        ];
-        for text in wanted
-            .iter()
-            .chain(&["\"first line\nsecond line\"", "größer als üblich 📈"])
-        {
+        let wanted = ["NULL", "", "\"NULL\"", "null", "\"stop, then limit\"", "\"\"\"\""];
+        for text in wanted.iter().chain(&["\"first line\nsecond line\"", "größer als üblich 📈"]) {
             assert!(note(text), "{entity:?} has no {text}");
         }
     }
@@ -292,10 +230,7 @@ fn change_files_do_what_is_expected_one_after_the_other() {
             let (written, file) = change_file(&changes);
             let (counts, claims) = apply(&mut text, &file);
             assert_eq!(written.rows, 300);
-            assert_eq!(
-                (expected.change(&changes), changes.claims()),
-                (counts, claims)
-            );
+            assert_eq!((expected.change(&changes), changes.claims()), (counts, claims));
             assert_eq!(expected.size(), text.len() as u64);
         }
         let reload = base.reload(SHAPE).unwrap();
@@ -314,31 +249,17 @@ fn deletes_can_give_the_key_only() {
     let deletes = records(&file).into_iter().filter(|record| record[0] == "D");
     let deletes: Vec<_> = deletes.collect();
     assert_eq!(deletes.len() as u64, of.claims().deletes);
-    assert!(
-        deletes
-            .iter()
-            .all(|delete| delete[2..].iter().all(|cell| cell == "NULL"))
-    );
-    assert!(
-        records(&full.1)
-            .iter()
-            .all(|record| record.len() == 8 && record[3] != "NULL")
-    );
+    assert!(deletes.iter().all(|delete| delete[2..].iter().all(|cell| cell == "NULL")));
+    assert!(records(&full.1).iter().all(|record| record.len() == 8 && record[3] != "NULL"));
 }
 
 #[test]
 fn the_highest_event_id_is_of_the_rows_written() {
     for entity in Entity::ALL {
-        let column = entity
-            .columns()
-            .iter()
-            .position(|&name| name == "event_id")
-            .unwrap();
+        let column = entity.columns().iter().position(|&name| name == "event_id").unwrap();
         let (written, file) = change_file(&Changes::new(&base(entity, 80), 0, 50));
         let rows = records(&file).into_iter().filter(|record| record[0] != "D");
-        let highest = rows
-            .map(|record| record[column + 1].parse::<u64>().unwrap())
-            .max();
+        let highest = rows.map(|record| record[column + 1].parse::<u64>().unwrap()).max();
         assert_eq!(written.max_event_id, highest);
     }
     assert_eq!(load(&base(Entity::Orders, 0)).0.max_event_id, None);
@@ -355,23 +276,11 @@ fn an_empty_load_is_a_file() {
 fn what_cannot_be_written_is_an_error() {
     let edition = base(Entity::Orders, 100);
     for (part, parts) in [(0, 1), (2, 1), (1, 0)] {
-        let layout = Layout {
-            part,
-            parts,
-            ..Layout::default()
-        };
+        let layout = Layout { part, parts, ..Layout::default() };
         let error = snapshot(&edition, layout, Packing::default(), io::sink()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("there is no part {part} of {parts}")
-        );
+        assert_eq!(error.to_string(), format!("there is no part {part} of {parts}"));
     }
     let mut small = [0; 10];
-    let error = snapshot(
-        &edition,
-        Layout::default(),
-        Packing::default(),
-        &mut small[..],
-    );
+    let error = snapshot(&edition, Layout::default(), Packing::default(), &mut small[..]);
     assert!(matches!(error, Err(Error::Write(_))));
 }

@@ -31,14 +31,7 @@ pub(super) const STYLES: &[&str] = &[
     "volatility",
 ];
 
-const PLAIN: &[&str] = &[
-    "by hand",
-    "end of day",
-    "filled in parts",
-    "hedge",
-    "rebalance",
-    "roll to next month",
-];
+const PLAIN: &[&str] = &["by hand", "end of day", "filled in parts", "hedge", "rebalance", "roll to next month"];
 
 const ODD: &[&str] = &[
     "",

@@ -1,2 +1,101 @@
-//! x
+//! The Notifier: builds the news of a delivery and publishes what the outbox holds.
+//!
+//! `compose` is done before the commit, so that the message is fixed together with the rows; `announce` comes after it.
+//! A broker that is down stops nothing: what waits in the outbox is sent when it is back, in its order, at least once.
+
+mod message;
+mod nats;
 pub mod settings;
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::target::{self, Changes, News, Target, Waiting};
+pub use message::stats;
+use nats::Broker;
+use settings::Settings;
+
+/// The subject that all news of this process are published on.
+pub const SUBJECT: &str = "paper-engine.meta.orders.change";
+
+/// An error on the way to the broker. The message stays in the outbox.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot reach NATS at {servers}: {what}")]
+    Unreachable { servers: String, what: String },
+    #[error("NATS did not take message {id}: {what}")]
+    Refused { id: i64, what: String },
+    #[error(transparent)]
+    Outbox(#[from] target::Error),
+}
+
+/// What a round of publishing did.
+#[derive(Debug, Default)]
+pub struct Announced {
+    /// the deliveries whose messages were acknowledged
+    pub deliveries: Vec<i64>,
+    /// why it ended early
+    pub error: Option<Error>,
+}
+
+/// Publishes, or does not, as NOTIFICATIONS says.
+#[derive(Clone)]
+pub struct Notifier {
+    broker: Option<Arc<Broker>>,
+    host: String,
+    clock: Clock,
+}
+
+/// How many messages one turn takes from the outbox.
+const BATCH: i64 = 256;
+
+impl Notifier {
+    /// Without settings nothing is composed and nothing published. The first message connects.
+    pub fn new(settings: Option<&Settings>, host: &str, clock: Clock) -> Self {
+        let broker = settings.map(|settings| Arc::new(Broker::new(settings.clone())));
+        Self { broker, host: host.to_owned(), clock }
+    }
+
+    /// The news of a delivery that changed something; none if it changed nothing or nobody is to be told.
+    pub fn compose(&self, changes: &Changes) -> Option<News> {
+        self.broker.as_ref()?;
+        changes.counts().any().then(|| message::compose(changes, &self.host, self.clock.utc()))
+    }
+
+    /// Publishes what the outbox holds. Another publisher at work is as good.
+    pub async fn announce(&self, target: &Target) -> Result<Announced, target::Error> {
+        let mut announced = Announced::default();
+        let Some(broker) = self.broker.as_ref().filter(|_| !target.is_rehearsal()) else { return Ok(announced) };
+        loop {
+            let Some(turn) = target.take_turn().await? else { return Ok(announced) };
+            let waiting = turn.waiting(BATCH).await?;
+            let (sent, error) = publish(broker, &waiting).await;
+            announced.deliveries.extend(sent.iter().map(|message| message.delivery_id));
+            let ids: Vec<i64> = sent.iter().map(|message| message.id).collect();
+            turn.published(&ids).await?;
+            announced.error = error;
+            if announced.error.is_some() || (waiting.len() as i64) < BATCH {
+                return Ok(announced);
+            }
+        }
+    }
+
+    /// Whether the broker answers; nothing to answer if nobody is to be told.
+    pub async fn check(&self) -> Result<(), Error> {
+        match &self.broker {
+            Some(broker) => broker.stream_over(SUBJECT).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Sends messages in their order; those that the broker has for sure, and why it stopped there.
+async fn publish<'a>(broker: &Broker, waiting: &'a [Waiting]) -> (&'a [Waiting], Option<Error>) {
+    if waiting.is_empty() {
+        return (&[], None);
+    }
+    match broker.publish(waiting).await {
+        Ok(()) => (waiting, None),
+        Err((sent, error)) => (&waiting[..sent], Some(error)),
+    }
+}

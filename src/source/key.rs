@@ -21,8 +21,14 @@ impl fmt::Display for Entity {
 /// What a key says its object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Named {
-    Snapshot { entity: Entity, part: Part },
-    Changes { entity: Entity, time: NameTime },
+    Snapshot {
+        entity: Entity,
+        part: Part,
+    },
+    Changes {
+        entity: Entity,
+        time: NameTime,
+    },
     /// recognised, counted, never loaded: transaction files, temporary files, folder markers, anything else
     Foreign,
 }

@@ -93,6 +93,13 @@ impl Source {
         Listing::new(&self.bucket, &self.path).next().await.map(|_| ())
     }
 
+    /// Makes the bucket: for `feed make`.
+    pub async fn create_bucket(&self) -> Result<(), Error> {
+        let request = self.bucket.client.create_bucket().bucket(&self.bucket.name);
+        request.send().await.map_err(|answer| error::of_bucket(answer, &self.bucket))?;
+        Ok(())
+    }
+
     /// Puts a file at a key below the path: for `feed make`.
     pub async fn put(&self, key: &str, file: &Path) -> Result<(), Error> {
         let body = ByteStream::from_path(file).await.map_err(|error| Error::Unreadable(error.to_string()))?;

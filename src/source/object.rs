@@ -95,12 +95,12 @@ impl PartBytes {
                 self.received += piece.len() as u64;
                 Ok(Some(piece))
             }
-            Some(Err(cut)) => Err(Error::Cut { key: self.listed.key.clone(), at: self.received, what: cut.to_string() }),
-            None if self.received != self.listed.size => Err(Error::Short {
-                key: self.listed.key.clone(),
-                received: self.received,
-                expected: self.listed.size,
-            }),
+            Some(Err(cut)) => {
+                Err(Error::Cut { key: self.listed.key.clone(), at: self.received, what: cut.to_string() })
+            }
+            None if self.received != self.listed.size => {
+                Err(Error::Short { key: self.listed.key.clone(), received: self.received, expected: self.listed.size })
+            }
             None => Ok(None),
         }
     }

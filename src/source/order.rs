@@ -136,6 +136,17 @@ pub enum Step {
     Stop(Status, String),
 }
 
+impl Step {
+    /// What is written down instead of loading: a status and a reason.
+    pub fn note(&self) -> Option<(Status, &str)> {
+        match self {
+            Self::Skip(reason) => Some((Status::Skipped, reason)),
+            Self::Stop(status, reason) => Some((*status, reason)),
+            Self::Append { .. } | Self::Replace | Self::Changes => None,
+        }
+    }
+}
+
 impl Pending {
     /// The last object: the one whose ledger row carries the delivery's effects.
     pub fn last(&self) -> &Object {

@@ -295,9 +295,8 @@ impl Encoder {
                 tuple::null(out);
                 Ok(())
             }
-            Cell::Value(text) => {
-                tuple::cell(out, |out| column.wire.encode(text, out)).map_err(|refusal| fault(CellFault::Refused(refusal)))
-            }
+            Cell::Value(text) => tuple::cell(out, |out| column.wire.encode(text, out))
+                .map_err(|refusal| fault(CellFault::Refused(refusal))),
         }
     }
 

@@ -35,10 +35,8 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     let modified = listed.modified as f64;
     let size = listed.size as i64;
     let entity = &line.pending.entity;
-    let (kind, status) = (kind_word(line.pending.file), line.status.as_str());
-    let counts = [
-        line.rows_read, line.counts.create, line.counts.amend, line.counts.remove, line.counts.unchanged,
-    ];
+    let (kind, status) = (line.pending.file.as_str(), line.status.as_str());
+    let counts = [line.rows_read, line.counts.create, line.counts.amend, line.counts.remove, line.counts.unchanged];
     let counts = counts.map(|count| count as i64);
     let parameters: [(&(dyn ToSql + Sync), Type); 23] = [
         (&line.id, Type::INT8),
@@ -71,7 +69,11 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
 }
 
 /// All rows of a bucket below a path, in key order.
-pub async fn entries(tx: Tx, bucket: &str, path: &str) -> Result<impl Stream<Item = Result<Entry, Error>> + use<>, Error> {
+pub async fn entries(
+    tx: Tx,
+    bucket: &str,
+    path: &str,
+) -> Result<impl Stream<Item = Result<Entry, Error>> + use<>, Error> {
     // a key below `data` lies between `data/` and `data0`, the next character after the slash
     let from = if path.is_empty() { String::new() } else { format!("{path}/") };
     let to = (!path.is_empty()).then(|| format!("{path}0"));
@@ -132,12 +134,8 @@ pub async fn head(tx: &Tx, bucket: &str, entity: &Entity) -> Result<Head, Error>
 pub async fn has(tx: &Tx, bucket: &str, pending: &Pending, object: &Object) -> Result<bool, Error> {
     let listed = &object.listed;
     let modified = (pending.file == File::Snapshot).then_some(listed.modified as f64);
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-        (&bucket, Type::TEXT),
-        (&listed.key, Type::TEXT),
-        (&listed.etag, Type::TEXT),
-        (&modified, Type::FLOAT8),
-    ];
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+        [(&bucket, Type::TEXT), (&listed.key, Type::TEXT), (&listed.etag, Type::TEXT), (&modified, Type::FLOAT8)];
     let row = tx.query_typed_one(include_str!("ledger_has.sql"), &parameters).await;
     Ok(row.map_err(|error| tx.error(error))?.get(0))
 }
@@ -168,11 +166,4 @@ pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> 
     let sql = "select max(rows_remove) from public.loader_deliveries where id = any($1) and requested = 'release'";
     let row = tx.query_typed_one(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error))?;
     Ok(row.get::<_, Option<i64>>(0).and_then(|shown| u64::try_from(shown).ok()))
-}
-
-pub fn kind_word(file: File) -> &'static str {
-    match file {
-        File::Snapshot => "snapshot",
-        File::Changes => "changes",
-    }
 }

@@ -109,7 +109,9 @@ pub enum Error {
     Ambiguous { entity: Entity, found: usize },
     #[error("no room for temporary data: {0}")]
     Spill(#[from] io::Error),
-    #[error("the loader's tables lack {missing} migrations; run `paper-engine-orders migrate` as their owner, or set MIGRATE=True")]
+    #[error(
+        "the loader's tables lack {missing} migrations; run `paper-engine-orders migrate` as their owner, or set MIGRATE=True"
+    )]
     SchemaMissing { missing: usize },
     #[error("the loader's tables are of version {found}, newer than this program, which knows {known}; upgrade it")]
     SchemaNewer { found: i32, known: i32 },
@@ -165,6 +167,13 @@ impl Target {
     /// Brings the loader's own tables up to date, or says what is missing. The number of migrations applied.
     pub async fn prepare(&self) -> Result<usize, Error> {
         Ok(migrate::bring_up_to_date(&self.pg, self.settings.migrate).await?.applied)
+    }
+
+    /// Runs a script in one transaction: for what an operator brings (roles, a model's tables).
+    pub async fn execute(&self, script: &str) -> Result<(), Error> {
+        let tx = self.pg.begin("script").await?;
+        tx.batch_execute(script).await.map_err(|error| tx.error(error))?;
+        Ok(tx.commit().await?)
     }
 
     /// What the ledger has of this bucket, below `path`. `whole` names tables that were found not empty.

@@ -45,20 +45,16 @@ pub async fn take_turn(pg: &Pg) -> Result<Option<Turn>, Error> {
 }
 
 impl Turn {
-    /// What waits, oldest first, at most `most`, after the message `after`.
-    pub async fn waiting(&self, after: i64, most: i64) -> Result<Vec<Waiting>, Error> {
+    /// What waits, oldest first, at most `most`.
+    pub async fn waiting(&self, most: i64) -> Result<Vec<Waiting>, Error> {
         let sql = "select id, delivery_id, subject, message_id, payload from public.loader_notifications
-            where published_at is null and id > $1 order by id limit $2";
-        let rows = self.tx.query_typed(sql, &[(&after, Type::INT8), (&most, Type::INT8)]).await;
+            where published_at is null order by id limit $1";
+        let rows = self.tx.query_typed(sql, &[(&most, Type::INT8)]).await;
         let rows = rows.map_err(|error| self.tx.error(error))?;
         let waiting = rows.iter().map(|row| Waiting {
             id: row.get("id"),
             delivery_id: row.get("delivery_id"),
-            news: News {
-                subject: row.get("subject"),
-                message_id: row.get("message_id"),
-                payload: row.get("payload"),
-            },
+            news: News { subject: row.get("subject"), message_id: row.get("message_id"), payload: row.get("payload") },
         });
         Ok(waiting.collect())
     }

@@ -77,9 +77,8 @@ fn key_order(table: &Table) -> String {
 
 /// `t.key = v.c1 and …`; each pair is (place among the given arrays, column).
 fn key_match(table: &Table, pairs: impl Iterator<Item = (usize, usize)>) -> String {
-    let one = |(place, column): (usize, usize)| {
-        format!("t.{} = v.c{}", quote::ident(&table.columns[column].name), place + 1)
-    };
+    let one =
+        |(place, column): (usize, usize)| format!("t.{} = v.c{}", quote::ident(&table.columns[column].name), place + 1);
     pairs.map(one).collect::<Vec<_>>().join(" and ")
 }
 

@@ -103,9 +103,11 @@ mod tests {
     fn sample() -> Vec<u8> {
         let mut out = Vec::new();
         begin(3, &mut out);
-        let write = |text: &'static [u8]| move |out: &mut Vec<u8>| {
-            out.extend_from_slice(text);
-            Ok::<(), ()>(())
+        let write = |text: &'static [u8]| {
+            move |out: &mut Vec<u8>| {
+                out.extend_from_slice(text);
+                Ok::<(), ()>(())
+            }
         };
         cell(&mut out, write(b"ab")).expect("written");
         null(&mut out);

@@ -57,9 +57,6 @@ pub struct Changes {
 pub struct Receipt {
     pub id: i64,
     pub counts: Counts,
-    pub rows_read: u64,
-    pub has_news: bool,
-    pub started: Instant,
 }
 
 impl Target {
@@ -91,7 +88,7 @@ impl Target {
             table,
             pending: pending.clone(),
             id,
-            guard: Guard { max_remove: self.settings.max_remove.clone(), released },
+            guard: Guard { max_remove: self.settings.max_remove, released },
             event_id: self.settings.event_id.clone(),
             bucket: self.bucket.clone(),
             host: self.host.clone(),
@@ -112,19 +109,19 @@ impl Target {
         Ok(true)
     }
 
-    /// Settles a COMMIT whose answer was lost: whether the delivery is in the ledger. Waits for the lease, which the lost
-    /// session holds until the server has noticed its end.
-    pub async fn settle(&self, pending: &Pending) -> Result<bool, Error> {
+    /// Settles a COMMIT whose answer was lost: a receipt if the ledger has the delivery. Waits for the lease, which the
+    /// lost session holds until the server has noticed its end.
+    pub async fn settle(&self, pending: &Pending, id: i64, changes: &Changes) -> Result<Option<Receipt>, Error> {
         let tx = self.pg.begin("settle").await?;
         if let Some(table) = Table::find(&tx, &pending.entity, self.settings.schema.as_deref()).await? {
-            let lease = [LEASE_CLASS, table.oid as i32];
-            let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&lease[0], Type::INT4), (&lease[1], Type::INT4)];
-            let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &parameters).await;
+            let number = table.oid as i32;
+            let lease: [(&(dyn ToSql + Sync), Type); 2] = [(&LEASE_CLASS, Type::INT4), (&number, Type::INT4)];
+            let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &lease).await;
             waited.map_err(|error| tx.error(error))?;
         }
         let committed = ledger::has(&tx, &self.bucket, pending, pending.last()).await?;
         tx.rollback().await?;
-        Ok(committed)
+        Ok(committed.then_some(Receipt { id, counts: changes.counts }))
     }
 }
 
@@ -132,6 +129,11 @@ impl Work {
     /// The number of the delivery.
     pub fn id(&self) -> i64 {
         self.id
+    }
+
+    /// When it was begun.
+    pub fn started(&self) -> Instant {
+        self.started.1
     }
 
     /// What the rows must look like.
@@ -172,13 +174,12 @@ impl Work {
     }
 
     /// Signs: ledger rows and message, then the commit.
-    pub async fn seal(self, changes: Changes, news: Option<&News>) -> Result<Receipt, Error> {
+    pub async fn seal(self, changes: &Changes, news: Option<&News>) -> Result<Receipt, Error> {
         let last = self.pending.objects.len() - 1;
-        for part in (0..self.pending.objects.len()).rev() {
-            let object = &self.pending.objects[part];
+        for (part, object) in self.pending.objects.iter().enumerate().rev() {
             let id = self.id_of(part).await?;
-            let read = changes.summary.read.get(part).copied().unwrap_or(0);
-            let line = Line { rows_read: read, ..self.line(id, object, Status::Loaded) };
+            let rows_read = changes.summary.read.get(part).copied().unwrap_or(0);
+            let line = Line { rows_read, ..self.line(id, object, Status::Loaded) };
             // all effects belong to the last part
             let line = if part == last { changes.complete(line) } else { line };
             ledger::write(&self.tx, &line).await?;
@@ -186,10 +187,9 @@ impl Work {
         if let Some(news) = news {
             outbox::write(&self.tx, self.id, news).await?;
         }
-        let (id, started) = (self.id, self.started.1);
+        let receipt = Receipt { id: self.id, counts: changes.counts };
         self.tx.commit().await?;
-        let rows_read = changes.summary.read.iter().sum();
-        Ok(Receipt { id, counts: changes.counts, rows_read, has_news: news.is_some(), started })
+        Ok(receipt)
     }
 
     /// Gives the delivery up: nothing is applied, and the ledger says why, on the object that is to blame.
@@ -262,6 +262,13 @@ pub struct Why {
     pub part: Option<usize>,
     /// how many rows it would have removed
     pub removes: Option<u64>,
+}
+
+impl Why {
+    /// For a reason alone.
+    pub fn of(words: &str) -> Self {
+        Self { words: words.to_owned(), ..Self::default() }
+    }
 }
 
 impl Changes {

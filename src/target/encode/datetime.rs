@@ -23,7 +23,13 @@ pub(super) fn timestamptz(cell: &[u8], precision: Option<u8>, out: &mut Vec<u8>)
 pub(super) fn date(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = cell.trim_ascii();
     let days = match infinity(text) {
-        Some(negative) => if negative { i32::MIN } else { i32::MAX },
+        Some(negative) => {
+            if negative {
+                i32::MIN
+            } else {
+                i32::MAX
+            }
+        }
         None => plain_date(text)?,
     };
     out.extend_from_slice(&days.to_be_bytes());
@@ -261,8 +267,15 @@ mod tests {
     #[test]
     fn a_zone_shifts_where_the_column_has_one_and_is_refused_elsewhere() {
         for (suffix, seconds) in [
-            ("Z", 0), (" Z", 0), ("+00", 0), ("+05:30", -19_800), (" +0530", -19_800), ("-08", 28_800),
-            ("-00:30", 1800), ("+15:59:59", -57_599), (".00 +05", -18_000),
+            ("Z", 0),
+            (" Z", 0),
+            ("+00", 0),
+            ("+05:30", -19_800),
+            (" +0530", -19_800),
+            ("-08", 28_800),
+            ("-00:30", 1800),
+            ("+15:59:59", -57_599),
+            (".00 +05", -18_000),
         ] {
             let cell = format!("2000-01-01 00:00:00{suffix}");
             assert_eq!(encoded(&TIMESTAMPTZ, &cell), Ok(seconds * 1_000_000), "{cell}");
@@ -279,7 +292,10 @@ mod tests {
     #[test]
     fn dates_take_midnight_but_no_other_time() {
         for (cell, days) in [
-            ("2000-01-02", 1), ("2000-01-02 00:00:00.000000", 1), ("2000-01-02T00:00", 1), ("infinity", i32::MAX.into()),
+            ("2000-01-02", 1),
+            ("2000-01-02 00:00:00.000000", 1),
+            ("2000-01-02T00:00", 1),
+            ("infinity", i32::MAX.into()),
             ("4714-11-24 BC", -2_451_545),
         ] {
             assert_eq!(encoded(&Wire::Date, cell), Ok(days), "{cell}");
@@ -292,14 +308,38 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for cell in [
-            "", "24:00:01", "25:00:00", "10:60", "10:00:61", "23:59:60.5", "1:00", "10:00:", "10:00:00.", "10", "10:00:0",
-            "10:00:00,5", "10:00:00.1234567890123456", "10:00 pm", "infinity", "-1:00:00",
+            "",
+            "24:00:01",
+            "25:00:00",
+            "10:60",
+            "10:00:61",
+            "23:59:60.5",
+            "1:00",
+            "10:00:",
+            "10:00:00.",
+            "10",
+            "10:00:0",
+            "10:00:00,5",
+            "10:00:00.1234567890123456",
+            "10:00 pm",
+            "infinity",
+            "-1:00:00",
         ] {
             assert_eq!(encoded(&TIME, cell), Err(Refusal::Not("a time")), "{cell}");
             let cell = format!("2000-01-01 {cell}x");
             assert_eq!(encoded(&TIMESTAMP, &cell), Err(Refusal::Not("a timestamp")), "{cell}");
         }
-        for cell in ["", "0000-00-00 00:00:00", "2023-02-29", "2000-01-01T", "2000-01-01  10:00", "epoch", "now", "20000101", "01/02/2000"] {
+        for cell in [
+            "",
+            "0000-00-00 00:00:00",
+            "2023-02-29",
+            "2000-01-01T",
+            "2000-01-01  10:00",
+            "epoch",
+            "now",
+            "20000101",
+            "01/02/2000",
+        ] {
             assert_eq!(encoded(&TIMESTAMP, cell), Err(Refusal::Not("a timestamp")), "{cell}");
         }
         assert_eq!(encoded(&TIMESTAMP, "294277-01-01"), Err(Refusal::Range("timestamp")));

@@ -187,7 +187,12 @@ mod tests {
     #[test]
     fn documents_are_taken_as_they_are() {
         for cell in [
-            "null", " [ ] ", "{}", r#"{"a": [1, -0.5e+3, true], "b": {"c": "\u00e4\n\ud83d\ude00"}}"#, "\"ä\"", "[[],{}]",
+            "null",
+            " [ ] ",
+            "{}",
+            r#"{"a": [1, -0.5e+3, true], "b": {"c": "\u00e4\n\ud83d\ude00"}}"#,
+            "\"ä\"",
+            "[[],{}]",
         ] {
             let (mut plain, mut binary) = (Vec::new(), Vec::new());
             assert_eq!(json(cell.as_bytes(), &mut plain), Ok(()), "{cell}");
@@ -200,8 +205,25 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused_with_its_place() {
         for (cell, place) in [
-            ("", 1), ("tru", 1), ("[1,]", 4), ("[1 2]", 4), ("{\"a\" 1}", 6), ("{a:1}", 2), ("01", 2), ("1.", 3), ("-", 2), ("+1", 1),
-            ("\"a", 3), ("\"\t\"", 2), ("\"\\x\"", 2), ("\"\\u12g4\"", 2), ("[1]]", 4), ("'a'", 1), ("1 2", 3), ("[1", 3), (".5", 1),
+            ("", 1),
+            ("tru", 1),
+            ("[1,]", 4),
+            ("[1 2]", 4),
+            ("{\"a\" 1}", 6),
+            ("{a:1}", 2),
+            ("01", 2),
+            ("1.", 3),
+            ("-", 2),
+            ("+1", 1),
+            ("\"a", 3),
+            ("\"\t\"", 2),
+            ("\"\\x\"", 2),
+            ("\"\\u12g4\"", 2),
+            ("[1]]", 4),
+            ("'a'", 1),
+            ("1 2", 3),
+            ("[1", 3),
+            (".5", 1),
         ] {
             assert_eq!(json(cell.as_bytes(), &mut Vec::new()), Err(Refusal::Json(place)), "{cell}");
             assert!(jsonb(cell.as_bytes(), &mut Vec::new()).is_err(), "{cell}");
@@ -210,7 +232,9 @@ mod tests {
 
     #[test]
     fn jsonb_must_be_able_to_store_strings_and_numbers() {
-        for cell in [r#""\u0000""#, r#""\ud83d""#, r#""\ude00""#, r#""\ud83dx""#, r#""\ud83d\ud83d""#, "1e999999", "1e-20000"] {
+        for cell in
+            [r#""\u0000""#, r#""\ud83d""#, r#""\ude00""#, r#""\ud83dx""#, r#""\ud83d\ud83d""#, "1e999999", "1e-20000"]
+        {
             assert_eq!(json(cell.as_bytes(), &mut Vec::new()), Ok(()), "{cell}");
             assert!(jsonb(cell.as_bytes(), &mut Vec::new()).is_err(), "{cell}");
         }

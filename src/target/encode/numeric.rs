@@ -232,7 +232,9 @@ mod tests {
 
     #[test]
     fn exponents_move_the_point() {
-        for (cell, plain) in [("1e3", "1000"), ("1.50E-2", "0.0150"), ("12e-4", "0.0012"), ("0e-5", "0.00000"), ("1.25e1", "12.5")] {
+        for (cell, plain) in
+            [("1e3", "1000"), ("1.50E-2", "0.0150"), ("12e-4", "0.0012"), ("0e-5", "0.00000"), ("1.25e1", "12.5")]
+        {
             assert_eq!(encoded(cell, None), encoded(plain, None), "{cell}");
         }
         assert_eq!(encoded("1e131072", None), Err(RANGE));
@@ -266,7 +268,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        for cell in ["", ".", "-", "1.2.3", "1,000", "1,5", "1e", "1e+", "e5", "+NaN", "0x10", "1_0", "- 1", "1 e1", "Infinit"] {
+        for cell in
+            ["", ".", "-", "1.2.3", "1,000", "1,5", "1e", "1e+", "e5", "+NaN", "0x10", "1_0", "- 1", "1 e1", "Infinit"]
+        {
             assert_eq!(encoded(cell, None), Err(NOT), "{cell:?}");
         }
     }

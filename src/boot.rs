@@ -1,0 +1,149 @@
+//! The one way every command starts, serves ops, stops and drains.
+//!
+//! `start` makes what all commands share; `loader` connects the rooms of the loader wing; `run` runs it as the
+//! configuration says and gives the exit code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::health::Health;
+use crate::loader::service::{self, End};
+use crate::loader::{Error, Loader, Parts};
+use crate::metrics::Metrics;
+use crate::notifier::Notifier;
+use crate::ops::Ops;
+use crate::retry::Backoff;
+use crate::source::Source;
+use crate::stop::Stopper;
+use crate::target::Target;
+
+/// What every command shares.
+pub struct Boot {
+    pub config: Config,
+    pub clock: Clock,
+    pub stopper: Stopper,
+    pub metrics: Arc<Metrics>,
+    pub health: Health,
+    pub host: String,
+}
+
+/// Begins to log and to listen for signals.
+pub fn start(config: Config) -> std::io::Result<Boot> {
+    crate::log::init(config.log_format);
+    Ok(Boot {
+        config,
+        clock: Clock::system(),
+        stopper: Stopper::on_signals()?,
+        metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
+        health: Health::default(),
+        host: hostname(),
+    })
+}
+
+impl Boot {
+    /// The target, not yet connected.
+    pub fn target(&self) -> Result<Target, Error> {
+        let bucket = &self.config.source.bucket;
+        Ok(Target::new(&self.config.target, bucket, &self.host, self.clock.clone())?)
+    }
+
+    /// Loads as the configuration says: once, as a service, or as a rehearsal.
+    pub async fn run(self, wait: bool) -> anyhow::Result<End> {
+        let (drained, serving) = self.serve_ops().await?;
+        let end = self.load(wait).await;
+        drained.request();
+        if let Some(serving) = serving {
+            serving.await?;
+        }
+        match end {
+            Ok(end) => Ok(end),
+            Err(error) => {
+                tracing::error!("{error}");
+                Ok(service::end_of(&error))
+            }
+        }
+    }
+
+    /// Metrics and health, until what is returned with them is requested: they outlive the loader's drain.
+    async fn serve_ops(&self) -> anyhow::Result<(Stopper, Option<tokio::task::JoinHandle<()>>)> {
+        let drained = Stopper::new();
+        let Some(address) = self.config.listen() else { return Ok((drained, None)) };
+        let ops = Ops::bind(address).await?;
+        tracing::info!("Metrics and health are served at http://{}.", ops.address()?);
+        let serving = ops.serve(self.metrics.clone(), self.health.clone(), drained.clone());
+        Ok((drained, Some(tokio::spawn(serving))))
+    }
+
+    async fn load(self, wait: bool) -> Result<End, Error> {
+        let target = self.target()?;
+        if self.config.dry_run {
+            return self.rehearse(target).await;
+        }
+        self.prepare(&target).await?;
+        let (least, most) = self.config.sleep;
+        let service = self.config.run_as_service;
+        let mut loader = self.loader(target).await;
+        if service { loader.serve(least, most).await } else { loader.once(wait).await }
+    }
+
+    /// A dry run: one iteration in a transaction that is never committed.
+    async fn rehearse(self, target: Target) -> Result<End, Error> {
+        tracing::info!("Dry run: everything is done in one transaction, which is then rolled back.");
+        let stage = target.rehearse().await?;
+        stage.prepare().await?;
+        let mut loader = self.loader(stage.clone()).await;
+        let end = loader.once(true).await;
+        stage.end_rehearsal().await?;
+        end
+    }
+
+    /// Brings the loader's tables up to date. A service waits for a target that cannot be reached.
+    async fn prepare(&self, target: &Target) -> Result<(), Error> {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut said = false;
+        loop {
+            match target.prepare().await.map_err(Error::from) {
+                Ok(0) => return Ok(()),
+                Ok(applied) => {
+                    tracing::info!("Applied {applied} migrations to the loader's tables.");
+                    return Ok(());
+                }
+                Err(error) if !self.config.run_as_service || service::end_of(&error) != End::Unreachable => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.health.reached(crate::health::Part::Target, Err(error.to_string()));
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!("{error}. Trying again until it is back.");
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = self.stopper.wait() => return Ok(()),
+            }
+        }
+    }
+
+    async fn loader(self, target: Target) -> Loader {
+        Loader::new(Parts {
+            source: Source::connect(&self.config.source).await,
+            target,
+            notifier: Notifier::new(self.config.notifier.as_ref(), &self.host, self.clock.clone()),
+            dialect: self.config.dialect,
+            settle: self.config.settle,
+            metrics: self.metrics,
+            health: self.health,
+            stopper: self.stopper,
+            clock: self.clock,
+        })
+    }
+}
+
+/// The name of this machine, as its messages and ledger rows carry it.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
+}

@@ -1,0 +1,74 @@
+//! The command line: one file per subcommand, each of which wires a wing and runs it.
+//!
+//! Without arguments the program does what the environment says, as the container runs it.
+
+mod feed;
+mod migrate;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Faults, Overrides};
+use crate::loader::service::End;
+
+/// Keeps Postgres tables identical to a feed of gzip CSV files in S3, and tells what each file changed.
+///
+/// Configured by environment variables (see config.env.sample); flags override them.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load what is pending: once or as a service, as the environment or the flags say.
+    Run(run::Args),
+    /// Bring the loader's own tables up to date.
+    Migrate(migrate::Args),
+    /// Make a feed to try things with.
+    #[command(subcommand)]
+    Feed(feed::Command),
+}
+
+/// Runs what was asked for. The exit code tells a script how it ended.
+pub async fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command.unwrap_or(Command::Run(run::Args::default())) {
+        Command::Run(args) => run::run(args).await,
+        Command::Migrate(args) => migrate::run(&args).await,
+        Command::Feed(command) => feed::run(&command).await,
+    };
+    match done {
+        Ok(end) => ExitCode::from(end.code()),
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+/// Errors go to stderr, whether or not the log has begun.
+fn complain(error: &anyhow::Error) {
+    use std::io::Write;
+    // a closed stderr is no reason to panic
+    let _ = writeln!(std::io::stderr(), "paper-engine-orders: {error:#}");
+}
+
+/// Faults of the configuration, and an address that cannot be listened on, are for whoever wrote it.
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<Faults>() || error.is::<crate::ops::BindError>() {
+        return End::Misconfigured.code();
+    }
+    match error.downcast_ref::<crate::loader::Error>() {
+        Some(error) => crate::loader::service::end_of(error).code(),
+        None => End::Stopped.code(),
+    }
+}
+
+/// The configuration without flags.
+fn environment() -> Result<crate::config::Config, Faults> {
+    crate::config::Config::from_env(Overrides::default())
+}

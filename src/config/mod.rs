@@ -1,0 +1,190 @@
+//! The configuration: every variable of the environment judged and turned into what the rooms want. All faults are
+//! reported at once, each with its variable and with what to write instead.
+
+mod check;
+pub mod env;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::decode::dialect::Dialect;
+use crate::log::LogFormat;
+use crate::target::settings::MaxRemove;
+use crate::{notifier, pg, source, target};
+
+use check::Check;
+pub use check::{Fault, Faults};
+use env::Env;
+
+/// All that can be configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Iterate for ever, or once.
+    pub run_as_service: bool,
+    /// The bounds of the random sleep between two iterations.
+    pub sleep: (Duration, Duration),
+    pub dry_run: bool,
+    /// `None`: nothing is published.
+    pub notifier: Option<notifier::settings::Settings>,
+    pub source: source::settings::Settings,
+    pub target: target::settings::Settings,
+    pub dialect: Dialect,
+    /// How long a reload's parts must have been quiet before they are diffed.
+    pub settle: Duration,
+    /// Where to listen; see [`Config::listen`].
+    pub metrics: Option<SocketAddr>,
+    /// Whether METRICS was given and is not the default.
+    pub metrics_given: bool,
+    pub log_format: LogFormat,
+}
+
+/// What the command line says over the environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--once` or `--service`.
+    pub once: Option<bool>,
+    /// `--dry-run`.
+    pub dry_run: Option<bool>,
+}
+
+impl Config {
+    /// What the environment of this process and the command line say.
+    pub fn from_env(overrides: Overrides) -> Result<Self, Faults> {
+        Self::from_pairs(env::of_this_process(), overrides)
+    }
+
+    /// What these variables and the command line say.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>, overrides: Overrides) -> Result<Self, Faults> {
+        let mut check = Check::default();
+        let env = Env::from_pairs(pairs).unwrap_or_else(|error| {
+            check.fault("environment", error.to_string());
+            Env::default()
+        });
+        let config = build(&env, overrides, &mut check);
+        check.finish(config)
+    }
+
+    /// SOURCE alone: for what needs nothing else.
+    pub fn source_from_env() -> Result<source::settings::Settings, Faults> {
+        let mut check = Check::default();
+        let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
+        let source = check.needed("SOURCE", &env.source, SOURCE);
+        check.finish(source)
+    }
+
+    /// Where to serve metrics and health: a run-once does so only if METRICS asks for it.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.metrics.filter(|_| self.run_as_service || self.metrics_given)
+    }
+}
+
+fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
+    let once = overrides.once.map(|once| !once);
+    let run_as_service = once.unwrap_or_else(|| check.flag("RUN_AS_SERVICE", &env.run_as_service));
+    let dry_run = overrides.dry_run.unwrap_or_else(|| check.flag("DRY_RUN", &env.dry_run));
+    let sleep = sleep(env, check);
+    let notifier = notifier(env, check);
+    let source = check.needed("SOURCE", &env.source, SOURCE);
+    let target = target(env, check);
+    let dialect = check.room("FEED", &env.feed);
+    let settle = check.seconds("SETTLE", &env.settle, "60");
+    bad_rows(env, check);
+    let metrics = metrics(env, check);
+    let log_format = check.parsed("LOG_FORMAT", &env.log_format, "Write LOG_FORMAT=text or LOG_FORMAT=json");
+    Some(Config {
+        run_as_service,
+        sleep,
+        dry_run,
+        notifier,
+        source: source?,
+        target: target?,
+        dialect: dialect?,
+        settle,
+        metrics,
+        metrics_given: env.metrics_given,
+        log_format: log_format?,
+    })
+}
+
+const SOURCE: &str = "Write which bucket to read, like SOURCE=bucket_endpoint=https://s3.example.com bucket_id=id \
+                      bucket_key=key bucket_name=feed bucket_path=data";
+
+const TARGET: &str = "Write which database to load, like TARGET=user=username password=password host=localhost \
+                      port=5432 dbname=paper_engine";
+
+const NATS: &str = "empty, but notifications are on. Write where the broker is, like \
+                    NATS=nats://user:password@host:4222, or switch them off with NOTIFICATIONS=False";
+
+fn sleep(env: &Env, check: &mut Check) -> (Duration, Duration) {
+    let min = check.seconds("MIN_SLEEP", &env.min_sleep, "15");
+    let max = check.seconds("MAX_SLEEP", &env.max_sleep, "30");
+    if min > max {
+        let (min, max) = (min.as_secs_f64(), max.as_secs_f64());
+        let message = format!("{min} is more than MAX_SLEEP, which is {max}. Write at most that, or raise MAX_SLEEP");
+        check.fault("MIN_SLEEP", message);
+    }
+    (min, max)
+}
+
+fn notifier(env: &Env, check: &mut Check) -> Option<notifier::settings::Settings> {
+    if !check.flag("NOTIFICATIONS", &env.notifications) {
+        return None;
+    }
+    if env.nats.is_empty() {
+        check.fault("NATS", NATS);
+        return None;
+    }
+    let settings: notifier::settings::Settings = check.room("NATS", &env.nats)?;
+    if let notifier::settings::Login::Credentials(path) = &settings.login {
+        check.readable("NATS", "credentials", Some(path));
+    }
+    Some(settings)
+}
+
+fn target(env: &Env, check: &mut Check) -> Option<target::settings::Settings> {
+    let postgres: Option<pg::settings::Settings> = check.needed("TARGET", &env.target, TARGET);
+    let root: Option<&Path> = postgres.as_ref().and_then(pg::settings::Settings::root_cert);
+    check.readable("TARGET", "sslrootcert", root);
+    let schema = check.name("TARGET_SCHEMA", &env.target_schema);
+    let max_remove = share("MAX_REMOVE", &env.max_remove, check);
+    let event_id = check.name("EVENT_ID", &env.event_id);
+    let migrate = check.flag("MIGRATE", &env.migrate);
+    let days = check.parsed("KEEP_MESSAGES", &env.keep_messages, "Write a whole number of days, like KEEP_MESSAGES=30");
+    Some(target::settings::Settings {
+        postgres: postgres?,
+        schema: Some(schema).filter(|schema| !schema.is_empty()),
+        max_remove: max_remove?,
+        event_id,
+        migrate,
+        keep_messages_days: days?,
+    })
+}
+
+fn share(variable: &'static str, text: &str, check: &mut Check) -> Option<MaxRemove> {
+    check.parsed(variable, text, &format!("Write it like {variable}=50% or {variable}=1000"))
+}
+
+/// There is no quarantine yet: its limit is checked, so that nobody finds a slip only after the next update.
+fn bad_rows(env: &Env, check: &mut Check) {
+    match env.on_bad_row.to_ascii_lowercase().as_str() {
+        "stop" => {}
+        "quarantine" => {
+            check.fault("ON_BAD_ROW", "quarantine is not understood by this version. Write ON_BAD_ROW=stop")
+        }
+        _ => check.fault("ON_BAD_ROW", "not a known policy. Write ON_BAD_ROW=stop"),
+    }
+    share("MAX_REJECTS", &env.max_rejects, check);
+}
+
+fn metrics(env: &Env, check: &mut Check) -> Option<SocketAddr> {
+    if env.metrics.is_empty() {
+        return None;
+    }
+    let hint = "Write an IP address and a port, like METRICS=127.0.0.1:9464, METRICS=0.0.0.0:9464 to listen \
+                everywhere, or METRICS= to listen nowhere";
+    check.parsed("METRICS", &env.metrics, hint)
+}
+
+#[cfg(test)]
+mod tests;

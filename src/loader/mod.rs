@@ -1,0 +1,373 @@
+//! The Loader: one iteration takes stock and walks every pending delivery through the corridor.
+//!
+//! `iterate` asks what is pending, `table` takes one table's deliveries in their order, `deliver` is the corridor itself.
+//! `service` repeats iterations; `verdict` decides what an error means.
+
+mod progress;
+mod say;
+pub mod service;
+mod settling;
+pub mod verdict;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::clock::Clock;
+use crate::decode;
+use crate::decode::dialect::Dialect;
+use crate::health::{Health, Part};
+use crate::metrics::{Metrics, RowOp, Stage};
+use crate::notifier::Notifier;
+use crate::source::{Entity, Pending, Plan, Source, Status, TablePlan};
+use crate::stop::Stopper;
+use crate::target::{Begun, Changes, Order, Receipt, Target, Why, Work};
+use progress::Progress;
+use settling::Settling;
+pub use verdict::Error;
+use verdict::Verdict;
+
+/// Everything an iteration needs, handed in.
+pub struct Parts {
+    pub source: Source,
+    pub target: Target,
+    pub notifier: Notifier,
+    pub dialect: Dialect,
+    /// how long a reload's parts must be quiet
+    pub settle: Duration,
+    pub metrics: Arc<Metrics>,
+    pub health: Health,
+    pub stopper: Stopper,
+    pub clock: Clock,
+}
+
+/// Moves deliveries from the Source into the Target.
+pub struct Loader {
+    source: Source,
+    target: Target,
+    notifier: Notifier,
+    dialect: Dialect,
+    metrics: Arc<Metrics>,
+    health: Health,
+    stopper: Stopper,
+    clock: Clock,
+    settling: Settling,
+    /// tables whose first load must be diffed at once, because they were not empty
+    whole: HashSet<Entity>,
+    /// the broker did not answer in this iteration
+    broker_down: bool,
+    /// what was said already and is not said again until it changes
+    said: say::Said,
+}
+
+/// What an iteration came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub loaded: u64,
+    /// tables that wait for somebody
+    pub stopped: BTreeMap<Entity, Status>,
+    /// tables that another loader has, with work pending
+    pub busy: u64,
+    /// the longest that a reload still has to be quiet
+    pub settling: Option<Duration>,
+    /// feed tables without a table in the target
+    pub unmapped: Vec<Entity>,
+    /// the plan is not true any more: take stock again
+    pub relist: bool,
+    /// messages that still wait for the broker
+    pub messages: u64,
+    /// one table's trouble with the world; others went on
+    pub error: Option<Error>,
+}
+
+/// What came of one delivery.
+enum Next {
+    Loaded(i64),
+    /// written down without loading: skipped or gone
+    Noted(i64),
+    Stopped(Status),
+    Busy,
+    NoTable,
+    Relist,
+}
+
+/// How long a delivery in hand may go on after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(20);
+
+impl Loader {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock } = parts;
+        Self {
+            settling: Settling::new(settle, clock.clone()),
+            whole: HashSet::new(),
+            broker_down: false,
+            said: say::Said::default(),
+            source,
+            target,
+            notifier,
+            dialect,
+            metrics,
+            health,
+            stopper,
+            clock,
+        }
+    }
+
+    /// One iteration: what is pending now, loaded.
+    pub async fn iterate(&mut self) -> Result<Outcome, Error> {
+        let plan = self.take_stock().await?;
+        let mut outcome = Outcome::default();
+        for table in &plan.tables {
+            if self.stopper.requested() {
+                break;
+            }
+            match self.table(table, &mut outcome).await {
+                Err(error) if verdict::of(&error) == Verdict::RetryTable => {
+                    say::table_waits(&table.entity, &error);
+                    outcome.error = Some(error);
+                }
+                other => other?,
+            }
+        }
+        self.announce(&mut outcome).await?;
+        say::stock(&mut self.said, &self.metrics, &outcome);
+        Ok(outcome)
+    }
+
+    async fn take_stock(&mut self) -> Result<Plan, Error> {
+        let known = self.target.known(self.source.path(), &self.whole).await;
+        let known = known.inspect_err(|error| self.health.reached(Part::Target, Err(error.to_string())))?;
+        let plan = self.source.pending(known).await.map_err(Error::from);
+        let plan = plan.inspect_err(|error| match error {
+            Error::Source(error) => self.health.reached(Part::Source, Err(error.to_string())),
+            Error::Target(error) => self.health.reached(Part::Target, Err(error.to_string())),
+        })?;
+        self.health.reached(Part::Source, Ok(()));
+        self.health.reached(Part::Target, Ok(()));
+        say::plan(&mut self.said, &self.metrics, &plan, self.clock.utc());
+        Ok(plan)
+    }
+
+    /// The deliveries of one table, in feed order, as far as they go.
+    async fn table(&mut self, table: &TablePlan, outcome: &mut Outcome) -> Result<(), Error> {
+        if !table.superseded.is_empty() {
+            self.target.supersede(&table.superseded).await?;
+        }
+        if let Some(stop) = &table.stopped {
+            outcome.stopped.insert(table.entity.clone(), stop.status);
+        }
+        let mut last_id = table.pending.first().map_or(0, |pending| pending.after);
+        for pending in &table.pending {
+            if self.stopper.requested() {
+                return Ok(());
+            }
+            if let Some(wait) = self.settling.wait(pending) {
+                outcome.settling = outcome.settling.max(Some(wait));
+                return Ok(());
+            }
+            match self.deliver_or_stop(pending, last_id).await? {
+                Some(Next::Loaded(id)) => {
+                    outcome.loaded += 1;
+                    last_id = last_id.max(id);
+                }
+                Some(Next::Noted(id)) => last_id = last_id.max(id),
+                Some(Next::Stopped(status)) => {
+                    outcome.stopped.insert(table.entity.clone(), status);
+                    return Ok(());
+                }
+                Some(Next::Busy) => {
+                    outcome.busy += 1;
+                    return Ok(());
+                }
+                Some(Next::NoTable) => {
+                    outcome.unmapped.push(table.entity.clone());
+                    return Ok(());
+                }
+                Some(Next::Relist) => {
+                    outcome.relist = true;
+                    return Ok(());
+                }
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The corridor; given up (and so rolled back) if a stop was asked for and the grace is over.
+    async fn deliver_or_stop(&mut self, pending: &Pending, last_id: i64) -> Result<Option<Next>, Error> {
+        let stopper = self.stopper.clone();
+        tokio::select! {
+            next = self.deliver(pending, last_id) => next.map(Some),
+            () = stopper.overdue(GRACE) => {
+                say::given_up(pending);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The corridor: one delivery from the bucket to its signed ledger row, and the news of it.
+    async fn deliver(&mut self, pending: &Pending, last_id: i64) -> Result<Next, Error> {
+        let mut work = match self.target.begin(pending, last_id).await? {
+            Begun::Work(work) => *work,
+            Begun::Busy => return Ok(Next::Busy),
+            Begun::Moved => return Ok(Next::Relist),
+            Begun::NoTable => return Ok(Next::NoTable),
+        };
+        if let Some((status, reason)) = pending.step.note() {
+            return self.note(work, pending, status, &Why::of(reason)).await;
+        }
+        let (id, started) = (work.id(), work.started());
+        say::begins(id, pending);
+        let changes = match self.apply(&mut work, pending).await {
+            Ok(changes) => changes,
+            Err(error) => return self.give_up(work, pending, error).await,
+        };
+        say::applied(id, &changes);
+        let news = self.notifier.compose(&changes);
+        let receipt = match self.timed(Stage::Seal, work.seal(&changes, news.as_ref())).await {
+            Ok(receipt) => receipt,
+            Err(error) => match self.unsealed(pending, last_id, id, &changes, error.into()).await? {
+                Some(receipt) => receipt,
+                None => return Ok(Next::Stopped(Status::Failed)),
+            },
+        };
+        say::persisted(&receipt, &changes, self.target.is_rehearsal());
+        if news.is_some() {
+            self.publish().await?;
+        }
+        self.count(&receipt, pending);
+        let took = self.clock.monotonic() - started;
+        self.metrics.stage(Stage::Total, took);
+        say::processed(id, took);
+        Ok(Next::Loaded(id))
+    }
+
+    /// Downloads, decodes and applies; a file that is not in key order is read again, through the sorter.
+    async fn apply(&self, work: &mut Work, pending: &Pending) -> Result<Changes, Error> {
+        match self.timed(Stage::Apply, self.read(work, pending, Order::ByKey)).await {
+            Err(error) if verdict::of(&error) == Verdict::Sort => {
+                work.again().await?;
+                self.timed(Stage::Apply, self.read(work, pending, Order::Any)).await
+            }
+            other => other,
+        }
+    }
+
+    async fn read(&self, work: &mut Work, pending: &Pending, order: Order) -> Result<Changes, Error> {
+        let object = self.source.open(pending).await?;
+        let bytes = object.bytes_read();
+        let rows = decode::rows(object, work.shape(&self.dialect));
+        let _progress = Progress::start(work.id(), rows.counted(), bytes.clone(), pending.bytes());
+        let changes = work.apply(rows, order).await;
+        self.metrics.bytes(bytes.load(Ordering::Relaxed));
+        Ok(changes?)
+    }
+
+    /// A delivery that could not be applied: written down, or left for another try.
+    async fn give_up(&mut self, work: Work, pending: &Pending, error: Error) -> Result<Next, Error> {
+        match verdict::of(&error) {
+            Verdict::Stop(status) => self.note(work, pending, status, &verdict::why(&error)).await,
+            Verdict::Gone => self.note(work, pending, Status::Gone, &verdict::why(&error)).await,
+            Verdict::Relist => {
+                work.leave().await?;
+                Ok(Next::Relist)
+            }
+            Verdict::Whole => {
+                self.whole.insert(pending.entity.clone());
+                work.leave().await?;
+                Ok(Next::Relist)
+            }
+            Verdict::Retry | Verdict::RetryTable | Verdict::Sort | Verdict::Settle | Verdict::Abort => Err(error),
+        }
+    }
+
+    /// A commit that failed, or of which nobody knows whether it did: the ledger tells.
+    async fn unsealed(
+        &mut self,
+        pending: &Pending,
+        last_id: i64,
+        id: i64,
+        changes: &Changes,
+        error: Error,
+    ) -> Result<Option<Receipt>, Error> {
+        match verdict::of(&error) {
+            Verdict::Settle => self.target.settle(pending, id, changes).await?.map(Some).ok_or(error),
+            // a constraint that Postgres checks at the commit only
+            Verdict::Stop(status) => match self.target.begin(pending, last_id).await? {
+                Begun::Work(work) => {
+                    self.note(*work, pending, status, &verdict::why(&error)).await?;
+                    Ok(None)
+                }
+                _ => Err(error),
+            },
+            _ => Err(error),
+        }
+    }
+
+    /// Writes down that a delivery was not loaded, and why.
+    async fn note(&mut self, work: Work, pending: &Pending, status: Status, why: &Why) -> Result<Next, Error> {
+        let id = work.note(status, why).await?;
+        if !self.target.is_rehearsal() {
+            self.metrics.delivery(&pending.label, pending.file.as_str(), status.as_str());
+        }
+        say::noted(id, pending, status, &why.words);
+        Ok(if status.stops() { Next::Stopped(status) } else { Next::Noted(id) })
+    }
+
+    /// Publishes what waits. A broker that is down is asked once in an iteration, and stops nothing.
+    async fn publish(&mut self) -> Result<(), Error> {
+        if self.broker_down {
+            return Ok(());
+        }
+        let announced = self.timed(Stage::Announce, self.notifier.announce(&self.target)).await?;
+        announced.deliveries.iter().for_each(|id| say::published(*id));
+        self.broker_down = announced.error.is_some();
+        let reached = announced.error.as_ref().map_or(Ok(()), |error| Err(error.to_string()));
+        say::broker(&mut self.said, &reached);
+        self.health.reached(Part::Notifier, reached);
+        Ok(())
+    }
+
+    /// At the end of an iteration: what still waits for the broker is tried again, what is old is pruned.
+    async fn announce(&mut self, outcome: &mut Outcome) -> Result<(), Error> {
+        self.broker_down = false;
+        self.publish().await?;
+        outcome.messages = self.target.messages_waiting().await?;
+        self.metrics.outbox(outcome.messages);
+        if !self.target.is_rehearsal() {
+            self.target.prune_messages().await?;
+        }
+        Ok(())
+    }
+
+    /// Counts what everybody can see; a rehearsal's is seen by nobody.
+    fn count(&self, receipt: &Receipt, pending: &Pending) {
+        if self.target.is_rehearsal() {
+            return;
+        }
+        let counts = receipt.counts;
+        let ops = [
+            (RowOp::Create, counts.create),
+            (RowOp::Amend, counts.amend),
+            (RowOp::Remove, counts.remove),
+            (RowOp::Unchanged, counts.unchanged),
+        ];
+        ops.iter().for_each(|(op, rows)| self.metrics.rows(&pending.label, *op, *rows));
+        self.metrics.delivery(&pending.label, pending.file.as_str(), Status::Loaded.as_str());
+        let modified = pending.objects.iter().map(|object| object.listed.modified).max();
+        if let Some(Ok(modified)) = modified.map(OffsetDateTime::from_unix_timestamp) {
+            self.metrics.newest_loaded(&pending.label, modified);
+        }
+        say::counted(receipt.id);
+    }
+
+    async fn timed<T>(&self, stage: Stage, work: impl Future<Output = T>) -> T {
+        let begun = self.clock.monotonic();
+        let done = work.await;
+        self.metrics.stage(stage, self.clock.monotonic() - begun);
+        done
+    }
+}

@@ -1,0 +1,158 @@
+//! What the Loader says: the mission's lines, word for word, and what an operator must hear — once, when it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::{Error, Outcome, verdict};
+use crate::metrics::Metrics;
+use crate::notifier;
+use crate::source::{Entity, Pending, Plan, Status};
+use crate::target::{Changes, Receipt};
+
+/// What was said already.
+#[derive(Debug, Default)]
+pub struct Said {
+    unmapped: BTreeSet<Entity>,
+    stopped: BTreeMap<Entity, i64>,
+    assumed: BTreeSet<Entity>,
+    broker: Option<String>,
+}
+
+pub fn begins(id: i64, pending: &Pending) {
+    let (schema, key) = (&pending.entity.schema, &pending.objects[0].listed.key);
+    match pending.objects.len() {
+        1 => tracing::info!(delivery = id, key, "Delivery {id}: process_{schema} {key}."),
+        parts => {
+            tracing::info!(delivery = id, key, parts, "Delivery {id}: process_{schema} {key} (1 of {parts} parts).")
+        }
+    }
+}
+
+pub fn applied(id: i64, changes: &Changes) {
+    let (entity, counts) = (&changes.pending().label, changes.counts());
+    let (create, amend, remove) = (counts.create, counts.amend, counts.remove);
+    tracing::info!(
+        delivery = id,
+        entity,
+        create,
+        amend,
+        remove,
+        unchanged = counts.unchanged,
+        "Delivery {id}: {entity} (create: {create}, amend: {amend}, remove: {remove})."
+    );
+}
+
+pub fn persisted(receipt: &Receipt, changes: &Changes, rehearsal: bool) {
+    let id = receipt.id;
+    let stats = serde_json::Value::Object(notifier::stats(&changes.pending().label, receipt.counts));
+    if rehearsal {
+        tracing::info!(delivery = id, "Delivery {id}: dry run, nothing persisted; would persist {stats}.");
+        return;
+    }
+    tracing::info!(delivery = id, "Delivery {id}: persisted to postgres.");
+    tracing::info!(delivery = id, "Delivery {id}: persisted {stats}.");
+}
+
+pub fn published(id: i64) {
+    tracing::info!(delivery = id, "Delivery {id}: messages published.");
+}
+
+pub fn counted(id: i64) {
+    tracing::info!(delivery = id, "Delivery {id}: prometheus counters incremented.");
+}
+
+pub fn processed(id: i64, took: Duration) {
+    let (seconds, micros) = (took.as_secs(), took.subsec_micros());
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    tracing::info!(
+        delivery = id,
+        seconds = took.as_secs_f64(),
+        "Delivery {id}: processed ({hours}:{minutes:02}:{rest:02}.{micros:06} seconds)."
+    );
+}
+
+/// A delivery that was written down without loading.
+pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
+    let (key, entity, word) = (&pending.last().listed.key, pending.entity.to_string(), status.as_str());
+    if status.stops() {
+        let advice = verdict::advice(status);
+        tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
+    } else {
+        tracing::warn!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}.");
+    }
+}
+
+/// A delivery in hand that outlived the grace after a stop.
+pub fn given_up(pending: &Pending) {
+    let key = &pending.objects[0].listed.key;
+    tracing::warn!(key, "{key}: not finished in time for the stop; rolled back, it is loaded next time.");
+}
+
+pub fn table_waits(entity: &Entity, error: &Error) {
+    tracing::warn!(entity = entity.to_string(), "{entity}: {error}. It is tried again; other tables go on.");
+}
+
+/// The broker, when its state changes.
+pub fn broker(said: &mut Said, reached: &Result<(), String>) {
+    match reached {
+        Err(error) if said.broker.as_ref() != Some(error) => {
+            tracing::warn!("{error}. Loading goes on; messages wait in loader_notifications.");
+            said.broker = Some(error.clone());
+        }
+        Ok(()) if said.broker.take().is_some() => tracing::info!("NATS takes messages again."),
+        _ => {}
+    }
+}
+
+/// What the plan shows: gauges, and tables that are stopped since the last time.
+pub fn plan(said: &mut Said, metrics: &Metrics, plan: &Plan, now: OffsetDateTime) {
+    let mut oldest: BTreeMap<String, Duration> = BTreeMap::new();
+    let mut objects = 0;
+    for table in &plan.tables {
+        let listed = table.pending.iter().flat_map(|pending| &pending.objects).map(|object| &object.listed);
+        objects += listed.clone().count() as u64;
+        if let Some(first) = listed.map(|listed| listed.modified).min() {
+            let age = now.unix_timestamp().saturating_sub(first);
+            oldest.insert(table.label.clone(), Duration::from_secs(u64::try_from(age).unwrap_or(0)));
+        }
+        if table.assumed > 0 && said.assumed.insert(table.entity.clone()) {
+            let (entity, files) = (&table.entity, table.assumed);
+            tracing::info!(
+                "{entity}: {files} change files were copied after they were made, so their times say nothing; they are assumed to follow the snapshot."
+            );
+        }
+    }
+    metrics.pending(objects, &oldest);
+    stopped(said, plan);
+}
+
+fn stopped(said: &mut Said, plan: &Plan) {
+    let stops = plan.tables.iter().filter_map(|table| table.stopped.as_ref().map(|stop| (table, stop)));
+    let mut now = BTreeMap::new();
+    for (table, stop) in stops {
+        if said.stopped.get(&table.entity) != Some(&stop.id) {
+            let (entity, id, word, key) = (&table.entity, stop.id, stop.status.as_str(), &stop.key);
+            tracing::warn!(delivery = id, "{entity}: stopped by delivery {id}, {word}: {key}.");
+        }
+        now.insert(table.entity.clone(), stop.id);
+    }
+    said.stopped = now;
+}
+
+/// What an iteration came to: gauges, and tables without a table.
+pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
+    for status in Status::ALL.into_iter().filter(|status| status.stops()) {
+        let stopped = outcome.stopped.values().filter(|stopped| **stopped == status).count();
+        metrics.stopped_tables(status.as_str(), stopped as u64);
+    }
+    metrics.unmapped(outcome.unmapped.len() as u64);
+    for entity in outcome.unmapped.iter().filter(|entity| !said.unmapped.contains(*entity)) {
+        tracing::warn!(
+            entity = entity.to_string(),
+            "{entity}: no such table in the target; its files wait until it is created."
+        );
+    }
+    said.unmapped = outcome.unmapped.iter().cloned().collect();
+}

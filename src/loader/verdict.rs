@@ -1,0 +1,149 @@
+//! One error, one verdict: what happens next to the delivery, its table and the program, and a sentence for the operator.
+
+use crate::pg;
+use crate::source::{self, Status};
+use crate::target::{self, Why};
+
+/// An error of an iteration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Source(#[from] source::Error),
+    #[error(transparent)]
+    Target(#[from] target::Error),
+}
+
+impl From<source::StockError<target::Error>> for Error {
+    fn from(error: source::StockError<target::Error>) -> Self {
+        match error {
+            source::StockError::Source(error) => Self::Source(error),
+            source::StockError::Ledger(error) => Self::Target(error),
+        }
+    }
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// the world is at fault: nothing is written down, and everything is tried again later
+    Retry,
+    /// the same, but other tables need not wait
+    RetryTable,
+    /// the rows are not in key order: once more, through the sorter
+    Sort,
+    /// the table was not empty: its first load must be diffed at once
+    Whole,
+    /// the bucket no longer shows what was listed: list again
+    Relist,
+    /// the object is gone: written down, the table goes on
+    Gone,
+    /// the delivery is at fault: written down, and its table stops
+    Stop(Status),
+    /// whether it was committed is not known: ask the ledger
+    Settle,
+    /// a setting is wrong: the program ends
+    Abort,
+}
+
+/// The one place that decides.
+pub fn of(error: &Error) -> Verdict {
+    match error {
+        Error::Source(error) => of_source(error),
+        Error::Target(error) => of_target(error),
+    }
+}
+
+fn of_source(error: &source::Error) -> Verdict {
+    use source::Error::*;
+    match error {
+        Unreachable { .. } | Cut { .. } | Short { .. } | Stalled { .. } => Verdict::Retry,
+        Changed { .. } => Verdict::Relist,
+        Gone { .. } => Verdict::Gone,
+        Refused { .. } | Unordered { .. } | Circle | Unreadable(_) => Verdict::Abort,
+    }
+}
+
+fn of_target(error: &target::Error) -> Verdict {
+    use target::Error::*;
+    match error {
+        Pg(error) => of_pg(error),
+        Rows(rows) => match rows.of_the_world() {
+            Some(world) => world.get_ref().and_then(|inner| inner.downcast_ref()).map_or(Verdict::Retry, of_source),
+            None => Verdict::Stop(Status::Failed),
+        },
+        OutOfOrder => Verdict::Sort,
+        NotEmpty => Verdict::Whole,
+        Held { .. } => Verdict::Stop(Status::Held),
+        Cell { .. } | Duplicate { .. } | NoKey { .. } | Type { .. } => Verdict::Stop(Status::Failed),
+        Spill(_) | Garbled => Verdict::Retry,
+        Ambiguous { .. } | SchemaMissing { .. } | SchemaNewer { .. } | Panicked => Verdict::Abort,
+    }
+}
+
+fn of_pg(error: &pg::Error) -> Verdict {
+    match error {
+        pg::Error::UnknownCommit { .. } => Verdict::Settle,
+        pg::Error::Tls(_) => Verdict::Abort,
+        // a lock or a deadlock is one table's trouble
+        error if matches!(error.code(), Some("55P03" | "40001" | "40P01" | "57014")) => Verdict::RetryTable,
+        error if error.is_world() => Verdict::Retry,
+        _ => Verdict::Stop(Status::Failed),
+    }
+}
+
+/// What the ledger will say about a delivery that was given up.
+pub fn why(error: &Error) -> Why {
+    let (part, removes) = match error {
+        Error::Target(target::Error::Held { removes, .. }) => (None, Some(*removes)),
+        Error::Target(error) => (error.part(), None),
+        Error::Source(_) => (None, None),
+    };
+    Why { words: error.to_string(), part, removes }
+}
+
+/// What an operator can do about a stopped table.
+pub fn advice(status: Status) -> &'static str {
+    match status {
+        Status::Failed => "The table waits. Put a mended version of the file into the bucket, or delete it there.",
+        Status::Held => "Nothing was applied and the table waits. Put a complete snapshot into the bucket.",
+        Status::Late => "The table waits: the file belongs before one that was loaded already.",
+        Status::Loaded | Status::Skipped | Status::Gone => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> Error {
+        target::Error::Held { removes: 900, rows: 1000, why: "more than MAX_REMOVE" }.into()
+    }
+
+    #[test]
+    fn the_worlds_faults_are_never_the_files() {
+        let cut = source::Error::Cut { key: "k".into(), at: 5, what: "reset".into() };
+        assert_eq!(of(&cut.into()), Verdict::Retry);
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(of(&target::Error::Spill(full).into()), Verdict::Retry);
+        assert_eq!(of(&pg_error(pg::Error::Connect("refused".into()))), Verdict::Retry);
+        assert_eq!(of(&pg_error(pg::Error::UnknownCommit { door: "deliver" })), Verdict::Settle);
+    }
+
+    fn pg_error(error: pg::Error) -> Error {
+        target::Error::from(error).into()
+    }
+
+    #[test]
+    fn a_held_snapshot_is_written_down_with_what_it_would_remove() {
+        assert_eq!(of(&held()), Verdict::Stop(Status::Held));
+        let why = why(&held());
+        assert_eq!(why.removes, Some(900));
+        assert_eq!(why.words, "would remove 900 of 1000 rows: more than MAX_REMOVE");
+    }
+
+    #[test]
+    fn what_changed_in_the_bucket_is_listed_again() {
+        assert_eq!(of(&source::Error::Changed { key: "k".into() }.into()), Verdict::Relist);
+        assert_eq!(of(&source::Error::Gone { key: "k".into() }.into()), Verdict::Gone);
+    }
+}

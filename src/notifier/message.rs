@@ -1,0 +1,95 @@
+//! The wire form of the news: the mission's JSON, byte for byte.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use super::SUBJECT;
+use crate::clock;
+use crate::decode::File;
+use crate::source::Pending;
+use crate::target::{Changes, Counts, News};
+
+/// The keys in their order.
+#[derive(Serialize)]
+struct Message<'a> {
+    v: u8,
+    ds: &'static str,
+    id: &'static str,
+    host: &'a str,
+    utcts: String,
+    stats: serde_json::Map<String, serde_json::Value>,
+    max_event_id: Option<i64>,
+}
+
+pub(super) fn compose(changes: &Changes, host: &str, at: OffsetDateTime) -> News {
+    let message = Message {
+        v: 1,
+        ds: "paper-engine",
+        id: "orders",
+        host,
+        utcts: clock::stamp(at),
+        stats: stats(&changes.pending().label, changes.counts()),
+        max_event_id: changes.max_event_id(),
+    };
+    News {
+        subject: SUBJECT.to_owned(),
+        message_id: message_id(changes.bucket(), changes.pending()),
+        payload: serde_json::to_string(&message).expect("strings and numbers are JSON"),
+    }
+}
+
+/// What changed, by the table's name; nothing for a delivery that changed nothing.
+pub fn stats(label: &str, counts: Counts) -> serde_json::Map<String, serde_json::Value> {
+    let mut stats = serde_json::Map::new();
+    if counts.any() {
+        let ops = serde_json::json!({"AMEND": counts.amend, "CREATE": counts.create, "REMOVE": counts.remove});
+        stats.insert(label.to_owned(), ops);
+    }
+    stats
+}
+
+/// The same for every repeat of a delivery: a hash of its identity in the ledger and its generation.
+fn message_id(bucket: &str, pending: &Pending) -> String {
+    let listed = &pending.last().listed;
+    let modified = if pending.file == File::Snapshot { listed.modified } else { 0 };
+    let identity = format!("{bucket}\n{}\n{}\n{modified}\n{}", listed.key, listed.etag, pending.generation);
+    Sha256::digest(identity.as_bytes()).iter().take(16).fold(String::new(), |mut id, byte| {
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn the_missions_example_byte_for_byte() {
+        let counts = Counts { create: 159_967, ..Counts::default() };
+        let message = Message {
+            v: 1,
+            ds: "paper-engine",
+            id: "orders",
+            host: "hostname",
+            utcts: clock::stamp(datetime!(2021-12-09 08:31:04.82489 UTC)),
+            stats: stats("entity_1", counts),
+            max_event_id: Some(1_020_487_673),
+        };
+        let wanted = concat!(
+            r#"{"v":1,"ds":"paper-engine","id":"orders","host":"hostname","utcts":"2021-12-09T08:31:04.824890","#,
+            r#""stats":{"entity_1":{"AMEND":0,"CREATE":159967,"REMOVE":0}},"max_event_id":1020487673}"#
+        );
+        assert_eq!(serde_json::to_string(&message).expect("json"), wanted);
+    }
+
+    #[test]
+    fn nothing_changed_is_an_empty_object() {
+        let counts = Counts { unchanged: 7, ..Counts::default() };
+        assert_eq!(serde_json::Value::Object(stats("entity_1", counts)).to_string(), "{}");
+    }
+}

@@ -1,0 +1,131 @@
+//! The broker: NATS, with JetStream where a stream covers the subject.
+//!
+//! With a stream each message waits for the stream's ack and carries its id, so that the stream drops repeats. Without
+//! one the messages are published and followed by a question that the server must answer: it has then taken them all.
+
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, HeaderMap};
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::Error;
+use super::settings::{Login, Settings};
+use crate::target::Waiting;
+
+/// How long the broker may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The broker and, once it was reached, the connection to it.
+pub(super) struct Broker {
+    settings: Settings,
+    client: Mutex<Option<Client>>,
+}
+
+impl Broker {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, client: Mutex::new(None) }
+    }
+
+    /// Publishes in order. On an error: how many of them the broker has for sure.
+    pub(super) async fn publish(&self, waiting: &[Waiting]) -> Result<(), (usize, Error)> {
+        let subject = waiting[0].news.subject.clone();
+        let stream = self.stream_over(&subject).await.map_err(|error| (0, error))?;
+        let client = self.client().await.map_err(|error| (0, error))?;
+        if stream {
+            return self.publish_to_stream(&client, waiting).await;
+        }
+        for message in waiting {
+            let sent = client.publish_with_headers(message.news.subject.clone(), id_header(message), payload(message));
+            sent.await.map_err(|error| (0, refused(message, &error)))?;
+        }
+        // whatever it answers, it answers after having taken the messages
+        self.stream_over(&subject).await.map(|_| ()).map_err(|error| (0, error))
+    }
+
+    async fn publish_to_stream(&self, client: &Client, waiting: &[Waiting]) -> Result<(), (usize, Error)> {
+        let mut context = async_nats::jetstream::new(client.clone());
+        context.set_timeout(PATIENCE);
+        for (sent, message) in waiting.iter().enumerate() {
+            let subject = message.news.subject.clone();
+            let ack = context.publish_with_headers(subject, id_header(message), payload(message)).await;
+            let ack = ack.map_err(|error| (sent, refused(message, &error)))?;
+            ack.await.map_err(|error| (sent, refused(message, &error)))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a stream covers the subject. A server without JetStream has none; one that does not let us ask is taken
+    /// to have none.
+    pub(super) async fn stream_over(&self, subject: &str) -> Result<bool, Error> {
+        let client = self.client().await?;
+        let question = serde_json::json!({ "subject": subject }).to_string();
+        let answer = client.request("$JS.API.STREAM.NAMES", Bytes::from(question));
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => Ok(names_a_stream(&answer.payload)),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => Err(self.unreachable(&"no answer in 5 s")),
+        }
+    }
+
+    /// The connection; made if there is none, given up if it is lost (it goes on trying by itself).
+    async fn client(&self) -> Result<Client, Error> {
+        let mut slot = self.client.lock().await;
+        if let Some(client) = slot.as_ref() {
+            return match client.connection_state() {
+                State::Connected => Ok(client.clone()),
+                _ => Err(self.unreachable(&"the connection was lost")),
+            };
+        }
+        let options = self.options().await?;
+        let connect = options.connect(self.settings.servers.as_slice());
+        let client = match tokio::time::timeout(PATIENCE, connect).await {
+            Ok(client) => client.map_err(|error| self.unreachable(&error))?,
+            Err(_) => return Err(self.unreachable(&"no answer in 5 s")),
+        };
+        Ok(slot.insert(client).clone())
+    }
+
+    async fn options(&self) -> Result<ConnectOptions, Error> {
+        let options = match &self.settings.login {
+            Login::Anonymous => ConnectOptions::new(),
+            Login::Password { user, password } => {
+                ConnectOptions::with_user_and_password(user.clone(), password.expose().to_owned())
+            }
+            Login::Token(token) => ConnectOptions::with_token(token.expose().to_owned()),
+            Login::Credentials(file) => {
+                let options = ConnectOptions::with_credentials_file(file).await;
+                options.map_err(|error| self.unreachable(&format!("{}: {error}", file.display())))?
+            }
+        };
+        let tls = self.settings.servers.iter().any(|server| server.starts_with("tls://"));
+        let options = options.name(env!("CARGO_PKG_NAME")).require_tls(tls);
+        Ok(options.connection_timeout(PATIENCE).request_timeout(Some(PATIENCE)))
+    }
+
+    fn unreachable(&self, what: &dyn std::fmt::Display) -> Error {
+        Error::Unreachable { servers: self.settings.servers.join(","), what: what.to_string() }
+    }
+}
+
+fn names_a_stream(answer: &[u8]) -> bool {
+    let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
+    answer["streams"].as_array().is_some_and(|streams| !streams.is_empty())
+}
+
+fn id_header(message: &Waiting) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, message.news.message_id.as_str());
+    headers
+}
+
+fn payload(message: &Waiting) -> Bytes {
+    Bytes::from(message.news.payload.clone())
+}
+
+fn refused(message: &Waiting, error: &dyn std::fmt::Display) -> Error {
+    Error::Refused { id: message.id, what: error.to_string() }
+}

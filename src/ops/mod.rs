@@ -1,0 +1,109 @@
+//! The ops listener: `/metrics` for Prometheus, `/healthz` while the process lives, `/readyz` while it can work. It only
+//! reads what the loader has noted, so it never makes the loader wait; and it gives each client a short time and all of
+//! them together a few connections, so that none can make it grow.
+
+mod answer;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::stop::Stopper;
+
+use answer::{Body, answer};
+
+/// A bound listener that does not answer yet.
+pub struct Ops {
+    listener: TcpListener,
+    limits: Limits,
+}
+
+/// Nobody can listen there.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "METRICS: cannot listen on {address}: {source}. Write another address or port there, or METRICS= to do without"
+)]
+pub struct BindError {
+    pub address: SocketAddr,
+    pub source: io::Error,
+}
+
+struct Limits {
+    /// for a client to ask and to read the answer
+    time: Duration,
+    connections: usize,
+}
+
+const LIMITS: Limits = Limits { time: Duration::from_secs(10), connections: 64 };
+
+/// After a failed accept: most often the process is out of file descriptors, and it will be for a moment.
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Ops {
+    /// Takes the address, or says that METRICS is at fault.
+    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(|source| BindError { address, source })?;
+        Ok(Self { listener, limits: LIMITS })
+    }
+
+    /// Where it listens: the port is known even if 0 was asked for.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stopper` says so; then connections are cut. To be seen during the drain, hand in a stopper that is
+    /// requested after it.
+    pub async fn serve(self, metrics: Arc<Metrics>, health: Health, stopper: Stopper) {
+        let mut connections = JoinSet::new();
+        loop {
+            let full = connections.len() >= self.limits.connections;
+            tokio::select! {
+                () = stopper.wait() => return,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept(), if !full => match accepted {
+                    Ok((stream, _)) => {
+                        let talk = talk(stream, metrics.clone(), health.clone(), self.limits.time);
+                        connections.spawn(talk);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "Metrics and health: cannot accept a connection: {error}.");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// One connection, one answer. What goes wrong is the client's affair.
+async fn talk(stream: TcpStream, metrics: Arc<Metrics>, health: Health, time: Duration) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response: Response<Body> = answer(request.method(), request.uri().path(), &metrics, &health);
+        async { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(time)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // The header's timeout alone would let a client read for ever.
+    if let Ok(Err(error)) = tokio::time::timeout(time, connection).await {
+        tracing::debug!(%error, "Metrics and health: a connection broke: {error}.");
+    }
+}
+
+#[cfg(test)]
+mod tests;

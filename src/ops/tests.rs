@@ -1,0 +1,139 @@
+//! The ops listener's tests: a real client on a real socket, well behaved and not.
+
+use super::*;
+use crate::clock::Clock;
+use crate::health::Part;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A running listener and what it shows.
+struct Running {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    health: Health,
+    stopper: Stopper,
+    server: JoinHandle<()>,
+}
+
+async fn run(limits: Limits) -> Running {
+    let mut ops = Ops::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("bound");
+    ops.limits = limits;
+    let address = ops.address().expect("address");
+    let (metrics, health, stopper) = (Arc::new(Metrics::new("1.2.3")), Health::default(), Stopper::new());
+    let server = tokio::spawn(ops.serve(metrics.clone(), health.clone(), stopper.clone()));
+    Running { address, metrics, health, stopper, server }
+}
+
+impl Running {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("connected")
+    }
+
+    /// The status line, the headers and the body of an answer.
+    async fn ask(&self, request_line: &str) -> (String, String, String) {
+        let mut stream = self.connect().await;
+        let request = format!("{request_line} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("asked");
+        let mut answer = String::new();
+        let read = timeout(SOON, stream.read_to_string(&mut answer)).await;
+        read.expect("in time").expect("answered");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let (status, headers) = head.split_once("\r\n").expect("headers");
+        (status.to_owned(), headers.to_lowercase(), body.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_served_as_they_are_now() {
+    let running = run(LIMITS).await;
+    running.metrics.bytes(42);
+    let (status, headers, body) = running.ask("GET /metrics").await;
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(headers.contains("content-type: text/plain; version=0.0.4"), "{headers}");
+    assert!(body.lines().any(|line| line == "paper_engine_bytes_total 42"), "{body}");
+}
+
+#[tokio::test]
+async fn ready_is_what_the_last_iteration_reached_and_alive_is_always() {
+    let running = run(LIMITS).await;
+    let ready = || async {
+        assert_eq!(running.ask("GET /healthz").await.0, "HTTP/1.1 200 OK");
+        let (status, _, body) = running.ask("GET /readyz?verbose").await;
+        (status.split(' ').nth(1).unwrap_or_default().to_owned(), body)
+    };
+    let answer = |status: &str, body: &str| (status.to_owned(), body.to_owned());
+    assert_eq!(ready().await, answer("503", "starting\n"));
+    running.health.reached(Part::Source, Ok(()));
+    running.health.reached(Part::Target, Err("no\nroute".to_owned()));
+    assert_eq!(ready().await, answer("503", "target: no route\n"));
+    running.health.reached(Part::Target, Ok(()));
+    running.health.reached(Part::Notifier, Err("down".to_owned()));
+    assert_eq!(ready().await, answer("200", "ready\nnotifier: down\n"));
+}
+
+#[tokio::test]
+async fn head_has_no_body_and_the_rest_is_refused() {
+    let running = run(LIMITS).await;
+    let (status, headers, body) = running.ask("HEAD /healthz").await;
+    assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
+    assert!(headers.contains("content-length: 6"), "{headers}");
+    let (status, headers, _) = running.ask("DELETE /metrics").await;
+    assert!(status.contains("405") && headers.contains("allow: get, head"), "{status} {headers}");
+    for path in ["/", "/metrics/", "/healthz/x", "*"] {
+        let (status, ..) = running.ask(&format!("GET {path}")).await;
+        assert!(status.contains("404"), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_names_metrics() {
+    let running = run(LIMITS).await;
+    let error = Ops::bind(running.address).await.err().expect("taken");
+    let said = error.to_string();
+    assert!(said.starts_with("METRICS: ") && said.contains(&running.address.to_string()), "{said}");
+}
+
+#[tokio::test]
+async fn clients_that_dawdle_are_cut_off_and_make_room() {
+    let time = Duration::from_millis(300);
+    let running = run(Limits { time, connections: 2 }).await;
+    let begun = Clock::system().monotonic();
+    let mut silent = running.connect().await;
+    let mut halfway = running.connect().await;
+    halfway.write_all(b"GET /metrics HTTP/1.1\r\nHos").await.expect("begun");
+    assert_eq!(running.ask("GET /healthz").await.0, "HTTP/1.1 200 OK");
+    assert!(Clock::system().monotonic() - begun >= time, "answered although both places were taken");
+    for stream in [&mut silent, &mut halfway] {
+        let mut rest = Vec::new();
+        let end = timeout(SOON, stream.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "still connected");
+    }
+}
+
+#[tokio::test]
+async fn one_answer_and_the_connection_ends() {
+    let running = run(LIMITS).await;
+    let mut stream = running.connect().await;
+    let twice = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2);
+    stream.write_all(twice.as_bytes()).await.expect("asked");
+    let mut answer = Vec::new();
+    // The second question makes the end of the connection a reset on some systems.
+    let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("in time");
+    assert_eq!(String::from_utf8_lossy(&answer).matches("HTTP/1.1").count(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_ends_it_at_once_with_its_connections() {
+    let running = run(LIMITS).await;
+    let mut open = running.connect().await;
+    assert_eq!(running.ask("GET /healthz").await.0, "HTTP/1.1 200 OK");
+    running.stopper.request();
+    timeout(SOON, running.server).await.expect("in time").expect("no panic");
+    let mut rest = Vec::new();
+    let end = timeout(SOON, open.read_to_end(&mut rest)).await.expect("cut off");
+    assert!(end.is_err() || rest.is_empty());
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
