@@ -181,15 +181,14 @@ impl<R: Read> Reader<R> {
             }
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        loop {
-            match self.input.read(&mut self.buffer[self.end..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-                Ok(0) => self.eof = true,
-                Ok(count) => self.end += count,
-            }
-            return Ok(());
+        match self.input.read(&mut self.buffer[self.end..]) {
+            // an interrupted read is no end: the caller comes back
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+            Ok(0) => self.eof = true,
+            Ok(count) => self.end += count,
         }
+        Ok(())
     }
 
     fn pass_over_bom(&mut self) -> Result<(), Flaw> {

@@ -41,8 +41,7 @@ impl Delta {
 
     /// Takes one wanted row. Rows of the table that come before it are not wanted any more.
     pub async fn want(&mut self, wanted: Wanted<'_>, current: &mut Current<'_>, table: &Table) -> Result<(), Error> {
-        loop {
-            let Some((key, row)) = current.row() else { break };
+        while let Some((key, row)) = current.row() {
             match key.cmp(wanted.key) {
                 Ordering::Greater => break,
                 Ordering::Less => self.remove(row, table)?,

@@ -1,1 +1,15 @@
-fn main() {}
+//! The integration tests: the real binary against real Postgres, S3 and NATS. One binary, so that it links once.
+//!
+//! `./justw test` starts the servers and sets the variables that `support` reads.
+
+#![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
+
+mod config;
+mod dry_run;
+mod encode;
+mod faults;
+mod messages;
+mod path;
+mod service;
+mod states;
+mod support;

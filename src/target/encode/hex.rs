@@ -17,15 +17,24 @@ pub(super) fn bytea(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
 
 /// As Postgres: braces around it or none, a hyphen after any group of four digits or none.
 pub(super) fn uuid(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    match uuid_bytes(cell) {
-        Some(bytes) => out.extend_from_slice(&bytes),
-        None => return Err(Refusal::Not("a uuid")),
-    }
+    let bytes = usual(cell).or_else(|| unusual(cell)).ok_or(Refusal::Not("a uuid"))?;
+    out.extend_from_slice(&bytes);
     Ok(())
 }
 
+/// Groups of 8, 4, 4, 4 and 12 digits, as nearly every feed writes them.
 #[inline]
-fn uuid_bytes(cell: &[u8]) -> Option<[u8; 16]> {
+fn usual(cell: &[u8]) -> Option<[u8; 16]> {
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let cell: &[u8; 36] = cell.try_into().ok()?;
+    let mut seen = 0;
+    let bytes = PLACES.map(|place| both(&[cell[place], cell[place + 1]], &mut seen));
+    let hyphens = [8, 13, 18, 23].iter().all(|place| cell[*place] == b'-');
+    (hyphens && seen <= 0xf).then_some(bytes)
+}
+
+#[cold]
+fn unusual(cell: &[u8]) -> Option<[u8; 16]> {
     let mut rest = match cell {
         [b'{', inner @ .., b'}'] => inner,
         _ => cell,

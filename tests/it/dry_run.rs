@@ -1,0 +1,80 @@
+//! A dry run gives the numbers of the real run, and leaves nothing that anyone could see.
+
+use crate::support::World;
+use crate::support::broker::Broker;
+use crate::support::program::{program, run, run_once};
+
+const LOAD1: &str = "e/LOAD00000001.csv.gz";
+
+/// Several pending deliveries of several tables: loads, changes that build on them, a reload.
+async fn fill(world: &World) {
+    world.sql("create table dbo.f (id int primary key, v text)").await;
+    world.bucket.put(LOAD1, "1,a,1\n2,b,2\n3,c,3\n").await;
+    world.bucket.put("e/20991231-235900.csv.gz", "U,1,x,1\nD,2,NULL,NULL\nI,4,d,4\n").await;
+    world.bucket.put("e/20991231-235901.csv.gz", "U,1,y,1\nD,4,NULL,NULL\nI,5,e,5\n").await;
+    world.bucket.put("f/LOAD00000001.csv.gz", "2,b\n1,a\n").await;
+}
+
+async fn rehearse_then_load(world: &World) {
+    let broker = Broker::core().await;
+    let heard = broker.listen().await;
+    let before = world.dump();
+    let mut dry = program(world);
+    dry.arg("run").arg("--dry-run").env("NOTIFICATIONS", "True").env("NATS", broker.url());
+    let rehearsed = run(dry).await.ok();
+    assert_eq!(world.dump(), before, "a dry run leaves nothing");
+    assert!(heard.lock().expect("ears").is_empty(), "a dry run tells nobody");
+    let real = run_once(world).await.ok();
+    assert_eq!(rehearsed.effects(), real.effects());
+    assert!(!real.effects().is_empty());
+    let ids = |ended: &crate::support::program::Ended| -> Vec<String> {
+        ended.said().into_iter().filter(|line| line.contains(": process_")).collect()
+    };
+    assert_eq!(ids(&rehearsed), ids(&real), "the numbers of the deliveries are those to come");
+}
+
+#[tokio::test]
+async fn on_an_empty_database() {
+    let world = World::with_table().await;
+    fill(&world).await;
+    rehearse_then_load(&world).await;
+}
+
+#[tokio::test]
+async fn on_a_migrated_database_with_a_reload() {
+    let world = World::with_table().await;
+    fill(&world).await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "5,e,5\n1,z,1\n7,g,7\n").await;
+    world.bucket.put("e/20991231-235902.csv.gz", "U,7,h,7\n").await;
+    world.bucket.put("f/20991231-235900.csv.gz", "U,1,changed\n").await;
+    rehearse_then_load(&world).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_fails_where_the_real_run_would() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n2,b,broken\n").await;
+    let before = world.dump();
+    let mut dry = program(&world);
+    dry.arg("run").arg("--dry-run");
+    let ended = run(dry).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains("line 2, column price"), "{}", ended.log);
+    assert_eq!(world.dump(), before);
+}
+
+#[tokio::test]
+async fn a_lease_held_elsewhere_is_told() {
+    let world = World::with_table().await;
+    run_once(&world).await.ok();
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.sql("begin; select pg_advisory_xact_lock(7365999, 'dbo.e'::regclass::oid::int)").await;
+    for args in [&["run", "--dry-run"][..], &["run"][..]] {
+        let mut command = program(&world);
+        command.args(args);
+        assert_eq!(run(command).await.code, 75);
+    }
+    world.sql("rollback").await;
+    run_once(&world).await.ok();
+}

@@ -1,0 +1,155 @@
+//! The service: it sleeps, wakes, serves its numbers, survives what it cannot reach, and stops when it is told to.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::World;
+use crate::support::broker::free_port;
+use crate::support::program::{program, start};
+use crate::support::setting;
+
+const LOAD1: &str = "e/LOAD00000001.csv.gz";
+
+fn service(world: &World, port: u16) -> Command {
+    let mut command = program(world);
+    command.env("RUN_AS_SERVICE", "True").env("METRICS", format!("127.0.0.1:{port}"));
+    command.env("MIN_SLEEP", "0.2").env("MAX_SLEEP", "0.4");
+    command
+}
+
+async fn get(port: u16, path: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("ops answers");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("asked");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("answered");
+    answer
+}
+
+async fn waits_for(world: &World, query: &str, wanted: &str) {
+    for _ in 0..200 {
+        if world.value(query).await == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{query} never gave {wanted}");
+}
+
+#[tokio::test]
+async fn a_service_picks_up_what_arrives_counts_it_and_stops_on_sigterm() {
+    let world = World::with_table().await;
+    let port = free_port();
+    world.bucket.put(LOAD1, "1,a,1\n2,b,2\n").await;
+    let running = start(service(&world, port));
+    running.says("Delivery 1: processed (").await;
+    world.bucket.put("e/20991231-235900.csv.gz", "U,1,c,1\nD,2,NULL,NULL\nI,3,x,1\nU,9,y,1\n").await;
+    running.says("Delivery 2: processed (").await;
+    let metrics = get(port, "/metrics").await;
+    for line in [
+        r#"paper_engine_rows_total{entity="e",op="create"} 4"#,
+        r#"paper_engine_rows_total{entity="e",op="amend"} 1"#,
+        r#"paper_engine_rows_total{entity="e",op="remove"} 1"#,
+        r#"paper_engine_deliveries_total{entity="e",kind="changes",status="loaded"} 1"#,
+        "paper_engine_outbox_messages 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(get(port, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(port, "/readyz").await.starts_with("HTTP/1.1 200"));
+    running.signal("TERM");
+    let ended = running.ends().await.ok();
+    assert!(ended.log.contains("SIGTERM"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn sigint_while_asleep_ends_it_at_once() {
+    let world = World::with_table().await;
+    let mut command = service(&world, free_port());
+    command.env("MIN_SLEEP", "300").env("MAX_SLEEP", "300");
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let running = start(command);
+    running.says("processed (").await;
+    running.signal("INT");
+    running.ends().await.ok();
+}
+
+#[tokio::test]
+async fn sigterm_in_the_middle_of_a_load_finishes_it_or_leaves_nothing() {
+    let world = World::with_table().await;
+    let rows: String = (0..400_000).map(|id| format!("{id},name of row {id},1.25\n")).collect();
+    world.bucket.put(LOAD1, &rows).await;
+    let running = start(service(&world, free_port()));
+    running.says("process_dbo").await;
+    running.signal("TERM");
+    running.ends().await.ok();
+    let (rows, ledger) = (world.value("select count(*) from dbo.e").await, world.ledger().await);
+    assert_eq!((rows.as_str(), ledger.len()), ("400000", 1), "the delivery in hand is finished within the grace");
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_of_a_load_it_loses_nothing() {
+    let world = World::with_table().await;
+    let rows: String = (0..400_000).map(|id| format!("{id},name of row {id},1.25\n")).collect();
+    world.bucket.put(LOAD1, &rows).await;
+    let running = start(service(&world, free_port()));
+    running.says("process_dbo").await;
+    running.signal("KILL");
+    assert_eq!(running.ends().await.code, -1);
+    assert_eq!(world.value("select count(*) from dbo.e").await, "0");
+    let running = start(service(&world, free_port()));
+    running.says("processed (0:").await;
+    assert_eq!(world.value("select count(*) from dbo.e").await, "400000");
+    assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|loaded|400000/0/0/0"]);
+}
+
+#[tokio::test]
+async fn while_the_target_is_away_it_says_so_once_and_comes_back_by_itself() {
+    let world = World::with_table().await;
+    let (port, ops) = (free_port(), free_port());
+    let mut command = service(&world, ops);
+    command.env("TARGET", world.target_at(&port.to_string()));
+    let running = start(command);
+    running.says("cannot reach Postgres").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(running.log().matches("cannot reach Postgres").count(), 1, "{}", running.log());
+    let ready = get(ops, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("target: "), "{ready}");
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the port is still free");
+    let server: u16 = setting("PEO_PG_PORT").parse().expect("a port");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = tokio::net::TcpStream::connect(("127.0.0.1", server)).await.expect("Postgres");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    waits_for(&world, "select count(*) from dbo.e", "1").await;
+    running.signal("TERM");
+    running.ends().await.ok();
+}
+
+#[tokio::test]
+async fn two_loaders_at_once_load_each_file_once() {
+    let world = World::with_table().await;
+    world.sql("create table dbo.f (id int primary key)").await;
+    let (one, two) = (start(service(&world, free_port())), start(service(&world, free_port())));
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put("f/LOAD00000001.csv.gz", "1\n").await;
+    for number in 0..20 {
+        world.bucket.put(&format!("e/20991231-2359{number:02}.csv.gz"), &format!("I,{},n,1\n", number + 10)).await;
+    }
+    waits_for(&world, "select count(*) from dbo.e", "21").await;
+    for running in [one, two] {
+        running.signal("TERM");
+        let log = running.ends().await.ok().log;
+        assert!(!log.contains("ERROR") && !log.contains("failed"), "{log}");
+    }
+    let states = world.rows("select status, count(*) from loader_deliveries group by status").await;
+    assert_eq!(states, ["loaded|22"]);
+    let order = "select string_agg(object_key, ',' order by id) = string_agg(object_key, ',' order by object_key)
+                 from loader_deliveries where kind = 'changes'";
+    assert_eq!(world.value(order).await, "t", "in feed order");
+}

@@ -1,0 +1,190 @@
+//! What stops a table, what it says, and how it goes on.
+
+use crate::support::program::{Ended, program, run, run_once};
+use crate::support::{World, gz};
+
+const LOAD1: &str = "e/LOAD00000001.csv.gz";
+const CHANGE: &str = "e/20991231-235900000.csv.gz";
+
+async fn fails(world: &World, words: &str) -> Ended {
+    let ended = run_once(world).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains(words), "{words:?} is not in\n{}", ended.log);
+    ended
+}
+
+/// A bad file, what the loader says of it; nothing of it may be in the table.
+async fn refuses(text: &str, words: &str) {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, text).await;
+    fails(&world, words).await;
+    assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|failed|0/0/0/0"], "{text:?}");
+    assert!(world.value("select error from loader_deliveries").await.contains(words));
+    assert_eq!(world.value("select count(*) from dbo.e").await, "0", "nothing is applied");
+}
+
+#[tokio::test]
+async fn bad_rows_are_named_by_line_and_column_and_never_by_their_value() {
+    refuses("1,a,1\n2,b,two\n", "line 2, column price: ").await;
+    refuses("1,a,1\nx2,b,2\n", "line 2, column id: ").await;
+    refuses("1,a,1\nNULL,b,2\n", "line 2, column id: null, and the column is not null").await;
+    refuses("1,a,1.239\n", "line 1, column price: ").await;
+    refuses("1,a,1\n2,b\n", "line 2: 2 fields where 3 were expected").await;
+    refuses("1,a\n", "line 1: 2 fields, but the table has 3 columns to fill").await;
+    refuses("1,a,1\n2,\"b,2\n3,c,3\n", "line 2: a quote is opened in field 2 and never closed").await;
+    refuses("1,a,1\n2,b,2\n1,c,3\n", "line 3: the same key as line 1").await;
+    refuses("1,a,1\n1,a,1\n", "line 2: the same key as line 1").await;
+}
+
+#[tokio::test]
+async fn bad_bytes_are_named() {
+    let whole = gz("1,a,1\n2,b,2\n");
+    let mut flipped = whole.clone();
+    let crc = flipped.len() - 7;
+    flipped[crc] ^= 1;
+    let cases: [(Vec<u8>, &str); 6] = [
+        (whole[..whole.len() - 3].to_vec(), "truncated gzip at byte"),
+        (flipped, "corrupt gzip at byte"),
+        (b"1,a,1\n".to_vec(), "not gzip (starts with 31 2c)"),
+        ([whole.clone(), b"garbage".to_vec()].concat(), "bytes after the last gzip member"),
+        (gz("1,\u{0},1\n"), "line 1, column name: "),
+        ([whole.clone(), gz("3,c\n")].concat(), "line 3: 2 fields"),
+    ];
+    for (bytes, words) in cases {
+        let world = World::with_table().await;
+        world.bucket.put_bytes(LOAD1, bytes).await;
+        fails(&world, words).await;
+        assert_eq!(world.value("select count(*) from dbo.e").await, "0", "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_file_stops_its_table_and_no_other_until_it_is_mended() {
+    let world = World::with_table().await;
+    world.sql("create table dbo.f (id int primary key)").await;
+    world.bucket.put(LOAD1, "1,a,broken\n").await;
+    world.bucket.put(CHANGE, "I,2,b,2\n").await;
+    world.bucket.put("f/LOAD00000001.csv.gz", "1\n").await;
+    fails(&world, "failed: data/dbo/e/LOAD00000001.csv.gz").await;
+    assert_eq!(world.value("select count(*) from dbo.f").await, "1", "the other table goes on");
+    fails(&world, "dbo.e: stopped by delivery").await;
+    assert_eq!(world.value("select count(*) from dbo.e").await, "0", "the change file waits");
+    assert_eq!(world.value("select attempts from loader_deliveries where status = 'failed'").await, "1");
+
+    world.bucket.put_later(LOAD1, "1,a,1\n").await;
+    let ended = run_once(&world).await.ok();
+    assert_eq!(ended.effects().len(), 1, "{}", ended.log);
+    let states = world.rows("select status, actor, reason from loader_deliveries where object_key like '%/e/%' order by id");
+    let states = states.await;
+    assert!(states[0].starts_with("skipped|loader|superseded"), "{states:?}");
+    // the change file was made before the mended snapshot: it is in it
+    assert_eq!(states[1..], ["loaded|∅|∅", "skipped|loader|contained in snapshot 1"]);
+}
+
+#[tokio::test]
+async fn a_change_file_that_fails_is_applied_whole_or_not_at_all() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put(CHANGE, "U,1,changed,1\nX,2,b,2\n").await;
+    fails(&world, "line 2: the first field is not an op").await;
+    assert_eq!(world.rows("select name from dbo.e").await, ["a"]);
+}
+
+#[tokio::test]
+async fn what_postgres_refuses_is_the_files_fault() {
+    let world = World::with_table().await;
+    world.sql("alter table dbo.e add constraint cheap check (price < 100)").await;
+    world.bucket.put(LOAD1, "1,a,1\n2,b,100\n").await;
+    fails(&world, "constraint cheap").await;
+    assert_eq!(world.value("select count(*) from dbo.e").await, "0");
+}
+
+#[tokio::test]
+async fn a_constraint_that_is_checked_at_the_commit_fails_the_delivery() {
+    let world = World::with_table().await;
+    world
+        .sql("create table dbo.parent (id bigint primary key);
+              alter table dbo.e add foreign key (id) references dbo.parent deferrable initially deferred")
+        .await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    fails(&world, "violates foreign key constraint").await;
+    assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|failed|0/0/0/0"]);
+    assert_eq!(world.value("select count(*) from dbo.e").await, "0");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_removes_too_much_is_held() {
+    let world = World::with_table().await;
+    let rows: String = (0..300).map(|id| format!("{id},n,1\n")).collect();
+    world.bucket.put(LOAD1, &rows).await;
+    run_once(&world).await.ok();
+    let few: String = (0..140).map(|id| format!("{id},n,1\n")).collect();
+    world.bucket.put_later(LOAD1, &few).await;
+    fails(&world, "held: data/dbo/e/LOAD00000001.csv.gz: would remove 160 of 300 rows: more than MAX_REMOVE").await;
+    assert_eq!(world.value("select count(*) from dbo.e").await, "300");
+    assert_eq!(world.ledger().await[1], "LOAD00000001.csv.gz|held|0/0/160/0");
+
+    world.bucket.put_later(LOAD1, "").await;
+    fails(&world, "would remove 300 of 300 rows: the snapshot is empty").await;
+    let enough: String = (0..150).map(|id| format!("{id},n,1\n")).collect();
+    world.bucket.put_later(LOAD1, &enough).await;
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 0, remove: 150)."]);
+}
+
+#[tokio::test]
+async fn a_late_change_file_stops_its_table() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(CHANGE, "U,1,new,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put("e/20991231-235859999.csv.gz", "U,1,old,1\n").await;
+    fails(&world, "late: data/dbo/e/20991231-235859999.csv.gz: late: data/dbo/e/20991231-235900000.csv.gz was loaded").await;
+    assert_eq!(world.rows("select name from dbo.e").await, ["new"]);
+}
+
+#[tokio::test]
+async fn a_table_without_a_key_and_a_column_without_an_encoder_say_so() {
+    let world = World::new().await;
+    world.sql("create schema dbo; create table dbo.e (id int); create table dbo.f (id int primary key, p point)").await;
+    world.bucket.put(LOAD1, "1\n").await;
+    world.bucket.put("f/LOAD00000001.csv.gz", "1,\"(1,2)\"\n").await;
+    let ended = fails(&world, "table \"dbo\".\"e\" has no key").await;
+    assert!(ended.log.contains("column p: the type point cannot be loaded by this version"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn a_schema_newer_than_the_program_is_refused_and_a_missing_one_named() {
+    let world = World::with_table().await;
+    let mut command = program(&world);
+    command.env("MIGRATE", "False");
+    let ended = run(command).await;
+    assert_eq!(ended.code, 78);
+    assert!(ended.log.contains("lack 2 migrations"), "{}", ended.log);
+    run_once(&world).await.ok();
+    world.sql("insert into loader_schema_history values (999, 'later', '', '')").await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 78);
+    assert!(ended.log.contains("newer than this program"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn the_loader_role_needs_no_ddl() {
+    let world = World::with_table().await;
+    let mut migrate = program(&world);
+    migrate.args(["migrate", "--roles"]);
+    run(migrate).await.ok();
+    let user = format!("loader_{}", world.database.replace('-', "_"));
+    world
+        .sql(&format!(
+            "create role {user} login in role paper_engine_loader; revoke create on schema public from public"
+        ))
+        .await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(CHANGE, "U,1,b,1\nI,2,c,1\n").await;
+    let mut command = program(&world);
+    command.env("TARGET", world.target().replace("user=postgres", &format!("user={user}")));
+    run(command).await.ok();
+    assert_eq!(world.rows("select name from dbo.e order by id").await, ["b", "c"]);
+    world.sql(&format!("drop owned by {user}; drop role {user}")).await;
+}

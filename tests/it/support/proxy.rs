@@ -1,0 +1,84 @@
+//! A TCP proxy that does to a connection what networks do: cut it, or swallow an answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens to the bytes that come back from the server.
+#[derive(Clone)]
+pub enum Fault {
+    /// after so many bytes of one connection the connection is cut; this many connections suffer it
+    CutAfter { bytes: usize, times: Arc<AtomicU32> },
+    /// an answer that begins with the end of a COMMIT is swallowed and the connection cut, once
+    SwallowCommit { done: Arc<AtomicBool> },
+}
+
+impl Fault {
+    pub fn cut_after(bytes: usize, times: u32) -> Self {
+        Self::CutAfter { bytes, times: Arc::new(AtomicU32::new(times)) }
+    }
+
+    pub fn swallow_commit() -> Self {
+        Self::SwallowCommit { done: Arc::default() }
+    }
+
+    /// Whether the fault happened.
+    pub fn happened(&self) -> bool {
+        match self {
+            Self::CutAfter { times, .. } => times.load(Ordering::SeqCst) == 0,
+            Self::SwallowCommit { done } => done.load(Ordering::SeqCst),
+        }
+    }
+}
+
+/// Stands before a server on 127.0.0.1; the port to connect to instead.
+pub async fn before(server_port: &str, fault: Fault) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let server: u16 = server_port.parse().expect("a port");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = upstream.into_split();
+            tokio::spawn(pass(from_client, to_server));
+            tokio::spawn(pass_back(from_server, to_client, fault.clone()));
+        }
+    });
+    port
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    let _ = tokio::io::copy(&mut from, &mut to).await;
+}
+
+async fn pass_back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault: Fault) {
+    let mut piece = vec![0; 16 << 10];
+    let mut passed = 0;
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        if strikes(&fault, &piece[..count], passed + count) {
+            return;
+        }
+        passed += count;
+        if to.write_all(&piece[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn strikes(fault: &Fault, piece: &[u8], passed: usize) -> bool {
+    match fault {
+        Fault::CutAfter { bytes, times } => {
+            let left = |left: u32| left.checked_sub(1);
+            passed > *bytes && times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok()
+        }
+        Fault::SwallowCommit { done } => {
+            // CommandComplete with the tag COMMIT
+            let commit = piece.windows(12).any(|window| window.starts_with(b"C\0\0\0\x0bCOMMIT\0"));
+            commit && !done.swap(true, Ordering::SeqCst)
+        }
+    }
+}
