@@ -38,6 +38,7 @@ TOOLS = Path(__file__).resolve().parent.parent / ".tools"
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 15
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Our own ports lie below those that the system gives to outgoing connections, so that none of these takes one from us.
 PORTS = range(15000, 32000)
 
@@ -178,24 +179,29 @@ def run(command, env):
     """Runs the command, hands signals on to it, and returns its exit code (128 + n for signal n)."""
     # At a terminal the command must stay in our group to read from it, and gets Ctrl-C by itself.
     own_group = not sys.stdin.isatty()
-    received = []
+    child, received = None, []
 
-    def hand_on(number, _):
-        received.append(number)
+    def hand_on(number):
         with contextlib.suppress(ProcessLookupError):
             if own_group:
                 os.killpg(child.pid, number)
             elif number != signal.SIGINT:
                 child.send_signal(number)
 
+    def handle(number, _):
+        received.append(number)
+        if child:
+            hand_on(number)
+
+    for number in ENDING:
+        signal.signal(number, handle)
     try:
-        with deaf():  # until there is somebody to hand it on to
-            child = subprocess.Popen(command, env=env, start_new_session=own_group, restore_signals=True)
-            for number in ENDING:
-                signal.signal(number, hand_on)
-            code = child.wait()
+        child = subprocess.Popen(command, env=env, start_new_session=own_group)
     except OSError as error:
         raise Fault(f"cannot run {command[0]}: {error.strerror}") from error
+    if received:  # before there was anybody to hand it on to
+        hand_on(received[0])
+    code = child.wait()
     code = 128 - code if code < 0 else code
     return code or (128 + received[0] if received else 0)
 
@@ -203,12 +209,11 @@ def run(command, env):
 @contextlib.contextmanager
 def deaf():
     """Ignores what would end us, while we clean up."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    before = [signal.signal(number, signal.SIG_IGN) for number in ENDING]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before):
+        for number, handler in zip(ENDING, before):
             signal.signal(number, handler)
 
 
@@ -264,9 +269,8 @@ class Place:
         # The pid file is its standard input at first: the user it runs as need not reach the file by name.
         become = ["/bin/sh", "-c", 'echo "$$ $0" >&0 && exec "$@" </dev/null', mark, *command]
         with open(self.pids / name, "w") as pid_file, open(self.dir / f"{log_name(name)}.log", "ab") as log:
-            return subprocess.Popen(
-                become, env=env, cwd=cwd, stdin=pid_file, stdout=log, stderr=log, start_new_session=True, **as_user(user)
-            )
+            files = {"stdin": pid_file, "stdout": log, "stderr": log}
+            return subprocess.Popen(become, env=env, cwd=cwd, start_new_session=True, **files, **as_user(user))
 
     def pid(self, name):
         """The pid of the process if it still runs, and is not another one that has got its number since."""
@@ -283,7 +287,7 @@ class Place:
 
     def folder_for_all(self):
         """A folder in /tmp that every user can reach, for what another user must reach."""
-        path = Path(tempfile.gettempdir() if os.geteuid() else "/tmp") / f"peo-{secrets.token_hex(6)}"
+        path = Path(f"/tmp/peo-{secrets.token_hex(6)}")
         self.throw_away(path)
         path.mkdir()
         path.chmod(0o755)
@@ -317,7 +321,7 @@ def clear(place):
         time.sleep(0.01)
     if place.litter_file.exists():
         for path in place.litter_file.read_text().split("\n"):
-            if path.startswith(("/tmp/seaweedfs-", str(Path(tempfile.gettempdir()) / "peo-"), "/tmp/peo-")):
+            if path.startswith(("/tmp/seaweedfs-", "/tmp/peo-")):
                 remove(Path(path))
     for path in (place.env_file, place.names_file, place.data, place.pids, place.litter_file):
         remove(path)
@@ -465,7 +469,7 @@ class S3(Server):
         self.id = "PEO" + secrets.token_hex(8).upper()
         self.key = secrets.token_hex(20)
         # One volume per bucket at first and not seven; memory is given back earlier than Go would.
-        self.env |= {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "512MiB"}
+        self.env |= {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "1GiB"}
 
     def serve(self):
         remove(self.data)

@@ -102,6 +102,9 @@ impl Metrics {
         for stage in Stage::ALL {
             metrics.delivery_seconds.with_label_values(&[stage.as_str()]);
         }
+        for status in ["failed", "held", "late"] {
+            metrics.stopped_tables(status, 0);
+        }
         enter(&metrics.registry, ProcessCollector::for_self());
         metrics
     }

@@ -55,7 +55,8 @@ fn every_file_has_a_sign_and_a_size() {
 
 #[test]
 fn a_planted_upward_import_is_found() {
-    let text = "//! sign\nuse crate::loader::Loader;\nuse crate::{decode::Row, ops};\nfn f() { crate::boot::start() }\n";
+    let text =
+        "//! sign\nuse crate::loader::Loader;\nuse crate::{decode::Row, ops};\nfn f() { crate::boot::start() }\n";
     let used: Vec<String> = imports(text).into_iter().map(|(_, used)| used).collect();
     assert_eq!(used, ["loader", "decode", "ops", "boot"]);
     let plan = floors("pub mod commands;\n\npub mod loader;\nmod decode;\n");

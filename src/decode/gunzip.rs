@@ -3,14 +3,14 @@
 //! The only place where a raw `flate2` decoder may be made. An error of the reader below (the network) passes
 //! through as it came; an error of the bytes themselves says what is wrong and at which byte.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
 /// What can be wrong with the compressed bytes of an object that was received in full.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    #[error("the object is empty (0 bytes); a gzip file, even of nothing, has at least 20")]
+    #[error("the object is empty (0 bytes); a gzip file of nothing has 20")]
     Empty,
     #[error("not gzip (starts with {starts}); the key ends in .gz")]
     NotGzip { starts: String },
@@ -37,18 +37,20 @@ enum Inner<R> {
 }
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BUFFER: usize = 64 << 10;
 
 impl<R: Read> Gunzip<R> {
     #[expect(clippy::disallowed_methods, reason = "the one place for it: all members, errors named")]
     pub fn open(raw: R, must_be_gzip: bool) -> io::Result<Self> {
-        let mut counted = Counted { inner: BufReader::with_capacity(64 * 1024, raw), taken: 0 };
-        let head = counted.head()?;
-        let inner = if head == MAGIC {
-            Inner::Gzip(Box::new(MultiGzDecoder::new(counted)))
-        } else if must_be_gzip {
-            return Err(not_gzip(&head).into());
-        } else {
-            Inner::Plain(counted)
+        let mut raw = raw;
+        let mut head = Vec::new();
+        raw.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head).map_err(upstream)?;
+        let counted =
+            |head| Counted { inner: BufReader::with_capacity(BUFFER, Cursor::new(head).chain(raw)), taken: 0 };
+        let inner = match head {
+            head if head == MAGIC => Inner::Gzip(Box::new(MultiGzDecoder::new(counted(head)))),
+            head if must_be_gzip || head.is_empty() => return Err(not_gzip(&head).into()),
+            head => Inner::Plain(counted(head)),
         };
         Ok(Self { inner, started: false })
     }
@@ -101,16 +103,8 @@ pub struct Upstream(pub io::Error);
 
 /// Counts what was taken from the object and marks the errors that come from below.
 struct Counted<R> {
-    inner: BufReader<R>,
+    inner: BufReader<io::Chain<Cursor<Vec<u8>>, R>>,
     taken: u64,
-}
-
-impl<R: Read> Counted<R> {
-    /// The first two bytes (fewer if there are no more), not taken.
-    fn head(&mut self) -> io::Result<Vec<u8>> {
-        let head = self.fill_buf()?;
-        Ok(head[..head.len().min(2)].to_vec())
-    }
 }
 
 fn upstream(error: io::Error) -> io::Error {

@@ -80,7 +80,7 @@ pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
         let advice = verdict::advice(status);
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
     } else {
-        tracing::warn!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}.");
+        tracing::info!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}.");
     }
 }
 

@@ -427,8 +427,8 @@ fn accounted(row: &Entry) -> bool {
 
 fn late_reason(after: Option<&(NameTime, String)>, key: &str) -> String {
     match after {
-        Some((_, last)) if last != key => format!("late: {last} was loaded before it, and comes after it"),
-        _ => "late: another version of this change file was loaded before".to_owned(),
+        Some((_, last)) if last != key => format!("{last} was loaded before it, and comes after it"),
+        _ => "another version of this change file was loaded before".to_owned(),
     }
 }
 

@@ -64,9 +64,11 @@ async fn a_session_that_is_terminated_in_the_middle_leaves_nothing_and_is_tried_
     world.bucket.put(LOAD1, &many_rows()).await;
     // the trigger makes the load slow enough to be caught
     world
-        .sql("create function dbo.slow() returns trigger language plpgsql as
+        .sql(
+            "create function dbo.slow() returns trigger language plpgsql as
               $$ begin if new.id % 1000 = 0 then perform pg_sleep(0.02); end if; return new; end $$;
-              create trigger slow before insert on dbo.e for each row execute function dbo.slow()")
+              create trigger slow before insert on dbo.e for each row execute function dbo.slow()",
+        )
         .await;
     let running = tokio::spawn(run(program(&world)));
     for _ in 0..100 {

@@ -6,30 +6,27 @@ use super::digits;
 use super::{Refusal, civil};
 
 pub(super) fn timestamp(cell: &[u8], precision: Option<u8>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let micros = instant(cell, "timestamp", |rest| match zone(rest) {
+    let micros = instant(cell, precision, "timestamp", |rest| match zone(rest) {
         Some(_) => Err(Refusal::Zone),
         None => Err(Refusal::Not("a timestamp")),
     })?;
-    write_instant(micros, precision, "timestamp", out)
+    out.extend_from_slice(&micros.to_be_bytes());
+    Ok(())
 }
 
 pub(super) fn timestamptz(cell: &[u8], precision: Option<u8>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let offset = |rest: &[u8]| zone(rest).ok_or(Refusal::Not("a timestamp"));
-    let micros = instant(cell, "timestamp with time zone", offset)?;
-    write_instant(micros, precision, "timestamp with time zone", out)
+    let micros = instant(cell, precision, "timestamp with time zone", offset)?;
+    out.extend_from_slice(&micros.to_be_bytes());
+    Ok(())
 }
 
 /// A time of day is refused unless it is midnight: Postgres would drop it without a word.
 pub(super) fn date(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = cell.trim_ascii();
     let days = match infinity(text) {
-        Some(negative) => {
-            if negative {
-                i32::MIN
-            } else {
-                i32::MAX
-            }
-        }
+        Some(true) => i32::MIN,
+        Some(false) => i32::MAX,
         None => plain_date(text)?,
     };
     out.extend_from_slice(&days.to_be_bytes());
@@ -54,22 +51,11 @@ const FIRST_DAY: i32 = -2_451_545;
 const FIRST: i64 = FIRST_DAY as i64 * DAY;
 const END: i64 = 9_223_371_331_200_000_000;
 
-/// What an instant becomes in a column: rounded and still in range.
-#[inline]
-fn write_instant(micros: i64, precision: Option<u8>, kind: &'static str, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let finite = micros != i64::MIN && micros != i64::MAX;
-    let micros = if finite { rounded(micros, precision) } else { micros };
-    if finite && !(FIRST..END).contains(&micros) {
-        return Err(Refusal::Range(kind));
-    }
-    out.extend_from_slice(&micros.to_be_bytes());
-    Ok(())
-}
-
 /// Microseconds since 2000-01-01 UTC. `offset` says what to do with the text after the time.
 #[inline]
 fn instant(
     cell: &[u8],
+    precision: Option<u8>,
     kind: &'static str,
     offset: impl FnOnce(&[u8]) -> Result<i64, Refusal>,
 ) -> Result<i64, Refusal> {
@@ -86,8 +72,16 @@ fn instant(
         _ => return Err(not()),
     };
     let offset = if rest.is_empty() { 0 } else { offset(rest)? };
-    let midnight = i64::from(day).checked_mul(DAY).ok_or(Refusal::Range(kind))?;
-    midnight.checked_add(time - offset * SECOND).ok_or(Refusal::Range(kind))
+    within_range(day, time - offset * SECOND, precision).ok_or(Refusal::Range(kind))
+}
+
+/// The instant as the column keeps it. An infinity never comes out of here: it is out of range.
+#[inline]
+fn within_range(day: i32, micros: i64, precision: Option<u8>) -> Option<i64> {
+    let micros = i64::from(day).checked_mul(DAY)?.checked_add(micros)?;
+    let range = FIRST..END;
+    let kept = range.contains(&micros).then(|| rounded(micros, precision))?;
+    range.contains(&kept).then_some(kept)
 }
 
 fn plain_date(text: &[u8]) -> Result<i32, Refusal> {
@@ -344,5 +338,7 @@ mod tests {
         }
         assert_eq!(encoded(&TIMESTAMP, "294277-01-01"), Err(Refusal::Range("timestamp")));
         assert_eq!(encoded(&TIMESTAMP, "4714-11-23 BC"), Err(Refusal::Range("timestamp")));
+        // In microseconds this is the very number that stands for infinity.
+        assert_eq!(encoded(&TIMESTAMP, "294277-01-09 04:00:54.775807"), Err(Refusal::Range("timestamp")));
     }
 }

@@ -28,7 +28,7 @@ fn short(digits: &[u8]) -> Option<u64> {
         return digits.iter().try_fold(0, |value, byte| Some(value * 10 + u64::from(one(*byte)?)));
     };
     let word = u64::from(u32::from_le_bytes(*last)) << 32 | u64::from(u32::from_le_bytes(*first)) << (8 * missing);
-    let zeros = (1 << (8 * missing)) - 1 & 0x3030_3030;
+    let zeros = ((1 << (8 * missing)) - 1) & 0x3030_3030;
     eight((word | zeros).to_le_bytes())
 }
 
@@ -114,7 +114,7 @@ mod tests {
     fn every_length_has_its_value() {
         let all = "9876543210123456789";
         for length in 1..=all.len() {
-            assert_eq!(value(all[..length].as_bytes()), all[..length].parse().ok(), "{length} digits");
+            assert_eq!(value(&all.as_bytes()[..length]), all[..length].parse().ok(), "{length} digits");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A bucket of a test's own, in the real S3 server.
+//! A path of a test's own in the tests' bucket, in the real S3 server.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
@@ -6,13 +6,17 @@ use aws_sdk_s3::primitives::ByteStream;
 
 use super::{gz, setting};
 
+/// One bucket for all tests: a bucket each would fill a small server.
+pub const BUCKET: &str = "tests";
+
 pub struct Bucket {
     client: Client,
-    pub name: String,
+    pub path: String,
 }
 
 impl Bucket {
-    pub async fn create(name: &str) -> Self {
+    /// The files below `path`; nothing is there yet.
+    pub async fn at(path: &str) -> Self {
         let credentials = Credentials::new(setting("PEO_S3_ID"), setting("PEO_S3_KEY"), None, None, "test");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -21,18 +25,24 @@ impl Bucket {
             .endpoint_url(format!("http://127.0.0.1:{}", setting("PEO_S3_PORT")))
             .force_path_style(true)
             .credentials_provider(credentials);
-        let bucket = Self { client: Client::from_conf(config.build()), name: name.to_owned() };
-        bucket.client.create_bucket().bucket(name).send().await.expect("a new bucket");
-        bucket
+        let client = Client::from_conf(config.build());
+        // it is there already, unless this is the first test
+        let _ = client.create_bucket().bucket(BUCKET).send().await;
+        Self { client, path: path.to_owned() }
     }
 
-    /// Puts text, gzipped, at `data/dbo/<file>`.
+    /// The key of a file of the schema `dbo`.
+    pub fn key(&self, file: &str) -> String {
+        format!("{}/dbo/{file}", self.path)
+    }
+
+    /// Puts text, gzipped.
     pub async fn put(&self, file: &str, text: &str) {
         self.put_bytes(file, gz(text)).await;
     }
 
     pub async fn put_bytes(&self, file: &str, bytes: Vec<u8>) {
-        let request = self.client.put_object().bucket(&self.name).key(format!("data/dbo/{file}"));
+        let request = self.client.put_object().bucket(BUCKET).key(self.key(file));
         request.body(ByteStream::from(bytes)).send().await.expect("put");
     }
 
@@ -43,17 +53,17 @@ impl Bucket {
     }
 
     pub async fn delete(&self, file: &str) {
-        let request = self.client.delete_object().bucket(&self.name).key(format!("data/dbo/{file}"));
+        let request = self.client.delete_object().bucket(BUCKET).key(self.key(file));
         request.send().await.expect("delete");
     }
 
     /// SOURCE, straight to the server or through something that stands before it.
     pub fn source_at(&self, port: &str) -> String {
         format!(
-            "bucket_endpoint=http://127.0.0.1:{port} bucket_id={} bucket_key={} bucket_name={} bucket_path=data",
+            "bucket_endpoint=http://127.0.0.1:{port} bucket_id={} bucket_key={} bucket_name={BUCKET} bucket_path={}",
             setting("PEO_S3_ID"),
             setting("PEO_S3_KEY"),
-            self.name
+            self.path
         )
     }
 

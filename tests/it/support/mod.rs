@@ -2,8 +2,8 @@
 //!
 //! The servers are started by `just test`; a test finds them through `PEO_*` variables.
 
-pub mod bucket;
 pub mod broker;
+pub mod bucket;
 pub mod program;
 pub mod proxy;
 
@@ -27,7 +27,7 @@ pub struct World {
 }
 
 impl World {
-    /// A new database and a new bucket, both empty.
+    /// A new database and a new path, both empty.
     pub async fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +36,7 @@ impl World {
         admin.batch_execute(&format!("drop database if exists \"{database}\" with (force)")).await.expect("drop");
         admin.batch_execute(&format!("create database \"{database}\"")).await.expect("create");
         let db = connect(&database).await;
-        Self { bucket: Bucket::create(&database).await, db, database }
+        Self { bucket: Bucket::at(&database).await, db, database }
     }
 
     /// The same, with the example model's tables.
@@ -79,7 +79,7 @@ impl World {
     /// The ledger, shortly: file, status, counts create/amend/remove/unchanged.
     pub async fn ledger(&self) -> Vec<String> {
         self.rows(
-            "select split_part(object_key, '/', 4), status,
+            "select substring(object_key from '[^/]*$'), status,
                     rows_create || '/' || rows_amend || '/' || rows_remove || '/' || rows_unchanged
              from loader_deliveries order by id",
         )

@@ -28,7 +28,8 @@ impl Ended {
 
     /// What each delivery did, without its number: `e (create: 2, amend: 0, remove: 0).`
     pub fn effects(&self) -> Vec<String> {
-        let effect = |line: String| line.contains("(create: ").then(|| line.split_once(": ").map(|(_, e)| e.to_owned()));
+        let effect =
+            |line: String| line.contains("(create: ").then(|| line.split_once(": ").map(|(_, e)| e.to_owned()));
         self.said().into_iter().filter_map(effect).flatten().collect()
     }
 }

@@ -1,0 +1,68 @@
+# Run with ./justw, which brings `just` and the servers that tests need.
+
+set positional-arguments
+
+cargo-deny-version := "0.20.2"
+cargo-deny := justfile_directory() / ".tools" / ("cargo-deny-" + cargo-deny-version)
+
+# List the recipes
+default:
+    @just --justfile '{{ justfile() }}' --list --unsorted
+
+# What CI runs
+check: lint deny test
+
+# Format the code
+fmt:
+    cargo fmt
+
+# Formatting and clippy, where a warning is a fault
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+
+# Licences, bans and sources of all dependencies, as deny.toml has them
+deny: _cargo-deny
+    '{{ cargo-deny }}/bin/cargo-deny' --locked check licenses bans sources
+
+# Known vulnerabilities in the dependencies; apart from `deny`, because it must fetch the advisory database
+advisories: _cargo-deny
+    '{{ cargo-deny }}/bin/cargo-deny' --locked check advisories
+
+# There is no recent binary of cargo-deny to pin, so it is built once; unoptimised, which is ten times sooner.
+_cargo-deny:
+    @[ -x '{{ cargo-deny }}/bin/cargo-deny' ] || { \
+        echo 'building cargo-deny {{ cargo-deny-version }} into .tools (once)'; \
+        cargo install --quiet --locked --debug --root '{{ cargo-deny }}' 'cargo-deny@{{ cargo-deny-version }}'; \
+    }
+
+# All tests, or those that the arguments select, against real servers, whose logs stay in .run/test
+test *ARGS:
+    @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
+        cargo $runner --no-run --locked && \
+        exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --locked "$@"
+
+# Rewrite the expected output of the tests (BLESS=1); look at the diff afterwards
+bless *ARGS:
+    BLESS=1 just --justfile '{{ justfile() }}' test "$@"
+
+# Measure, side by side with other ways to do the same
+bench *ARGS:
+    cargo build --release --locked
+    python3 scripts/bench.py "$@"
+
+# Watch a feed being loaded, on this machine, with servers of its own
+demo *ARGS:
+    cargo build --release --locked
+    python3 scripts/demo.py "$@"
+
+# Run the program with the variables of config.env, if there is one
+run *ARGS:
+    @[ ! -f config.env ] || while IFS= read -r line || [ -n "$line" ]; do \
+        case $line in \#*) ;; [A-Za-z_]*=*) export "$line" ;; esac; \
+    done <config.env; \
+    exec cargo run --release --locked -- "$@"
+
+# Build the container image
+docker:
+    docker build -t paper-engine-orders .
