@@ -18,6 +18,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// which of them are the key, in the key's order
     pub key: Vec<usize>,
+    /// a column, and its type, that cannot be loaded
+    unloadable: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +53,7 @@ impl Table {
             name: row.get("name"),
             columns: Vec::new(),
             key: Vec::new(),
+            unloadable: None,
         };
         table.read_columns(tx).await?;
         Ok(Some(table))
@@ -71,8 +74,8 @@ impl Table {
             let wire = Wire::of(type_oid, typmod);
             let array = Type::from_oid(row.get("array_oid"));
             let (Some(wire), Some(array)) = (wire, array) else {
-                let type_name = row.get("type_name");
-                return Err(Error::Type { table: self.quoted(), column: name, type_name });
+                self.unloadable.get_or_insert((name, row.get("type_name")));
+                continue;
             };
             self.columns.push(Column { name, wire, not_null: row.get("not_null"), array, type_oid });
         }
@@ -109,19 +112,22 @@ impl Table {
         let _ = self.columns[column].wire.sort_key(cell.value(), out);
     }
 
-    /// Refuses a table whose rows cannot be told apart.
-    pub(super) fn needs_key(&self) -> Result<(), Error> {
-        let unordered = |column: &&usize| {
-            let wire = &self.columns[**column].wire;
-            matches!(wire, Wire::Json | Wire::Jsonb)
+    /// Refuses a table that cannot be loaded, or whose rows cannot be told apart.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let refuse = |column: &str, type_name: &str| Error::Type {
+            table: self.quoted(),
+            column: column.to_owned(),
+            type_name: type_name.to_owned(),
         };
-        match self.key.iter().find(unordered) {
-            _ if self.key.is_empty() => Err(Error::NoKey { table: self.quoted() }),
-            Some(column) => Err(Error::Type {
-                table: self.quoted(),
-                column: self.columns[*column].name.clone(),
-                type_name: "json as a key".to_owned(),
-            }),
+        if let Some((column, type_name)) = &self.unloadable {
+            return Err(refuse(column, type_name));
+        }
+        if self.key.is_empty() {
+            return Err(Error::NoKey { table: self.quoted() });
+        }
+        let mut key = self.key.iter().map(|column| &self.columns[*column]);
+        match key.find(|column| matches!(column.wire, Wire::Json | Wire::Jsonb)) {
+            Some(column) => Err(refuse(&column.name, "json as a key")),
             None => Ok(()),
         }
     }

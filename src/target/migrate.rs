@@ -38,7 +38,11 @@ pub async fn bring_up_to_date(pg: &Pg, allowed: bool) -> Result<Done, Error> {
     for migration in &missing {
         apply(&tx, migration).await?;
     }
-    if missing.is_empty() { tx.rollback().await? } else { tx.commit().await? }
+    if missing.is_empty() {
+        tx.rollback().await?
+    } else {
+        tx.commit().await?
+    }
     Ok(Done { applied: missing.len(), version: newest() })
 }
 

@@ -151,7 +151,7 @@ impl Work {
         P: Parts + Send + 'static,
         P::Bytes: Send,
     {
-        self.table.needs_key()?;
+        self.table.check()?;
         self.lock().await?;
         let append = matches!(self.pending.step, Step::Append { first: false });
         let empty = append || self.is_empty().await?;
