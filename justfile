@@ -49,7 +49,7 @@ bless *ARGS:
 # Measure, side by side with other ways to do the same
 bench *ARGS:
     cargo build --release --locked
-    python3 scripts/bench.py "$@"
+    python3 benches/load.py "$@"
 
 # Watch a feed being loaded, on this machine, with servers of its own
 demo *ARGS:

@@ -38,6 +38,7 @@ TOOLS = Path(__file__).resolve().parent.parent / ".tools"
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 15
+HAS_PROC = Path("/proc/self/cmdline").exists()
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Our own ports lie below those that the system gives to outgoing connections, so that none of these takes one from us.
 PORTS = range(15000, 32000)
@@ -56,15 +57,13 @@ def say(text):
 
 def main():
     args = parse_arguments()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    on_end(lambda number, _: sys.exit(128 + number))
+    args.umask = os.umask(0o022)  # what we make is for other users too: Postgres may run as one
     try:
         return args.command(args)
     except Fault as fault:
         say(fault)
         return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
 
 
 def parse_arguments():
@@ -108,7 +107,7 @@ def execute(args):
         with place.locked():
             try:
                 values = start(place, args)
-                return run(command, {**os.environ, **values})
+                return run(command, {**os.environ, **values}, args.umask)
             finally:
                 with deaf():
                     clear(place)
@@ -175,7 +174,7 @@ def await_ready(servers):
             raise Fault(f"{server.name} has ended:\n{server.log_tail()}")
 
 
-def run(command, env):
+def run(command, env, umask):
     """Runs the command, hands signals on to it, and returns its exit code (128 + n for signal n)."""
     # At a terminal the command must stay in our group to read from it, and gets Ctrl-C by itself.
     own_group = not sys.stdin.isatty()
@@ -193,10 +192,9 @@ def run(command, env):
         if child:
             hand_on(number)
 
-    for number in ENDING:
-        signal.signal(number, handle)
+    on_end(handle)
     try:
-        child = subprocess.Popen(command, env=env, start_new_session=own_group)
+        child = subprocess.Popen(command, env=env, umask=umask, start_new_session=own_group)
     except OSError as error:
         raise Fault(f"cannot run {command[0]}: {error.strerror}") from error
     if received:  # before there was anybody to hand it on to
@@ -204,6 +202,13 @@ def run(command, env):
     code = child.wait()
     code = 128 - code if code < 0 else code
     return code or (128 + received[0] if received else 0)
+
+
+def on_end(handler):
+    """Sets the handler of the signals that end a program, except for those that we were told to ignore (nohup)."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -299,22 +304,44 @@ def log_name(name):
 
 
 def command_line(pid):
-    if Path("/proc/self/cmdline").exists():
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            return ""
-    return subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+    """The command with its arguments; empty for a process that is ending or has."""
+    if not HAS_PROC:
+        return ps(pid, "command=")
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def ended(pid):
+    """Whether the process, with all its threads, has let go of its files and ports. If we have not started it, who
+    has may not have taken notice yet."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    if not HAS_PROC:
+        return ps(pid, "stat=")[:1] in ("", "Z")
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1
+    except OSError:
+        return True
+
+
+def ps(pid, field):
+    return subprocess.run(["ps", "-ww", "-o", field, "-p", str(pid)], capture_output=True, text=True).stdout
 
 
 def clear(place):
     """Stops every process of the place and removes all but the logs."""
     names = [path.name for path in place.pids.glob("*")] if place.pids.exists() else []
+    running = {}
     for name in names:
         await_pid(place.pids / name)
-        stop(place, name, signal.SIGQUIT if name == "postgres" else signal.SIGKILL)
+        if pid := place.pid(name):
+            running[name] = pid
+            stop(place, name, signal.SIGQUIT if name == "postgres" else signal.SIGKILL)
     deadline = time.monotonic() + STOP_SECONDS
-    while running := [name for name in names if place.pid(name)]:
+    while running := {name: pid for name, pid in running.items() if not ended(pid)}:
         if time.monotonic() > deadline:
             for name in running:
                 stop(place, name, signal.SIGKILL)

@@ -2,6 +2,7 @@
 //!
 //! Without arguments the program does what the environment says, as the container runs it.
 
+mod deliveries;
 mod feed;
 mod migrate;
 mod run;
@@ -29,6 +30,9 @@ enum Command {
     Run(run::Args),
     /// Bring the loader's own tables up to date.
     Migrate(migrate::Args),
+    /// See what the ledger says of deliveries, and steer those that stop a table.
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
     /// Make a feed to try things with.
     #[command(subcommand)]
     Feed(feed::Command),
@@ -39,6 +43,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Run(run::Args::default())) {
         Command::Run(args) => run::run(args).await,
         Command::Migrate(args) => migrate::run(&args).await,
+        Command::Deliveries(command) => deliveries::run(&command).await,
         Command::Feed(command) => feed::run(&command).await,
     };
     match done {

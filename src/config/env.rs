@@ -87,6 +87,12 @@ pub fn of_this_process() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
 }
 
+/// The user at this machine, for the ledger's `actor`.
+pub fn user() -> String {
+    let named = |wanted: &str| of_this_process().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    named("USER").or_else(|| named("LOGNAME")).filter(|name| !name.is_empty()).unwrap_or_else(|| "operator".to_owned())
+}
+
 fn plain(value: &str) -> &str {
     let value = value.trim();
     let within = |quote| value.strip_prefix(quote).and_then(|rest: &str| rest.strip_suffix(quote));

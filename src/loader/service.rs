@@ -130,6 +130,7 @@ impl Loader {
 pub fn end_of(error: &Error) -> End {
     match verdict::of(error) {
         Verdict::Abort => End::Misconfigured,
+        Verdict::Stop(_) => End::Stopped,
         _ => End::Unreachable,
     }
 }

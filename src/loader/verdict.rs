@@ -76,6 +76,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Held { .. } => Verdict::Stop(Status::Held),
         Cell { .. } | Duplicate { .. } | NoKey { .. } | Type { .. } => Verdict::Stop(Status::Failed),
         Spill(_) | Garbled => Verdict::Retry,
+        NoDelivery { .. } | NotInState { .. } => Verdict::Stop(Status::Failed),
         Ambiguous { .. } | SchemaMissing { .. } | SchemaNewer { .. } | Panicked => Verdict::Abort,
     }
 }
@@ -104,9 +105,15 @@ pub fn why(error: &Error) -> Why {
 /// What an operator can do about a stopped table.
 pub fn advice(status: Status) -> &'static str {
     match status {
-        Status::Failed => "The table waits. Put a mended version of the file into the bucket, or delete it there.",
-        Status::Held => "Nothing was applied and the table waits. Put a complete snapshot into the bucket.",
-        Status::Late => "The table waits: the file belongs before one that was loaded already.",
+        Status::Failed => {
+            "The table waits. Put a mended file into the bucket, or mend the table and ask for `deliveries retry`, \
+             or `deliveries skip`."
+        }
+        Status::Held => {
+            "Nothing was applied and the table waits. Put a complete snapshot into the bucket, or `deliveries release`, \
+             or `deliveries skip`."
+        }
+        Status::Late => "The table waits. Delete the file from the bucket, or `deliveries skip`.",
         Status::Loaded | Status::Skipped | Status::Gone => "",
     }
 }

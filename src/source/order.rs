@@ -230,16 +230,8 @@ struct TableStock {
     now: Generation,
     /// all listed parts, and whether each is new
     parts: BTreeMap<(Part, String), (Object, bool)>,
-    /// the change files that are not accounted for
-    changes: BTreeMap<(NameTime, String), (Object, Flags)>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Flags {
-    /// another version of it was loaded in the newest generation
-    rewritten_in: Option<i32>,
-    /// an operator asked to load it all the same
-    requested: bool,
+    /// the change files that are not accounted for, and the generation in which another version was loaded
+    changes: BTreeMap<(NameTime, String), (Object, Option<i32>)>,
 }
 
 /// What the ledger has loaded of a table's newest generation.
@@ -291,12 +283,9 @@ impl TableStock {
         if row.is_some_and(accounted) {
             return;
         }
-        let flags = Flags {
-            rewritten_in: loaded.map(|row| row.generation).max(),
-            requested: row.is_some_and(|row| row.requested),
-        };
+        let rewritten_in = loaded.map(|row| row.generation).max();
         let object = Object { entry: row.map(|row| row.id), listed };
-        self.changes.insert((time, object.listed.key.clone()), (object, flags));
+        self.changes.insert((time, object.listed.key.clone()), (object, rewritten_in));
     }
 
     /// Rows that stop the table, and rows that would if the bucket still showed their version.
@@ -388,16 +377,16 @@ impl TableStock {
     }
 
     fn add_changes(&self, plan: &mut TablePlan, base: Base) {
-        for ((time, key), (object, flags)) in &self.changes {
+        for ((time, key), (object, rewritten_in)) in &self.changes {
             let copied = is_copied(*time, object.listed.modified);
             plan.assumed += usize::from(copied && base.earliest.is_some());
             let contained = !copied && base.earliest.is_some_and(|earliest| object.listed.modified < earliest);
             let after = self.now.last_change.as_ref().filter(|_| !base.renewed);
             let late = after.is_some_and(|last| (time, key) < (&last.0, &last.1))
-                || (!base.renewed && flags.rewritten_in == Some(self.now.number));
+                || (!base.renewed && *rewritten_in == Some(self.now.number));
             let step = match () {
                 () if contained => Step::Skip(format!("contained in snapshot {}", base.number)),
-                () if late && !flags.requested => Step::Stop(Status::Late, late_reason(after, key)),
+                () if late => Step::Stop(Status::Late, late_reason(after, key)),
                 () => Step::Changes,
             };
             plan.pending.push(Pending {

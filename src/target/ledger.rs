@@ -163,7 +163,8 @@ pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> 
     if ids.is_empty() || pending.step == Step::Changes {
         return Ok(None);
     }
-    let sql = "select max(rows_remove) from public.loader_deliveries where id = any($1) and requested = 'release'";
+    let sql =
+        "select nullif(max(rows_remove), 0) from public.loader_deliveries where id = any($1) and requested = 'release'";
     let row = tx.query_typed_one(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error))?;
     Ok(row.get::<_, Option<i64>>(0).and_then(|shown| u64::try_from(shown).ok()))
 }

@@ -20,6 +20,7 @@ mod snapshot;
 mod sort;
 mod spool;
 mod sql;
+mod steering;
 mod tuple;
 mod work;
 
@@ -33,6 +34,7 @@ use crate::source::{Entity, Known};
 pub use intake::{CellFault, Order};
 pub use outbox::{News, Turn, Waiting};
 use settings::Settings;
+pub use steering::{Filter, Wish};
 pub use work::{Begun, Changes, Receipt, Why, Work};
 
 /// The class of our advisory locks: "peo" in ASCII. The second number is a table's oid.
@@ -115,6 +117,10 @@ pub enum Error {
     SchemaMissing { missing: usize },
     #[error("the loader's tables are of version {found}, newer than this program, which knows {known}; upgrade it")]
     SchemaNewer { found: i32, known: i32 },
+    #[error("the ledger has no delivery {id}")]
+    NoDelivery { id: i64 },
+    #[error("delivery {id} is {status}; {wish} is for what is {states}")]
+    NotInState { id: i64, status: String, wish: &'static str, states: String },
     #[error("Postgres answered in a form that this program does not know")]
     Garbled,
     #[error("the decoding thread panicked; this is a fault of the program")]

@@ -193,3 +193,65 @@ async fn the_loader_role_needs_no_ddl() {
     assert_eq!(world.rows("select name from dbo.e order by id").await, ["b", "c"]);
     world.sql(&format!("drop owned by {user}; drop role {user}")).await;
 }
+
+async fn steer(world: &World, args: &[&str]) -> Ended {
+    let mut command = program(world);
+    command.arg("deliveries").args(args).env("USER", "operator");
+    run(command).await
+}
+
+#[tokio::test]
+async fn a_fault_of_the_table_is_mended_and_the_delivery_tried_again() {
+    let world = World::new().await;
+    world.sql("create schema dbo; create table dbo.e (id int)").await;
+    world.bucket.put(LOAD1, "1\n2\n").await;
+    fails(&world, "has no key").await;
+    world.sql("alter table dbo.e add primary key (id)").await;
+    fails(&world, "stopped by delivery 1, failed").await;
+    steer(&world, &["retry", "1"]).await.ok();
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 2, amend: 0, remove: 0)."]);
+    let row = world.value("select id, status, attempts, requested, error from loader_deliveries").await;
+    assert_eq!(row, "1|loaded|2|∅|∅", "a retry keeps its row");
+    let refused = steer(&world, &["retry", "1"]).await;
+    assert_eq!(refused.code, 1);
+    assert!(refused.log.contains("delivery 1 is loaded; retry is for what is failed or held"), "{}", refused.log);
+    assert!(steer(&world, &["retry", "7"]).await.log.contains("no delivery 7"));
+}
+
+#[tokio::test]
+async fn a_held_snapshot_is_released_and_may_remove_what_was_shown() {
+    let world = World::with_table().await;
+    let rows = |count: u32| (0..count).map(|id| format!("{id},n,1\n")).collect::<String>();
+    world.bucket.put(LOAD1, &rows(300)).await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, &rows(100)).await;
+    fails(&world, "would remove 200 of 300 rows").await;
+    // somebody else's rows came after it was shown: more would be removed now
+    world.sql("insert into dbo.e values (1000, 'x', 1)").await;
+    assert!(steer(&world, &["release", "2"]).await.ok().log.contains("may remove up to 200 rows"));
+    fails(&world, "would remove 201 of 301 rows: more than when it was released").await;
+    steer(&world, &["release", "2"]).await.ok();
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 0, remove: 201)."]);
+    assert_eq!(world.value("select attempts from loader_deliveries where id = 2").await, "3");
+}
+
+#[tokio::test]
+async fn what_is_skipped_says_who_and_why_and_the_table_goes_on() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(CHANGE, "U,1,b,broken\n").await;
+    world.bucket.put("e/20991231-235901000.csv.gz", "U,1,c,1\n").await;
+    fails(&world, "line 1, column price").await;
+    assert_ne!(steer(&world, &["skip", "2"]).await.code, 0, "a reason is needed");
+    steer(&world, &["skip", "2", "--reason", "sent by mistake"]).await.ok();
+    run_once(&world).await.ok();
+    assert_eq!(world.value("select name from dbo.e").await, "c");
+    let row = world.value("select status, reason, actor like 'operator@%' from loader_deliveries where id = 2").await;
+    assert_eq!(row, "skipped|sent by mistake|t");
+    let list = steer(&world, &["list", "--status", "skipped"]).await.ok().log;
+    assert!(list.contains("2 skipped") && list.contains("sent by mistake"), "{list}");
+    let json = steer(&world, &["list", "--json", "--limit", "1"]).await.ok().log;
+    assert!(json.contains(r#""status":"loaded""#), "{json}");
+    let one = steer(&world, &["show", "2"]).await.ok().log;
+    assert!(one.contains("object_key") && one.contains("line 1, column price"), "{one}");
+}
