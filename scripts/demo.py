@@ -274,11 +274,13 @@ class Demo:
         self.show.block(self.psql(sql, "-P", "footer=off", "-P", "pager=off"))
 
     def fingerprint(self):
-        """Changes with what anybody could see in the database, or hear."""
+        """Changes with whatever a run can leave behind. xmin and ctid tell a row's version: a row that was written again
+        has others, even if its values are the same. They are read in a fraction of the time that the values would take."""
         tables = ("loader_deliveries", "loader_notifications", *TABLES)
-        parts = [f"select '{each}', count(*), sum(hashtextextended(row::text, 0)) from {each} row" for each in tables]
-        parts.append("select sequencename, last_value, 0 from pg_sequences")
-        return self.psql(" union all ".join(parts)), len(self.subscriber.lines)
+        parts = [f"select '{t}', xmin::text, count(*), sum(hashtidextended(ctid, 0)) from {t} group by 2" for t in tables]
+        parts.append("select sequencename, '', last_value, 0 from pg_sequences")
+        parts.append("select 'relations', '', count(*), 0 from pg_class")
+        return sorted(self.psql(" union all ".join(parts))), len(self.subscriber.lines)
 
     def check_messages(self):
         """As many messages as ledger rows that changed something, with the same numbers."""
@@ -307,11 +309,16 @@ class Demo:
         self.show.heading("The servers are still up, for this:")
         self.show.block([shlex.join(self.psql_command())])
         self.show.block(f"export {name}={shlex.quote(value)}" for name, value in self.settings.items())
-        self.show.block([f"{os.path.relpath(PROGRAM)} run --once", f"{self.stop_command()}  # stops them"])
+        self.show.block([f"{shlex.quote(short(PROGRAM))} run --once", f"{self.stop_command()}  # stops them"])
 
     def stop_command(self):
-        script, folder = os.path.relpath(services.__file__), os.path.relpath(self.place.dir)
-        return shlex.join(["python3", script, "down", "--dir", folder])
+        return shlex.join(["python3", short(services.__file__), "down", "--dir", short(self.place.dir)])
+
+
+def short(path):
+    """The path as one would type it."""
+    path, here = Path(path).resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def effects(lines):
