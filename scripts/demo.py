@@ -52,8 +52,7 @@ class Ended(BaseException):
 def main():
     args = parse_arguments()
     show = Show()
-    for number in services.ENDING:
-        signal.signal(number, end)
+    services.on_end(end)
     try:
         place = services.Place(args.dir)
         with place.locked():
@@ -178,8 +177,8 @@ class Demo:
         self.show.step("the dry run")
         before = self.fingerprint()
         rehearsed = effects(self.run("run", "--once", "--dry-run", **settings))
-        if self.fingerprint() != before:
-            raise Failure("the dry run left something behind, in the database or as a message")
+        if left := self.fingerprint() ^ before:
+            raise Failure("\n    ".join(["the dry run left something behind, see where:", *sorted(left)]))
         self.show.ok("the dry run left nothing: rows, ledger, outbox and sequences are as before, no message was heard")
         self.show.step("the real run")
         loaded = effects(self.run("run", "--once", **settings))
@@ -256,9 +255,9 @@ class Demo:
         return Program(arguments, settings, env, self.show)
 
     def psql_command(self, database=DATABASE):
-        values = self.values
-        program = os.path.join(values["PEO_PG_BIN"], "psql")
-        return [program, "-h", values["PEO_PG_HOST"], "-p", values["PEO_PG_PORT"], "-U", values["PEO_PG_USER"], database]
+        where = {"-h": "PEO_PG_HOST", "-p": "PEO_PG_PORT", "-U": "PEO_PG_USER"}
+        options = [text for option, name in where.items() for text in (option, self.values[name])]
+        return [os.path.join(self.values["PEO_PG_BIN"], "psql"), *options, "-d", database]
 
     def psql(self, sql, *options, database=DATABASE):
         command = [*self.psql_command(database), "-X", "-v", "ON_ERROR_STOP=1", *(options or ["-At"]), "-c", sql]
@@ -274,13 +273,14 @@ class Demo:
         self.show.block(self.psql(sql, "-P", "footer=off", "-P", "pager=off"))
 
     def fingerprint(self):
-        """Changes with whatever a run can leave behind. xmin and ctid tell a row's version: a row that was written again
-        has others, even if its values are the same. They are read in a fraction of the time that the values would take."""
+        """What a run can leave behind, as a set of texts. Instead of a row's values it has the row's version, xmin and
+        ctid, which takes a fraction of the time: a row that is written again gets others, even with the same values."""
         tables = ("loader_deliveries", "loader_notifications", *TABLES)
-        parts = [f"select '{t}', xmin::text, count(*), sum(hashtidextended(ctid, 0)) from {t} group by 2" for t in tables]
+        versions = "xmin::text, count(*), sum(hashtidextended(ctid, 0))"
+        parts = [f"select '{table}', {versions} from {table} group by xmin" for table in tables]
         parts.append("select sequencename, '', last_value, 0 from pg_sequences")
-        parts.append("select 'relations', '', count(*), 0 from pg_class")
-        return sorted(self.psql(" union all ".join(parts))), len(self.subscriber.lines)
+        parts.append("select 'tables, indexes and so on', '', count(*), 0 from pg_class")
+        return {*self.psql(" union all ".join(parts)), f"messages heard: {len(self.subscriber.lines)}"}
 
     def check_messages(self):
         """As many messages as ledger rows that changed something, with the same numbers."""
@@ -288,7 +288,7 @@ class Demo:
         changed = self.psql(f"{sql} where rows_create + rows_amend + rows_remove > 0 order by id")
         heard = self.subscriber.await_messages(len(changed))
         if sorted(changed) != sorted(heard):
-            raise Failure(f"the ledger has\n    {changed}\nand the messages say\n    {heard}")
+            raise Failure("\n    ".join(["ledger and messages differ. The ledger:", *changed, "Heard:", *heard]))
         self.show.ok(f"{len(heard)} messages heard, one for each ledger row that changed something")
 
     def check_tables(self):
@@ -396,6 +396,7 @@ class Listener:
 
     def __init__(self):
         self.lines = []
+        self.ended = False
         self.more = threading.Condition()
 
     def add(self, line):
@@ -403,10 +404,16 @@ class Listener:
             self.lines.append(line)
             self.more.notify_all()
 
-    def wait_for(self, found):
-        """Waits until `found` finds something, and returns that; None if it does not."""
+    def end(self):
         with self.more:
-            return self.more.wait_for(found, PATIENCE) or None
+            self.ended = True
+            self.more.notify_all()
+
+    def wait_for(self, found):
+        """Waits until `found` finds something or nothing more can come."""
+        with self.more:
+            self.more.wait_for(lambda: found() or self.ended, PATIENCE)
+            return found()
 
 
 class Program(Listener):
@@ -417,10 +424,11 @@ class Program(Listener):
         self.show = show
         self.name = " ".join([PROGRAM.name, *arguments])
         show.line(" ".join(["$", *(f"{name}={value}" for name, value in settings.items()), self.name]), "36")
-        # Not in our session: at a Ctrl-C it is us who end it.
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        text = {"encoding": "utf-8", "errors": "replace"}
+        # In a session of its own, so that a Ctrl-C reaches only us.
         self.process = subprocess.Popen(
-            [PROGRAM, *arguments], cwd=ROOT, env=env, start_new_session=True, text=True, errors="replace", **pipes
+            [PROGRAM, *arguments], cwd=ROOT, env=env, start_new_session=True, **streams, **text
         )
         self.listening = threading.Thread(target=self.listen, daemon=True)
         self.listening.start()
@@ -436,6 +444,7 @@ class Program(Listener):
         for line in self.process.stdout:
             self.show.block([line.rstrip("\n")])
             self.add(line.rstrip("\n"))
+        self.end()
 
     def wait(self, seconds=None):
         """Its exit code, once all that it said is shown."""
@@ -452,7 +461,7 @@ class Program(Listener):
 
         match = self.wait_for(find)
         if not match:
-            raise Failure(f"{self.name} has said nothing like {pattern!r} for {PATIENCE} s")
+            raise Failure(f"{self.name} {'ended' if self.ended else 'works on'} and never said {pattern}")
         return match
 
 
@@ -483,6 +492,7 @@ class Subscriber(Listener):
                 self.add(payload)
             elif line.startswith(b"PING"):
                 self.send("PONG")
+        self.end()
 
     def await_messages(self, count):
         """What was heard by the time that `count` messages were, or that they should have been."""

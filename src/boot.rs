@@ -17,7 +17,7 @@ use crate::ops::Ops;
 use crate::retry::Backoff;
 use crate::source::Source;
 use crate::stop::Stopper;
-use crate::target::Target;
+use crate::target::{Feed, Target};
 
 /// What every command shares.
 pub struct Boot {
@@ -45,8 +45,9 @@ pub fn start(config: Config) -> std::io::Result<Boot> {
 impl Boot {
     /// The target, not yet connected.
     pub fn target(&self) -> Result<Target, Error> {
-        let bucket = &self.config.source.bucket;
-        Ok(Target::new(&self.config.target, bucket, &self.host, self.clock.clone())?)
+        let source = &self.config.source;
+        let feed = Feed { bucket: source.bucket.clone(), path: source.path.clone() };
+        Ok(Target::new(&self.config.target, feed, &self.host, self.clock.clone())?)
     }
 
     /// Loads as the configuration says: once, as a service, or as a rehearsal.

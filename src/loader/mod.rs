@@ -138,7 +138,7 @@ impl Loader {
     }
 
     async fn take_stock(&mut self) -> Result<Plan, Error> {
-        let known = self.target.known(self.source.path(), &self.whole).await;
+        let known = self.target.known(&self.whole).await;
         let known = known.inspect_err(|error| self.health.reached(Part::Target, Err(error.to_string())))?;
         let plan = self.source.pending(known).await.map_err(Error::from);
         let plan = plan.inspect_err(|error| match error {
@@ -235,10 +235,10 @@ impl Loader {
             },
         };
         say::persisted(&receipt, &changes, self.target.is_rehearsal());
-        if news.is_some() {
-            self.publish().await?;
-        }
+        // what is committed is counted, whatever becomes of the message
+        let published = if news.is_some() { self.publish().await } else { Ok(()) };
         self.count(&receipt, pending);
+        published?;
         let took = self.clock.monotonic() - started;
         self.metrics.stage(Stage::Total, took);
         say::processed(id, took);

@@ -43,6 +43,8 @@ impl End {
     }
 }
 
+/// A plan that is not true any more is made again after this.
+const RELIST: Duration = Duration::from_millis(200);
 /// How often a run-once tries to reach what does not answer.
 const TRIES: u32 = 5;
 
@@ -68,7 +70,7 @@ impl Loader {
                     stopped.append(&mut outcome.stopped.clone());
                     let again = match outcome.settling {
                         _ if self.stopper.requested() => None,
-                        _ if outcome.relist => Some(Duration::ZERO),
+                        _ if outcome.relist => Some(RELIST),
                         Some(quiet) if wait => Some(quiet),
                         Some(_) => {
                             tracing::info!("A reload is not quiet yet; it stays pending.");
@@ -100,7 +102,7 @@ impl Loader {
                     backoff.reset();
                     self.metrics.success(self.clock.utc());
                     let random = rand::rng().random_range(least.as_secs_f64()..=most.as_secs_f64());
-                    if outcome.relist { Duration::ZERO } else { Duration::from_secs_f64(random) }
+                    if outcome.relist { RELIST } else { Duration::from_secs_f64(random) }
                 }
                 Err(error) if verdict::of(&error) == Verdict::Abort => return Err(error),
                 Err(error) => {

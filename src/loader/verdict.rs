@@ -75,9 +75,12 @@ fn of_target(error: &target::Error) -> Verdict {
         NotEmpty => Verdict::Whole,
         Held { .. } => Verdict::Stop(Status::Held),
         Cell { .. } | Duplicate { .. } | NoKey { .. } | Type { .. } => Verdict::Stop(Status::Failed),
-        Spill(_) | Garbled => Verdict::Retry,
+        // a fault of the program that this file brings to light: other tables go on
+        Panicked => Verdict::Stop(Status::Failed),
+        Spill(_) => Verdict::RetryTable,
+        Garbled => Verdict::Retry,
         NoDelivery { .. } | NotInState { .. } => Verdict::Stop(Status::Failed),
-        Ambiguous { .. } | SchemaMissing { .. } | SchemaNewer { .. } | Panicked => Verdict::Abort,
+        Ambiguous { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }
 }
 
@@ -131,7 +134,7 @@ mod tests {
         let cut = source::Error::Cut { key: "k".into(), at: 5, what: "reset".into() };
         assert_eq!(of(&cut.into()), Verdict::Retry);
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        assert_eq!(of(&target::Error::Spill(full).into()), Verdict::Retry);
+        assert_eq!(of(&target::Error::Spill(full).into()), Verdict::RetryTable);
         assert_eq!(of(&pg_error(pg::Error::Connect("refused".into()))), Verdict::Retry);
         assert_eq!(of(&pg_error(pg::Error::UnknownCommit { door: "deliver" })), Verdict::Settle);
     }

@@ -4,7 +4,7 @@ use futures_util::{Stream, StreamExt};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, RowStream};
 
-use super::{Counts, Error};
+use super::{Counts, Error, Feed};
 use crate::decode::File;
 use crate::pg::Tx;
 use crate::source::{Entity, Entry, Object, Pending, Status, Step};
@@ -68,19 +68,25 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// All rows of a bucket below a path, in key order.
-pub async fn entries(
-    tx: Tx,
-    bucket: &str,
-    path: &str,
-) -> Result<impl Stream<Item = Result<Entry, Error>> + use<>, Error> {
-    // a key below `data` lies between `data/` and `data0`, the next character after the slash
-    let from = if path.is_empty() { String::new() } else { format!("{path}/") };
-    let to = (!path.is_empty()).then(|| format!("{path}0"));
-    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [(&bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
+/// All rows of a feed, in key order.
+pub async fn entries(tx: Tx, feed: &Feed) -> Result<impl Stream<Item = Result<Entry, Error>> + use<>, Error> {
+    let (from, to) = feed.keys();
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
     let rows = tx.query_typed_raw(include_str!("ledger_entries.sql"), parameters).await;
     let rows = Box::pin(rows.map_err(|error| tx.error(error))?);
     Ok(futures_util::stream::unfold(Some((tx, rows)), step))
+}
+
+impl Feed {
+    /// The keys of the feed: from the first, and up to (without) the second. A key below `data` lies between `data/` and
+    /// `data0`, the next character after the slash.
+    fn keys(&self) -> (String, Option<String>) {
+        if self.path.is_empty() {
+            return (String::new(), None);
+        }
+        (format!("{}/", self.path), Some(format!("{}0", self.path)))
+    }
 }
 
 type Open = (Tx, std::pin::Pin<Box<RowStream>>);
@@ -122,9 +128,15 @@ pub struct Head {
     pub stopped: bool,
 }
 
-pub async fn head(tx: &Tx, bucket: &str, entity: &Entity) -> Result<Head, Error> {
-    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&bucket, Type::TEXT), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)];
+pub async fn head(tx: &Tx, feed: &Feed, entity: &Entity) -> Result<Head, Error> {
+    let (from, to) = feed.keys();
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&feed.bucket, Type::TEXT),
+        (&entity.schema, Type::TEXT),
+        (&entity.name, Type::TEXT),
+        (&from, Type::TEXT),
+        (&to, Type::TEXT),
+    ];
     let row = tx.query_typed_one(include_str!("ledger_head.sql"), &parameters).await;
     let row = row.map_err(|error| tx.error(error))?;
     Ok(Head { last_id: row.get("last_id"), stopped: row.get("stopped") })

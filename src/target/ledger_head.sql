@@ -1,8 +1,13 @@
-select coalesce(max(id), 0) as last_id,
+-- two looks into an index each: this is asked for every delivery, and must not grow with history
+select coalesce((
+           select id from public.loader_deliveries
+           where bucket = $1 and schema_name = $2 and entity = $3
+             and object_key >= $4 and ($5 is null or object_key < $5)
+           order by id desc limit 1
+       ), 0) as last_id,
        exists (
            select from public.loader_deliveries
            where bucket = $1 and schema_name = $2 and entity = $3
+             and object_key >= $4 and ($5 is null or object_key < $5)
              and status in ('failed', 'held', 'late') and requested is null
        ) as stopped
-from public.loader_deliveries
-where bucket = $1 and schema_name = $2 and entity = $3

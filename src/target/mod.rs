@@ -139,21 +139,28 @@ impl Error {
     }
 }
 
-/// The target database, with the ledger of one bucket.
+/// The target database, with the ledger of one feed.
 #[derive(Clone)]
 pub struct Target {
     pg: Pg,
     settings: Settings,
-    bucket: String,
+    feed: Feed,
     host: String,
     clock: Clock,
 }
 
+/// The part of the ledger that speaks of one feed: a bucket, and a path in it without a slash at either end.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    pub bucket: String,
+    pub path: String,
+}
+
 impl Target {
     /// Makes ready to connect; the first use connects.
-    pub fn new(settings: &Settings, bucket: &str, host: &str, clock: Clock) -> Result<Self, Error> {
+    pub fn new(settings: &Settings, feed: Feed, host: &str, clock: Clock) -> Result<Self, Error> {
         let pg = Pg::new(&settings.postgres)?;
-        Ok(Self { pg, settings: settings.clone(), bucket: bucket.to_owned(), host: host.to_owned(), clock })
+        Ok(Self { pg, settings: settings.clone(), feed, host: host.to_owned(), clock })
     }
 
     /// The same target for a dry run: everything happens in one transaction that is never committed.
@@ -182,10 +189,10 @@ impl Target {
         Ok(tx.commit().await?)
     }
 
-    /// What the ledger has of this bucket, below `path`. `whole` names tables that were found not empty.
-    pub async fn known(&self, path: &str, whole: &HashSet<Entity>) -> Result<Known<Error>, Error> {
+    /// What the ledger has of this feed. `whole` names tables that were found not empty.
+    pub async fn known(&self, whole: &HashSet<Entity>) -> Result<Known<Error>, Error> {
         let tx = self.pg.begin("known").await?;
-        let entries = ledger::entries(tx, &self.bucket, path).await?;
+        let entries = ledger::entries(tx, &self.feed).await?;
         Ok(Known { entries: Box::pin(entries), whole: whole.clone() })
     }
 

@@ -50,8 +50,12 @@ impl Target {
             where bucket = $1 and ($2 is null or status = $2) and ($3 is null or entity = $3)
             order by id desc limit $4";
         let (status, limit) = (filter.status.map(Status::as_str), i64::from(filter.limit));
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
-            [(&self.bucket, Type::TEXT), (&status, Type::TEXT), (&filter.entity, Type::TEXT), (&limit, Type::INT8)];
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&self.feed.bucket, Type::TEXT),
+            (&status, Type::TEXT),
+            (&filter.entity, Type::TEXT),
+            (&limit, Type::INT8),
+        ];
         self.read(sql, &parameters).await
     }
 

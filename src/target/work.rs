@@ -90,19 +90,19 @@ impl Target {
             id,
             guard: Guard { max_remove: self.settings.max_remove, released },
             event_id: self.settings.event_id.clone(),
-            bucket: self.bucket.clone(),
+            bucket: self.feed.bucket.clone(),
             host: self.host.clone(),
             started,
         })))
     }
 
     async fn is_still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<bool, Error> {
-        let head = ledger::head(tx, &self.bucket, &pending.entity).await?;
+        let head = ledger::head(tx, &self.feed, &pending.entity).await?;
         if head.stopped || head.last_id != after {
             return Ok(false);
         }
         for object in &pending.objects {
-            if ledger::has(tx, &self.bucket, pending, object).await? {
+            if ledger::has(tx, &self.feed.bucket, pending, object).await? {
                 return Ok(false);
             }
         }
@@ -119,7 +119,7 @@ impl Target {
             let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &lease).await;
             waited.map_err(|error| tx.error(error))?;
         }
-        let committed = ledger::has(&tx, &self.bucket, pending, pending.last()).await?;
+        let committed = ledger::has(&tx, &self.feed.bucket, pending, pending.last()).await?;
         tx.rollback().await?;
         Ok(committed.then_some(Receipt { id, counts: changes.counts }))
     }

@@ -230,3 +230,15 @@ async fn all_entities_can_go_into_one_schema() {
     assert_eq!(world.value("select count(*) from mine.e").await, "1");
     assert_eq!(world.value("select count(*) from dbo.e").await, "0");
 }
+
+#[tokio::test]
+async fn a_feed_that_moves_to_another_path_is_another_feed() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,one,1\n").await;
+    world.bucket.put("moved/dbo/e/LOAD00000001.csv.gz", "1,uno,1\n").await;
+    run_once(&world).await.ok();
+    let mut command = program(&world);
+    let source = world.bucket.source();
+    command.env("SOURCE", format!("{source}/dbo/moved"));
+    assert_eq!(run(command).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
+}
