@@ -33,6 +33,12 @@ pub struct Column {
 }
 
 impl Table {
+    /// A table as a test imagines it.
+    #[cfg(test)]
+    pub(super) fn of(schema: &str, name: &str, columns: Vec<Column>, key: &[usize]) -> Self {
+        Self { oid: 0, schema: schema.into(), name: name.into(), columns, key: key.to_vec(), unloadable: None }
+    }
+
     /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table.
     pub(super) async fn find(tx: &Tx, entity: &Entity, schema: Option<&str>) -> Result<Option<Self>, Error> {
         let schema = schema.unwrap_or(&entity.schema);

@@ -37,7 +37,8 @@ pub fn delete(table: &Table) -> String {
     )
 }
 
-/// Writes the given rows over those with their keys, where they differ. A parameter per column, each an array.
+/// Writes the given rows over those with their keys, where they differ. A parameter per column, each an array. Not for a
+/// table that is all key: nothing of its rows can differ.
 pub fn update(table: &Table) -> String {
     let others = || table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index));
     let set = others().map(|(index, column)| format!("{} = v.c{}", quote::ident(&column.name), index + 1));
@@ -88,4 +89,42 @@ fn parameters(count: usize) -> String {
 
 fn names(count: usize) -> String {
     (1..=count).map(|number| format!("c{number}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::types::Type;
+
+    use super::super::encode::Wire;
+    use super::*;
+
+    fn column(name: &str, wire: Wire, type_oid: u32, array: Type) -> Column {
+        Column { name: name.into(), wire, not_null: false, array, type_oid }
+    }
+
+    fn tables() -> Vec<Table> {
+        let id = || column("id", Wire::Int8, 20, Type::INT8_ARRAY);
+        let text = |name: &str| column(name, Wire::Text, 25, Type::TEXT_ARRAY);
+        let json = column("json", Wire::Json, 114, Type::JSON_ARRAY);
+        vec![
+            Table::of("dbo", "orders", vec![id(), text("name"), json], &[0]),
+            Table::of("Odd \"one\"", "e; drop table x", vec![text("a"), id(), text("b")], &[2, 1]),
+        ]
+    }
+
+    /// `just bless` writes the file anew; look at the difference.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "BLESS is for this test alone")]
+    fn the_statements_are_those_in_the_golden_file() {
+        let statements = |table: &Table| {
+            [copy_in(table), copy_out(table), rows_of_keys(table), delete(table), update(table)].join(";\n")
+        };
+        let made = tables().iter().map(statements).collect::<Vec<_>>().join(";\n\n") + ";\n";
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/statements.sql");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(file, &made).expect("written");
+        }
+        let golden = std::fs::read_to_string(file).expect("the golden file");
+        assert_eq!(made, golden, "run `just bless` if this is meant");
+    }
 }
