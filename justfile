@@ -29,7 +29,7 @@ deny: _cargo-deny
 advisories: _cargo-deny
     '{{ cargo-deny }}/bin/cargo-deny' --locked check advisories
 
-# There is no recent binary of cargo-deny to pin, so it is built once; unoptimised, which is ten times sooner.
+# There is no recent binary of cargo-deny to pin, so it is built once (one to two minutes); unoptimised is fast enough.
 _cargo-deny:
     @[ -x '{{ cargo-deny }}/bin/cargo-deny' ] || { \
         echo 'building cargo-deny {{ cargo-deny-version }} into .tools (once)'; \

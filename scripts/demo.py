@@ -91,6 +91,19 @@ def end(number, _):
     raise Ended(number)
 
 
+@contextlib.contextmanager
+def undisturbed():
+    """A signal has to wait until the end of it."""
+    received = []
+    services.on_end(lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        services.on_end(end)
+    if received:
+        end(received[0], None)
+
+
 def perform(demo, keep):
     """The demo; then its servers are stopped. With `keep` they stay, unless somebody told us to end."""
     if demo.place.running_all():
@@ -98,18 +111,15 @@ def perform(demo, keep):
     if not PROGRAM.exists():
         raise Failure(f"there is no {PROGRAM}; ./justw demo builds it")
     try:
-        demo.play()
-    except Ended:
-        keep = False
+        try:
+            demo.play()
+        except Exception:
+            demo.stop(keep)
+            raise
+        demo.stop(keep)
+    except Ended:  # perhaps while it was being stopped; from now on all is quiet
+        demo.stop(keep=False)
         raise
-    finally:
-        if demo.subscriber:
-            demo.subscriber.close()
-        if keep and demo.place.running_all():
-            demo.say_how_to_connect()
-        else:
-            with services.deaf():
-                services.clear(demo.place)
     if not keep:
         demo.show.line("Nothing is left running.")
 
@@ -124,6 +134,7 @@ class Demo:
         self.scale = scale
         self.place = place
         self.show = show
+        self.programs = []
         self.subscriber = None
         self.times = []
 
@@ -133,6 +144,17 @@ class Demo:
         self.act("Act 2: change files and a reload, each as a dry run and then for real", self.change_and_reload)
         self.act("Act 3: run as a service", self.serve)
         self.sum_up()
+
+    def stop(self, keep):
+        """Leaves nothing running but, if they are to be kept, the servers."""
+        for program in self.programs:
+            program.kill()
+        if self.subscriber:
+            self.subscriber.close()
+        if keep and self.place.running_all():
+            self.say_how_to_connect()
+        else:
+            services.clear(self.place)
 
     def act(self, title, play):
         began = time.monotonic()
@@ -189,18 +211,18 @@ class Demo:
 
     def serve(self):
         settings = {"MIN_SLEEP": "0.5", "MAX_SLEEP": "1", "METRICS": f"{services.HOST}:0"}
-        with self.program("run", "--service", **settings) as service:
-            address = service.await_line(r"served at http://([\d.]+:\d+)")[1]
-            self.show.line(f"GET /readyz: {await_ready(address)}")
-            self.show.step("a change file arrives")
-            self.make_changes("--entity=entity_1", "--changes=1", "--number=3")
-            service.await_line(r"Delivery \d+: processed \(")
-            self.check_messages()
-            self.show.step("GET /metrics, some of it")
-            self.show.block(some_metrics(address))
-            self.show.step("a stop, by SIGTERM")
-            service.process.terminate()
-            code = service.wait(PATIENCE)
+        service = self.start("run", "--service", **settings)
+        address = service.await_line(r"served at http://([\d.]+:\d+)")[1]
+        self.show.line(f"GET /readyz: {await_ready(address)}")
+        self.show.step("a change file arrives")
+        self.make_changes("--entity=entity_1", "--changes=1", "--number=3")
+        service.await_line(r"Delivery \d+: processed \(")
+        self.check_messages()
+        self.show.step("GET /metrics, some of it")
+        self.show.block(some_metrics(address))
+        self.show.step("a stop, by SIGTERM")
+        service.process.terminate()
+        code = service.wait(PATIENCE)
         if code != 0:
             raise Failure(f"the service ended with exit code {code}")
         self.show.ok("the service ended with exit code 0")
@@ -243,16 +265,21 @@ class Demo:
 
     def run(self, *arguments, **settings):
         """Runs the program to its end and returns what it said."""
-        with self.program(*arguments, **settings) as program:
-            code = program.wait()
+        program = self.start(*arguments, **settings)
+        code = program.wait()
         if code != 0:
             raise Failure(f"{program.name} ended with exit code {code}, see above")
         return program.lines
 
-    def program(self, *arguments, **settings):
+    def start(self, *arguments, **settings):
         """Starts the program. Its environment is ours alone: no AWS_, PG or RUST_LOG of the caller's."""
+        words = [f"{name}={value}" for name, value in settings.items()]
+        self.show.line(" ".join(["$", *words, PROGRAM.name, *arguments]), "36")
         env = {"PATH": os.defpath, "TMPDIR": str(self.temporary), **self.settings, **settings}
-        return Program(arguments, settings, env, self.show)
+        with undisturbed():
+            program = Program(arguments, env, self.show)
+            self.programs.append(program)
+        return program
 
     def psql_command(self, database=DATABASE):
         where = {"-h": "PEO_PG_HOST", "-p": "PEO_PG_PORT", "-U": "PEO_PG_USER"}
@@ -417,13 +444,12 @@ class Listener:
 
 
 class Program(Listener):
-    """The program while it runs, and what it says. It does not outlive its `with`."""
+    """The program while it runs, and what it says."""
 
-    def __init__(self, arguments, settings, env, show):
+    def __init__(self, arguments, env, show):
         super().__init__()
         self.show = show
         self.name = " ".join([PROGRAM.name, *arguments])
-        show.line(" ".join(["$", *(f"{name}={value}" for name, value in settings.items()), self.name]), "36")
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         text = {"encoding": "utf-8", "errors": "replace"}
         # In a session of its own, so that a Ctrl-C reaches only us.
@@ -432,13 +458,6 @@ class Program(Listener):
         )
         self.listening = threading.Thread(target=self.listen, daemon=True)
         self.listening.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.wait()
 
     def listen(self):
         for line in self.process.stdout:
@@ -454,6 +473,10 @@ class Program(Listener):
             raise Failure(f"{self.name} has not ended after {seconds} s") from None
         self.listening.join()
         return code
+
+    def kill(self):
+        self.process.kill()
+        self.wait()
 
     def await_line(self, pattern):
         def find():

@@ -22,7 +22,7 @@ use crate::decode::dialect::Dialect;
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
-use crate::source::{Entity, Pending, Plan, Source, Status, TablePlan};
+use crate::source::{self, Entity, Pending, Plan, Source, Status, TablePlan};
 use crate::stop::Stopper;
 use crate::target::{Begun, Changes, Order, Receipt, Target, Why, Work};
 use progress::Progress;
@@ -118,8 +118,14 @@ impl Loader {
 
     /// One iteration: what is pending now, loaded.
     pub async fn iterate(&mut self) -> Result<Outcome, Error> {
-        let plan = self.take_stock().await?;
         let mut outcome = Outcome::default();
+        let plan = match self.take_stock().await {
+            Err(error) if verdict::of(&error) == Verdict::Relist => {
+                tracing::info!("{error}; it is sorted here, which takes memory for all of it.");
+                self.take_stock().await?
+            }
+            other => other?,
+        };
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;
@@ -142,6 +148,7 @@ impl Loader {
         let known = known.inspect_err(|error| self.health.reached(Part::Target, Err(error.to_string())))?;
         let plan = self.source.pending(known).await.map_err(Error::from);
         let plan = plan.inspect_err(|error| match error {
+            Error::Source(source::Error::Unordered) => {}
             Error::Source(error) => self.health.reached(Part::Source, Err(error.to_string())),
             Error::Target(error) => self.health.reached(Part::Target, Err(error.to_string())),
         })?;

@@ -57,9 +57,9 @@ fn of_source(error: &source::Error) -> Verdict {
     use source::Error::*;
     match error {
         Unreachable { .. } | Cut { .. } | Short { .. } | Stalled { .. } => Verdict::Retry,
-        Changed { .. } => Verdict::Relist,
+        Changed { .. } | Unordered => Verdict::Relist,
         Gone { .. } => Verdict::Gone,
-        Refused { .. } | Unordered { .. } | Circle | Unreadable(_) => Verdict::Abort,
+        Refused { .. } | Circle | Unreadable(_) => Verdict::Abort,
     }
 }
 

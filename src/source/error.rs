@@ -25,17 +25,10 @@ pub enum Error {
     Stalled { key: String, seconds: u64 },
     #[error("cannot read the file to put: {0}")]
     Unreadable(String),
-    #[error("the listing is not in key order: {after} came after {before}; this store cannot be used")]
-    Unordered { before: String, after: String },
+    #[error("the listing is not in key order")]
+    Unordered,
     #[error("the listing goes round in a circle: the same continuation token came twice")]
     Circle,
-}
-
-impl Error {
-    /// Whether a new listing may tell something else: the object is not what was listed.
-    pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Changed { .. } | Self::Gone { .. })
-    }
 }
 
 /// An error of an object's GET.

@@ -1,4 +1,6 @@
 //! The bucket's listing as a stream of objects in key order, page by page.
+//!
+//! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted.
 
 use std::collections::VecDeque;
 
@@ -23,25 +25,45 @@ enum Next {
     Done,
 }
 
+impl Next {
+    /// The continuation token of the next page (the first has none); nothing after the last page.
+    fn token(&self) -> Option<Option<String>> {
+        match self {
+            Self::Done => None,
+            Self::First => Some(None),
+            Self::After(token) => Some(Some(token.clone())),
+        }
+    }
+}
+
 impl Listing {
     pub(super) fn new(bucket: &Bucket, path: &str) -> Self {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         Self { bucket: bucket.clone(), prefix, page: VecDeque::new(), next: Next::First, last_key: String::new() }
     }
 
+    /// The same, for a store that does not list in key order: all of it is held and sorted.
+    pub(super) async fn sorted(bucket: &Bucket, path: &str) -> Result<Self, Error> {
+        let mut listing = Self::new(bucket, path);
+        let mut all = Vec::new();
+        while let Some(token) = listing.next.token() {
+            listing.turn(token).await?;
+            all.extend(listing.page.drain(..));
+        }
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        listing.page = all.into();
+        Ok(listing)
+    }
+
     /// The next object; none after the last.
     pub(super) async fn next(&mut self) -> Result<Option<Listed>, Error> {
         while self.page.is_empty() {
-            let token = match &self.next {
-                Next::Done => return Ok(None),
-                Next::First => None,
-                Next::After(token) => Some(token.clone()),
-            };
+            let Some(token) = self.next.token() else { return Ok(None) };
             self.turn(token).await?;
         }
         let Some(listed) = self.page.pop_front() else { return Ok(None) };
         if listed.key <= self.last_key && !self.last_key.is_empty() {
-            return Err(Error::Unordered { before: self.last_key.clone(), after: listed.key });
+            return Err(Error::Unordered);
         }
         self.last_key.clone_from(&listed.key);
         Ok(Some(listed))

@@ -14,6 +14,8 @@ pub mod settings;
 use std::collections::HashSet;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{Stream, StreamExt};
@@ -47,11 +49,14 @@ pub enum StockError<E> {
 pub struct Source {
     bucket: Bucket,
     path: String,
+    /// the store was seen to list in another order than by key
+    unordered: Arc<AtomicBool>,
 }
 
 impl Source {
     pub async fn connect(settings: &Settings) -> Self {
-        Self { bucket: Bucket::connect(settings).await, path: settings.path.clone() }
+        let unordered = Arc::default();
+        Self { bucket: Bucket::connect(settings).await, path: settings.path.clone(), unordered }
     }
 
     pub fn bucket(&self) -> &str {
@@ -62,9 +67,21 @@ impl Source {
         &self.path
     }
 
-    /// What to load next: the listing and the ledger walked side by side, in key order.
-    pub async fn pending<E>(&self, mut known: Known<E>) -> Result<Plan, StockError<E>> {
-        let mut listing = Listing::new(&self.bucket, &self.path);
+    /// What to load next: the listing and the ledger walked side by side, in key order. `Error::Unordered` comes once, from
+    /// a store that does not list in key order; from then on its listing is sorted here.
+    pub async fn pending<E>(&self, known: Known<E>) -> Result<Plan, StockError<E>> {
+        let listing = match self.unordered.load(Ordering::Relaxed) {
+            false => Listing::new(&self.bucket, &self.path),
+            true => Listing::sorted(&self.bucket, &self.path).await.map_err(StockError::Source)?,
+        };
+        self.walk(listing, known).await.inspect_err(|error| {
+            if matches!(error, StockError::Source(Error::Unordered)) {
+                self.unordered.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+
+    async fn walk<E>(&self, mut listing: Listing, mut known: Known<E>) -> Result<Plan, StockError<E>> {
         let mut stock = Stock::new(&self.path);
         let mut object = listing.next().await.map_err(StockError::Source)?;
         let mut entry = known.entries.next().await.transpose().map_err(StockError::Ledger)?;

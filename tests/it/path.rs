@@ -242,3 +242,16 @@ async fn a_feed_that_moves_to_another_path_is_another_feed() {
     command.env("SOURCE", format!("{source}/dbo/moved"));
     assert_eq!(run(command).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
 }
+
+/// SeaweedFS lists folder by folder: `e` before `e-x`, though `-` comes before `/`.
+#[tokio::test]
+async fn a_store_that_does_not_list_in_key_order_is_sorted_here() {
+    let world = World::with_table().await;
+    world.sql("create table dbo.\"e-x\" (id int primary key)").await;
+    world.bucket.put(LOAD1, "1,one,1\n").await;
+    world.bucket.put("e-x/LOAD00000001.csv.gz", "1\n").await;
+    let ended = run_once(&world).await.ok();
+    assert!(ended.log.contains("the listing is not in key order; it is sorted here"), "{}", ended.log);
+    assert_eq!(ended.effects().len(), 2);
+    assert!(run_once(&world).await.ok().effects().is_empty());
+}
