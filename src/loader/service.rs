@@ -1,5 +1,6 @@
 //! The loop around iterations: once, or for ever with a random sleep; what cannot be reached is tried again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -7,6 +8,13 @@ use rand::RngExt;
 use super::verdict::{self, Verdict};
 use super::{Error, Loader, Outcome};
 use crate::retry::Backoff;
+
+/// When a run-once iterates again.
+enum Round {
+    /// as the backoff says
+    Later,
+    After(Duration),
+}
 
 /// How a run ended, as its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,47 +53,62 @@ impl End {
 
 /// A plan that is not true any more is made again after this.
 const RELIST: Duration = Duration::from_millis(200);
-/// How often a run-once tries to reach what does not answer.
+/// How often a run-once tries to reach what does not answer, and to load a table that the world is in the way of.
 const TRIES: u32 = 5;
+const TABLE_TRIES: u32 = 3;
 
 impl Loader {
     /// One iteration, until nothing more is to be done. `wait` for reloads that are not quiet yet.
     pub async fn once(&mut self, wait: bool) -> Result<End, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut tries = 0;
-        let mut stopped = std::collections::BTreeMap::new();
+        // what stopped in an earlier round is not in the later ones' outcome alone
+        let mut stopped = BTreeMap::new();
         loop {
-            match self.iterate().await {
+            tries += 1;
+            let pause = match self.iterate().await {
+                Err(error) if !self.may_try_again(&error, tries) => return Err(error),
                 Err(error) => {
-                    tries += 1;
-                    let rehearsal = self.target.is_rehearsal();
-                    if rehearsal || verdict::of(&error) == Verdict::Abort || tries == TRIES || self.stopper.requested()
-                    {
-                        return Err(error);
-                    }
                     tracing::warn!("{error}. Trying again.");
-                    self.sleep(backoff.next()).await;
+                    backoff.next()
                 }
                 Ok(mut outcome) => {
-                    stopped.append(&mut outcome.stopped.clone());
-                    let again = match outcome.settling {
-                        _ if self.stopper.requested() => None,
-                        _ if outcome.relist => Some(RELIST),
-                        Some(quiet) if wait => Some(quiet),
-                        Some(_) => {
-                            tracing::info!("A reload is not quiet yet; it stays pending.");
-                            None
+                    stopped.append(&mut outcome.stopped);
+                    match self.another_round(&outcome, wait, tries) {
+                        Some(Round::Later) => backoff.next(),
+                        Some(Round::After(pause)) => pause,
+                        None => {
+                            outcome.stopped = stopped;
+                            self.metrics.success(self.clock.utc());
+                            return Ok(End::of(&outcome));
                         }
-                        None => None,
-                    };
-                    let Some(again) = again else {
-                        outcome.stopped = stopped;
-                        self.metrics.success(self.clock.utc());
-                        return Ok(End::of(&outcome));
-                    };
-                    self.sleep(again).await;
+                    }
                 }
+            };
+            self.sleep(pause).await;
+        }
+    }
+
+    /// A rehearsal has one transaction, and with it one try.
+    fn may_try_again(&self, error: &Error, tries: u32) -> bool {
+        let retried = matches!(verdict::of(error), Verdict::Retry | Verdict::RetryTable | Verdict::Settle);
+        retried && tries < TRIES && !self.target.is_rehearsal() && !self.stopper.requested()
+    }
+
+    /// Whether a run-once has a reason for one more iteration.
+    fn another_round(&self, outcome: &Outcome, wait: bool, tries: u32) -> Option<Round> {
+        if self.stopper.requested() {
+            return None;
+        }
+        match outcome.settling {
+            _ if outcome.relist => Some(Round::After(RELIST)),
+            _ if outcome.error.is_some() && tries < TABLE_TRIES && !self.target.is_rehearsal() => Some(Round::Later),
+            Some(quiet) if wait => Some(Round::After(quiet)),
+            Some(_) => {
+                tracing::info!("A reload is not quiet yet; it stays pending.");
+                None
             }
+            None => None,
         }
     }
 

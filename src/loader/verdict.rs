@@ -56,7 +56,8 @@ pub fn of(error: &Error) -> Verdict {
 fn of_source(error: &source::Error) -> Verdict {
     use source::Error::*;
     match error {
-        Unreachable { .. } | Cut { .. } | Short { .. } | Stalled { .. } => Verdict::Retry,
+        Unreachable { .. } => Verdict::Retry,
+        Cut { .. } | Short { .. } | Stalled { .. } => Verdict::RetryTable,
         Changed { .. } | Unordered => Verdict::Relist,
         Gone { .. } => Verdict::Gone,
         Refused { .. } | Circle | Unreadable(_) => Verdict::Abort,
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn the_worlds_faults_are_never_the_files() {
         let cut = source::Error::Cut { key: "k".into(), at: 5, what: "reset".into() };
-        assert_eq!(of(&cut.into()), Verdict::Retry);
+        assert_eq!(of(&cut.into()), Verdict::RetryTable);
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         assert_eq!(of(&target::Error::Spill(full).into()), Verdict::RetryTable);
         assert_eq!(of(&pg_error(pg::Error::Connect("refused".into()))), Verdict::Retry);
