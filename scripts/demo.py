@@ -54,6 +54,8 @@ def main():
     show = Show()
     services.on_end(end)
     try:
+        if not PROGRAM.exists():
+            raise Failure(f"there is no {PROGRAM}; ./justw demo builds it")
         place = services.Place(args.dir)
         with place.locked():
             perform(Demo(args.scale, place, show), args.keep)
@@ -108,8 +110,6 @@ def perform(demo, keep):
     """The demo; then its servers are stopped. With `keep` they stay, unless somebody told us to end."""
     if demo.place.running_all():
         raise Failure(f"the servers of an earlier demo are still up; this stops them:\n    {demo.stop_command()}")
-    if not PROGRAM.exists():
-        raise Failure(f"there is no {PROGRAM}; ./justw demo builds it")
     try:
         try:
             demo.play()
@@ -166,9 +166,9 @@ class Demo:
 
     def set_up(self):
         self.values = services.start(self.place, argparse.Namespace(fast=False, jetstream=False))
+        self.settings = self.make_settings()
         self.temporary = self.place.data / "tmp"  # goes when the servers go, whatever was killed in the meantime
         self.temporary.mkdir()
-        self.settings = self.make_settings()
         self.psql(f"create database {DATABASE}", database="postgres")
         self.show.line("Postgres, S3 and NATS are up. The program finds them by its environment:")
         self.show.block(f"{name}={value}" for name, value in self.settings.items())
