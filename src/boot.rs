@@ -90,8 +90,10 @@ impl Boot {
     }
 
     /// A dry run: one iteration in a transaction that is never committed.
-    async fn rehearse(self, target: Target) -> Result<End, Error> {
+    /// A reload is taken as it is: waiting for it to be quiet would keep the transaction open and show nothing else.
+    async fn rehearse(mut self, target: Target) -> Result<End, Error> {
         tracing::info!("Dry run: everything is done in one transaction, which is then rolled back.");
+        self.config.settle = Duration::ZERO;
         let stage = target.rehearse().await?;
         stage.prepare().await?;
         let mut loader = self.loader(stage.clone()).await;
@@ -144,7 +146,7 @@ impl Boot {
 }
 
 /// The name of this machine, as its messages and ledger rows carry it.
-fn hostname() -> String {
+pub fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
 }

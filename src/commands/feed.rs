@@ -38,6 +38,7 @@ pub(super) struct Args {
     /// How large: 1 is 159,967, 1,494,975 and 90 rows
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    /// Another seed, other rows
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Write no full load

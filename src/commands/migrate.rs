@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::boot;
+use crate::clock::Clock;
+use crate::config::Config;
 use crate::loader::service::End;
+use crate::log::LogFormat;
+use crate::target::settings::Settings;
+use crate::target::{Feed, Target};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,10 +23,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
-    let mut config = super::environment()?;
-    config.target.migrate = true;
-    let boot = boot::start(config)?;
-    let target = boot.target()?;
+    let settings = Settings { migrate: true, ..Config::target_from_env()? };
+    crate::log::init(LogFormat::default());
+    // the ledger's own tables are the same for every feed
+    let target = Target::new(&settings, Feed::default(), &boot::hostname(), Clock::system());
+    let target = target.map_err(crate::loader::Error::from)?;
     let applied = target.prepare().await.map_err(crate::loader::Error::from)?;
     tracing::info!("The loader's tables are up to date ({applied} migrations applied).");
     if let Some(dir) = &args.model {

@@ -58,8 +58,12 @@ pub async fn run(cli: Cli) -> ExitCode {
 /// Errors go to stderr, whether or not the log has begun.
 fn complain(error: &anyhow::Error) {
     use std::io::Write;
+    let said = match error.downcast_ref::<Faults>() {
+        Some(faults) => writeln!(std::io::stderr(), "paper-engine-orders: the configuration has faults:\n{faults}"),
+        None => writeln!(std::io::stderr(), "paper-engine-orders: {error:#}"),
+    };
     // a closed stderr is no reason to panic
-    let _ = writeln!(std::io::stderr(), "paper-engine-orders: {error:#}");
+    drop(said);
 }
 
 /// Faults of the configuration, and an address that cannot be listened on, are for whoever wrote it.
@@ -73,7 +77,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The configuration without flags.
+/// The configuration of a command that only looks at the ledger: nobody is told anything.
 fn environment() -> Result<crate::config::Config, Faults> {
-    crate::config::Config::from_env(Overrides::default())
+    crate::config::Config::from_env(Overrides { silent: true, ..Overrides::default() })
 }

@@ -42,6 +42,8 @@ pub struct Config {
 /// What the command line says over the environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
+    /// Nobody is told anything, so NATS is not needed.
+    pub silent: bool,
     /// `--once` or `--service`.
     pub once: Option<bool>,
     /// `--dry-run`.
@@ -73,6 +75,14 @@ impl Config {
         check.finish(source)
     }
 
+    /// TARGET and what belongs to it alone: for what needs nothing else.
+    pub fn target_from_env() -> Result<target::settings::Settings, Faults> {
+        let mut check = Check::default();
+        let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
+        let target = target(&env, &mut check);
+        check.finish(target)
+    }
+
     /// Where to serve metrics and health: a run-once does so only if METRICS asks for it.
     pub fn listen(&self) -> Option<SocketAddr> {
         self.metrics.filter(|_| self.run_as_service || self.metrics_given)
@@ -84,7 +94,7 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     let run_as_service = once.unwrap_or_else(|| check.flag("RUN_AS_SERVICE", &env.run_as_service));
     let dry_run = overrides.dry_run.unwrap_or_else(|| check.flag("DRY_RUN", &env.dry_run));
     let sleep = sleep(env, check);
-    let notifier = notifier(env, check);
+    let notifier = notifier(env, overrides, check);
     let source = check.needed("SOURCE", &env.source, SOURCE);
     let target = target(env, check);
     let dialect = check.room("FEED", &env.feed);
@@ -127,8 +137,8 @@ fn sleep(env: &Env, check: &mut Check) -> (Duration, Duration) {
     (min, max)
 }
 
-fn notifier(env: &Env, check: &mut Check) -> Option<notifier::settings::Settings> {
-    if !check.flag("NOTIFICATIONS", &env.notifications) {
+fn notifier(env: &Env, overrides: Overrides, check: &mut Check) -> Option<notifier::settings::Settings> {
+    if overrides.silent || !check.flag("NOTIFICATIONS", &env.notifications) {
         return None;
     }
     if env.nats.is_empty() {

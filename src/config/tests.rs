@@ -185,10 +185,10 @@ fn names_must_fit_into_postgres() {
 
 #[test]
 fn the_command_line_wins() {
-    let wins = Overrides { once: Some(true), dry_run: Some(true) };
+    let wins = Overrides { once: Some(true), dry_run: Some(true), silent: false };
     let once = read(&[("RUN_AS_SERVICE", "True"), ("DRY_RUN", "neither")], wins).expect("config");
     assert!(!once.run_as_service && once.dry_run);
-    let service = Overrides { once: Some(false), dry_run: None };
+    let service = Overrides { once: Some(false), dry_run: None, silent: false };
     assert!(read(&[("RUN_AS_SERVICE", "False")], service).expect("config").run_as_service);
 }
 

@@ -80,7 +80,7 @@ impl Changes {
 
     /// The step of a script, if it has so many.
     fn step(&self, script: u64, step: u64) -> Option<Change> {
-        let mut draws = Draws::new(&[self.edition.seed(), self.number.into(), script]);
+        let mut draws = Draws::new(&[self.edition.seed(), self.edition.entity() as u64, self.number.into(), script]);
         let (found, steps) = draws.pick(SCRIPTS);
         let (op, same) = *steps.get(step as usize)?;
         let row = match found {

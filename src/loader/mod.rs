@@ -67,6 +67,8 @@ pub struct Loader {
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub loaded: u64,
+    /// how many deliveries of each table are loaded or noted
+    pub done: BTreeMap<Entity, usize>,
     /// tables that wait for somebody
     pub stopped: BTreeMap<Entity, Status>,
     /// tables that another loader has, with work pending
@@ -81,6 +83,24 @@ pub struct Outcome {
     pub messages: u64,
     /// one table's trouble with the world; others went on
     pub error: Option<Error>,
+}
+
+impl Outcome {
+    /// Notes what came of a delivery: its ledger id if the table can go on.
+    fn take(&mut self, entity: &Entity, next: Next) -> Option<i64> {
+        match next {
+            Next::Loaded(id) | Next::Noted(id) => {
+                self.loaded += u64::from(matches!(next, Next::Loaded(_)));
+                *self.done.entry(entity.clone()).or_default() += 1;
+                return Some(id);
+            }
+            Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status),
+            Next::Busy => self.busy += 1,
+            Next::NoTable => self.unmapped.push(entity.clone()),
+            Next::Relist => self.relist = true,
+        }
+        None
+    }
 }
 
 /// What came of one delivery.
@@ -139,6 +159,7 @@ impl Loader {
             }
         }
         self.announce(&mut outcome).await?;
+        say::pending(&self.metrics, &plan, &outcome.done, self.clock.utc());
         say::stock(&mut self.said, &self.metrics, &outcome);
         Ok(outcome)
     }
@@ -154,7 +175,9 @@ impl Loader {
         })?;
         self.health.reached(Part::Source, Ok(()));
         self.health.reached(Part::Target, Ok(()));
-        say::plan(&mut self.said, &self.metrics, &plan, self.clock.utc());
+        say::watches(&mut self.said, &self.source, &plan);
+        say::plan(&mut self.said, &plan);
+        say::pending(&self.metrics, &plan, &BTreeMap::new(), self.clock.utc());
         Ok(plan)
     }
 
@@ -175,28 +198,9 @@ impl Loader {
                 outcome.settling = outcome.settling.max(Some(wait));
                 return Ok(());
             }
-            match self.deliver_or_stop(pending, last_id).await? {
-                Some(Next::Loaded(id)) => {
-                    outcome.loaded += 1;
-                    last_id = last_id.max(id);
-                }
-                Some(Next::Noted(id)) => last_id = last_id.max(id),
-                Some(Next::Stopped(status)) => {
-                    outcome.stopped.insert(table.entity.clone(), status);
-                    return Ok(());
-                }
-                Some(Next::Busy) => {
-                    outcome.busy += 1;
-                    return Ok(());
-                }
-                Some(Next::NoTable) => {
-                    outcome.unmapped.push(table.entity.clone());
-                    return Ok(());
-                }
-                Some(Next::Relist) => {
-                    outcome.relist = true;
-                    return Ok(());
-                }
+            let Some(next) = self.deliver_or_stop(pending, last_id).await? else { return Ok(()) };
+            match outcome.take(&table.entity, next) {
+                Some(id) => last_id = last_id.max(id),
                 None => return Ok(()),
             }
         }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::{Error, Outcome, verdict};
 use crate::metrics::Metrics;
 use crate::notifier;
-use crate::source::{Entity, Pending, Plan, Status};
+use crate::source::{Entity, Pending, Plan, Source, Status};
 use crate::target::{Changes, Receipt};
 
 /// What was said already.
@@ -18,6 +18,7 @@ pub struct Said {
     stopped: BTreeMap<Entity, i64>,
     assumed: BTreeSet<Entity>,
     broker: Option<String>,
+    watches: bool,
 }
 
 pub fn begins(id: i64, pending: &Pending) {
@@ -106,25 +107,33 @@ pub fn broker(said: &mut Said, reached: &Result<(), String>) {
     }
 }
 
-/// What the plan shows: gauges, and tables that are stopped since the last time.
-pub fn plan(said: &mut Said, metrics: &Metrics, plan: &Plan, now: OffsetDateTime) {
+/// What is still pending of a plan, as gauges. `done` says how many deliveries of each table are.
+pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, now: OffsetDateTime) {
     let mut oldest: BTreeMap<String, Duration> = BTreeMap::new();
     let mut objects = 0;
     for table in &plan.tables {
-        let listed = table.pending.iter().flat_map(|pending| &pending.objects).map(|object| &object.listed);
+        let left = table.pending.iter().skip(done.get(&table.entity).copied().unwrap_or(0));
+        let listed = left.flat_map(|pending| &pending.objects).map(|object| &object.listed);
         objects += listed.clone().count() as u64;
         if let Some(first) = listed.map(|listed| listed.modified).min() {
             let age = now.unix_timestamp().saturating_sub(first);
             oldest.insert(table.label.clone(), Duration::from_secs(u64::try_from(age).unwrap_or(0)));
         }
-        if table.assumed > 0 && said.assumed.insert(table.entity.clone()) {
+    }
+    metrics.pending(objects, &oldest);
+}
+
+/// What the plan shows that an operator must hear: assumptions, and tables that are stopped since the last time.
+pub fn plan(said: &mut Said, plan: &Plan) {
+    for table in plan.tables.iter().filter(|table| table.assumed > 0) {
+        if said.assumed.insert(table.entity.clone()) {
             let (entity, files) = (&table.entity, table.assumed);
             tracing::info!(
-                "{entity}: {files} change files were copied after they were made, so their times say nothing; they are assumed to follow the snapshot."
+                "{entity}: {files} change files were copied after they were made, so their times say nothing; \
+                 they are assumed to follow the snapshot."
             );
         }
     }
-    metrics.pending(objects, &oldest);
     stopped(said, plan);
 }
 
@@ -139,6 +148,33 @@ fn stopped(said: &mut Said, plan: &Plan) {
         now.insert(table.entity.clone(), stop.id);
     }
     said.stopped = now;
+}
+
+/// A run-once that waits for a reload to become quiet.
+pub fn waits(quiet: Duration) {
+    let seconds = quiet.as_secs_f64().ceil();
+    tracing::info!("A reload is pending; waiting {seconds} s for its parts to be quiet (SETTLE).");
+}
+
+/// Where the files are looked for, once.
+pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
+    if !std::mem::replace(&mut said.watches, true) {
+        let (bucket, path, foreign) = (source.bucket(), source.path(), plan.foreign);
+        let pending = plan.tables.iter().map(|table| table.pending.len()).sum::<usize>();
+        tracing::info!(bucket, path, pending, foreign, "Bucket {bucket}, path {path:?}: {pending} deliveries pending.");
+    }
+}
+
+/// The end of a run-once.
+pub fn ended(outcome: &Outcome, rehearsal: bool) {
+    let (loaded, stopped, waiting) = (outcome.loaded, outcome.stopped.len(), outcome.messages);
+    let end = if rehearsal { "Dry run done, nothing was kept" } else { "Done" };
+    tracing::info!(
+        loaded,
+        stopped,
+        waiting,
+        "{end}: {loaded} deliveries, {stopped} tables stopped, {waiting} messages waiting."
+    );
 }
 
 /// What an iteration came to: gauges, and tables without a table.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::verdict::{self, Verdict};
-use super::{Error, Loader, Outcome};
+use super::{Error, Loader, Outcome, say};
 use crate::retry::Backoff;
 
 /// When a run-once iterates again.
@@ -62,8 +62,8 @@ impl Loader {
     pub async fn once(&mut self, wait: bool) -> Result<End, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut tries = 0;
-        // what stopped in an earlier round is not in the later ones' outcome alone
-        let mut stopped = BTreeMap::new();
+        // over all rounds
+        let (mut stopped, mut loaded) = (BTreeMap::new(), 0);
         loop {
             tries += 1;
             let pause = match self.iterate().await {
@@ -74,11 +74,13 @@ impl Loader {
                 }
                 Ok(mut outcome) => {
                     stopped.append(&mut outcome.stopped);
+                    loaded += outcome.loaded;
                     match self.another_round(&outcome, wait, tries) {
                         Some(Round::Later) => backoff.next(),
                         Some(Round::After(pause)) => pause,
                         None => {
-                            outcome.stopped = stopped;
+                            (outcome.stopped, outcome.loaded) = (stopped, loaded);
+                            say::ended(&outcome, self.target.is_rehearsal());
                             self.metrics.success(self.clock.utc());
                             return Ok(End::of(&outcome));
                         }
@@ -103,7 +105,10 @@ impl Loader {
         match outcome.settling {
             _ if outcome.relist => Some(Round::After(RELIST)),
             _ if outcome.error.is_some() && tries < TABLE_TRIES && !self.target.is_rehearsal() => Some(Round::Later),
-            Some(quiet) if wait => Some(Round::After(quiet)),
+            Some(quiet) if wait => {
+                say::waits(quiet);
+                Some(Round::After(quiet))
+            }
             Some(_) => {
                 tracing::info!("A reload is not quiet yet; it stays pending.");
                 None
@@ -139,6 +144,7 @@ impl Loader {
             };
             self.sleep(pause).await;
         }
+        tracing::info!("Stopped.");
         Ok(End::Done)
     }
 

@@ -68,10 +68,9 @@ async fn missing(tx: &Tx) -> Result<Vec<Migration>, Error> {
 }
 
 async fn applied(tx: &Tx) -> Result<Vec<i32>, Error> {
-    let known = tx
-        .query_typed_one("select to_regclass('public.' || $1) is not null", &[(&HISTORY, Type::TEXT)])
-        .await
-        .map_err(|error| tx.error(error))?;
+    // not to_regclass: it may remember from before the wait that there is no such table
+    let sql = "select exists (select from pg_class where relname = $1 and relnamespace = 'public'::regnamespace)";
+    let known = tx.query_typed_one(sql, &[(&HISTORY, Type::TEXT)]).await.map_err(|error| tx.error(error))?;
     if !known.get::<_, bool>(0) {
         return Ok(Vec::new());
     }

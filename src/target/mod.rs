@@ -150,7 +150,7 @@ pub struct Target {
 }
 
 /// The part of the ledger that speaks of one feed: a bucket, and a path in it without a slash at either end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Feed {
     pub bucket: String,
     pub path: String,

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::World;
 use crate::support::broker::free_port;
-use crate::support::program::{program, start};
+use crate::support::program::{program, run, start};
 use crate::support::setting;
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
@@ -152,4 +152,17 @@ async fn two_loaders_at_once_load_each_file_once() {
     let order = "select string_agg(object_key, ',' order by id) = string_agg(object_key, ',' order by object_key)
                  from loader_deliveries where kind = 'changes'";
     assert_eq!(world.value(order).await, "t", "in feed order");
+}
+
+#[tokio::test]
+async fn many_starters_on_an_empty_database_migrate_it_once() {
+    let world = World::with_table().await;
+    for _ in 0..5 {
+        let starters: Vec<_> = (0..6).map(|_| tokio::spawn(run(program(&world)))).collect();
+        for starter in starters {
+            starter.await.expect("joined").ok();
+        }
+        assert_eq!(world.value("select count(*) from loader_schema_history").await, "2");
+        world.sql("drop table loader_notifications, loader_deliveries, loader_schema_history").await;
+    }
 }
