@@ -54,7 +54,7 @@ where
 
 /// Crates that say at INFO what only their authors want to know.
 const NOISY: &str =
-    "aws=warn,async_nats=warn,hyper=warn,h2=warn,rustls=warn,tokio_postgres=warn,deadpool_postgres=error,refinery=warn";
+    "aws=warn,async_nats=warn,hyper=warn,h2=warn,rustls=warn,tokio_postgres=warn,deadpool=error,refinery=warn";
 
 /// What is wanted on top of the default, and whether it was understood.
 fn filter(wanted: &str) -> (EnvFilter, bool) {

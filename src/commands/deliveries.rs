@@ -9,8 +9,8 @@ use crate::boot;
 use crate::config::env;
 use crate::loader::Error;
 use crate::loader::service::End;
-use crate::source::Status;
-use crate::target::{Filter, Target, Wish};
+use crate::source::{Request, Status};
+use crate::target::{Filter, Target};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -56,13 +56,15 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
         Command::List(list) => print_list(list, &target).await?,
         Command::Show { id } => print_one(&target.delivery(*id).await.map_err(Error::from)?)?,
         Command::Retry { id } => {
-            target.request(*id, Wish::Retry).await.map_err(Error::from)?;
+            target.request(*id, Request::Retry).await.map_err(Error::from)?;
             say(&format!("Delivery {id}: will be tried again in the next iteration."))?;
         }
         Command::Release { id } => {
             let shown = target.delivery(*id).await.map_err(Error::from)?["rows_remove"].clone();
-            target.request(*id, Wish::Release).await.map_err(Error::from)?;
-            say(&format!("Delivery {id}: released; the next iteration may remove up to {shown} rows."))?;
+            target.request(*id, Request::Release).await.map_err(Error::from)?;
+            say(&format!(
+                "Delivery {id}: released; the next iteration may remove up to {shown} rows, and is held again with the number if it would remove more."
+            ))?;
         }
         Command::Skip { id, reason, actor } => {
             let actor = actor.clone().unwrap_or_else(|| format!("{}@{}", env::user(), boot.host));

@@ -33,8 +33,8 @@ pub enum Flaw {
     Read(#[from] io::Error),
 }
 
-/// No honest record is longer; an open quote would otherwise read the whole file into memory.
-const LONGEST_RECORD: usize = 256 << 20;
+/// A record is held in memory; an open quote would otherwise read the whole file into it.
+const LONGEST_RECORD: usize = 16 << 20;
 const FIRST_BUFFER: usize = 64 << 10;
 
 /// Reads records one by one from plain bytes.

@@ -95,6 +95,11 @@ enum Flaw {
     FirstWidth { line: u64, found: usize, columns: usize, with_op: usize },
     #[error("line {line}: the first field is not an op (I, U or D)")]
     Op { line: u64 },
+    #[error(
+        "line {line}: the first field is an op, but there are only {columns} fields for {columns} columns and an op; \
+         the table has a column that the feed does not have"
+    )]
+    NoRoomForOp { line: u64, columns: usize },
     #[error("line {line}: an op other than I in a full load")]
     OpInSnapshot { line: u64 },
 }
@@ -163,6 +168,13 @@ impl<P: Parts> Rows<P> {
         let record = reader.record();
         let columns = self.shape.text.len();
         let row = check_width(record, columns, width).and_then(|skip| {
+            if skip == 0
+                && width.is_none()
+                && self.shape.file == File::Changes
+                && Op::parse(record.field(0).0).is_some()
+            {
+                return Err(Flaw::NoRoomForOp { line: record.line, columns });
+            }
             let op = op_of(record, skip, self.shape.file)?;
             self.width = Some(record.width());
             Ok(Row { part, line: record.line, op, record, skip, nulls: &self.nulls, text: &self.shape.text })

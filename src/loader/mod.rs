@@ -9,7 +9,7 @@ pub mod service;
 mod settling;
 pub mod verdict;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,14 +17,15 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::clock::Clock;
-use crate::decode;
 use crate::decode::dialect::Dialect;
+use crate::decode::{self, File};
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
+use crate::retry::Backoff;
 use crate::source::{self, Entity, Pending, Plan, Source, Status, TablePlan};
 use crate::stop::Stopper;
-use crate::target::{Begun, Changes, Order, Receipt, Target, Why, Work};
+use crate::target::{self, Begun, Changes, Order, Receipt, Target, Why, Work};
 use progress::Progress;
 use settling::Settling;
 pub use verdict::Error;
@@ -57,6 +58,8 @@ pub struct Loader {
     settling: Settling,
     /// tables whose first load must be diffed at once, because they were not empty
     whole: HashSet<Entity>,
+    /// which table of the feed goes into each table of the target, by its number
+    feeds: HashMap<u32, Entity>,
     /// the broker did not answer in this iteration
     broker_down: bool,
     /// what was said already and is not said again until it changes
@@ -114,8 +117,10 @@ enum Next {
     Relist,
 }
 
-/// How long a delivery in hand may go on after a stop was asked for.
+/// How long an iteration may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(20);
+/// How often the ledger is asked about a commit whose answer was lost: for about a minute.
+const SETTLE_TRIES: u32 = 15;
 
 impl Loader {
     pub fn new(parts: Parts) -> Self {
@@ -123,6 +128,7 @@ impl Loader {
         Self {
             settling: Settling::new(settle, clock.clone()),
             whole: HashSet::new(),
+            feeds: HashMap::new(),
             broker_down: false,
             said: say::Said::default(),
             source,
@@ -136,23 +142,36 @@ impl Loader {
         }
     }
 
-    /// One iteration: what is pending now, loaded.
+    /// One iteration: what is pending now, loaded. Given up, and so rolled back, if a stop was asked for and the grace is
+    /// over.
     pub async fn iterate(&mut self) -> Result<Outcome, Error> {
+        let stopper = self.stopper.clone();
+        tokio::select! {
+            outcome = self.load_pending() => outcome,
+            () = stopper.overdue(GRACE) => {
+                say::given_up();
+                Ok(Outcome::default())
+            }
+        }
+    }
+
+    async fn load_pending(&mut self) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
-        let plan = match self.take_stock().await {
+        let plan = match self.take_stock_or_stop().await {
             Err(error) if verdict::of(&error) == Verdict::Relist => {
                 tracing::info!("{error}; it is sorted here, which takes memory for all of it.");
-                self.take_stock().await?
+                self.take_stock_or_stop().await?
             }
             other => other?,
         };
+        let Some(plan) = plan else { return Ok(outcome) };
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;
             }
             match self.table(table, &mut outcome).await {
                 Err(error) if verdict::of(&error) == Verdict::RetryTable => {
-                    say::table_waits(&table.entity, &error);
+                    say::table_waits(&mut self.said, &table.entity, &error);
                     outcome.error = Some(error);
                 }
                 other => other?,
@@ -164,17 +183,25 @@ impl Loader {
         Ok(outcome)
     }
 
+    /// The plan; none if a stop is asked for meanwhile, for nothing is in hand then.
+    async fn take_stock_or_stop(&mut self) -> Result<Option<Plan>, Error> {
+        let stopper = self.stopper.clone();
+        tokio::select! {
+            plan = self.take_stock() => plan.map(Some),
+            () = stopper.wait() => Ok(None),
+        }
+    }
+
     async fn take_stock(&mut self) -> Result<Plan, Error> {
-        let known = self.target.known(&self.whole).await;
-        let known = known.inspect_err(|error| self.health.reached(Part::Target, Err(error.to_string())))?;
-        let plan = self.source.pending(known).await.map_err(Error::from);
+        let known = self.target.known().await;
+        self.health.reached(Part::Target, known.as_ref().map(|_| ()).map_err(ToString::to_string));
+        let plan = self.source.pending(known?, &self.whole).await.map_err(Error::from);
         let plan = plan.inspect_err(|error| match error {
             Error::Source(source::Error::Unordered) => {}
             Error::Source(error) => self.health.reached(Part::Source, Err(error.to_string())),
             Error::Target(error) => self.health.reached(Part::Target, Err(error.to_string())),
         })?;
         self.health.reached(Part::Source, Ok(()));
-        self.health.reached(Part::Target, Ok(()));
         say::watches(&mut self.said, &self.source, &plan);
         say::plan(&mut self.said, &plan);
         say::pending(&self.metrics, &plan, &BTreeMap::new(), self.clock.utc());
@@ -184,7 +211,7 @@ impl Loader {
     /// The deliveries of one table, in feed order, as far as they go.
     async fn table(&mut self, table: &TablePlan, outcome: &mut Outcome) -> Result<(), Error> {
         if !table.superseded.is_empty() {
-            self.target.supersede(&table.superseded).await?;
+            self.target.supersede(&table.entity, &table.superseded).await?;
         }
         if let Some(stop) = &table.stopped {
             outcome.stopped.insert(table.entity.clone(), stop.status);
@@ -198,25 +225,13 @@ impl Loader {
                 outcome.settling = outcome.settling.max(Some(wait));
                 return Ok(());
             }
-            let Some(next) = self.deliver_or_stop(pending, last_id).await? else { return Ok(()) };
+            let next = self.deliver(pending, last_id).await?;
             match outcome.take(&table.entity, next) {
                 Some(id) => last_id = last_id.max(id),
                 None => return Ok(()),
             }
         }
         Ok(())
-    }
-
-    /// The corridor; given up (and so rolled back) if a stop was asked for and the grace is over.
-    async fn deliver_or_stop(&mut self, pending: &Pending, last_id: i64) -> Result<Option<Next>, Error> {
-        let stopper = self.stopper.clone();
-        tokio::select! {
-            next = self.deliver(pending, last_id) => next.map(Some),
-            () = stopper.overdue(GRACE) => {
-                say::given_up(pending);
-                Ok(None)
-            }
-        }
     }
 
     /// The corridor: one delivery from the bucket to its signed ledger row, and the news of it.
@@ -227,6 +242,11 @@ impl Loader {
             Begun::Moved => return Ok(Next::Relist),
             Begun::NoTable => return Ok(Next::NoTable),
         };
+        let feeds = self.feeds.entry(work.table_oid()).or_insert_with(|| pending.entity.clone());
+        if *feeds != pending.entity {
+            let (one, other) = (feeds.clone(), pending.entity.clone());
+            return Err(target::Error::Clash { one, other }.into());
+        }
         if let Some((status, reason)) = pending.step.note() {
             return self.note(work, pending, status, &Why::of(reason)).await;
         }
@@ -281,7 +301,11 @@ impl Loader {
     async fn give_up(&mut self, work: Work, pending: &Pending, error: Error) -> Result<Next, Error> {
         match verdict::of(&error) {
             Verdict::Stop(status) => self.note(work, pending, status, &verdict::why(&error)).await,
-            Verdict::Gone => self.note(work, pending, Status::Gone, &verdict::why(&error)).await,
+            Verdict::Gone => {
+                let noted = self.note(work, pending, Status::Gone, &verdict::why(&error)).await?;
+                // what follows was planned for a table that has this snapshot
+                Ok(if pending.file == File::Snapshot { Next::Relist } else { noted })
+            }
             Verdict::Relist => {
                 work.leave().await?;
                 Ok(Next::Relist)
@@ -305,7 +329,7 @@ impl Loader {
         error: Error,
     ) -> Result<Option<Receipt>, Error> {
         match verdict::of(&error) {
-            Verdict::Settle => self.target.settle(pending, id, changes).await?.map(Some).ok_or(error),
+            Verdict::Settle => self.settle(pending, id, changes).await?.map(Some).ok_or(error),
             // a constraint that Postgres checks at the commit only
             Verdict::Stop(status) => match self.target.begin(pending, last_id).await? {
                 Begun::Work(work) => {
@@ -316,6 +340,19 @@ impl Loader {
             },
             _ => Err(error),
         }
+    }
+
+    /// Asks the ledger whether a commit took place. A lost answer mostly means a server that restarts: it is waited for.
+    async fn settle(&self, pending: &Pending, id: i64, changes: &Changes) -> Result<Option<Receipt>, Error> {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
+        for _ in 0..SETTLE_TRIES {
+            match self.target.settle(pending, id, changes).await.map_err(Error::from) {
+                Err(error) if verdict::of(&error) == Verdict::Retry => say::settles(id, &error),
+                other => return other,
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+        Ok(self.target.settle(pending, id, changes).await?)
     }
 
     /// Writes down that a delivery was not loaded, and why.
@@ -349,7 +386,9 @@ impl Loader {
         }
         self.broker_down = false;
         self.publish().await?;
-        outcome.messages = self.target.messages_waiting().await?;
+        if self.notifier.is_on() {
+            outcome.messages = self.target.messages_waiting().await?;
+        }
         self.metrics.outbox(outcome.messages);
         self.target.prune_messages().await?;
         Ok(())

@@ -19,6 +19,8 @@ pub struct Said {
     assumed: BTreeSet<Entity>,
     broker: Option<String>,
     watches: bool,
+    /// the trouble of each table that is tried again
+    troubles: BTreeMap<Entity, String>,
 }
 
 pub fn begins(id: i64, pending: &Pending) {
@@ -85,14 +87,25 @@ pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
     }
 }
 
-/// A delivery in hand that outlived the grace after a stop.
-pub fn given_up(pending: &Pending) {
-    let key = &pending.objects[0].listed.key;
-    tracing::warn!(key, "{key}: not finished in time for the stop; rolled back, it is loaded next time.");
+/// An iteration that outlived the grace after a stop.
+pub fn given_up() {
+    tracing::warn!("Not finished in time for the stop; what is in hand is rolled back and loaded next time.");
 }
 
-pub fn table_waits(entity: &Entity, error: &Error) {
-    tracing::warn!(entity = entity.to_string(), "{entity}: {error}. It is tried again; other tables go on.");
+/// A commit whose answer was lost, while the ledger cannot be asked.
+pub fn settles(id: i64, error: &Error) {
+    tracing::warn!(
+        delivery = id,
+        "Delivery {id}: {error}. The ledger will tell whether it was committed; asking again."
+    );
+}
+
+/// A table that the world is in the way of, once for each trouble.
+pub fn table_waits(said: &mut Said, entity: &Entity, error: &Error) {
+    let words = error.to_string();
+    if said.troubles.insert(entity.clone(), words.clone()).as_ref() != Some(&words) {
+        tracing::warn!(entity = entity.to_string(), "{entity}: {words}. It is tried again; other tables go on.");
+    }
 }
 
 /// The broker, when its state changes.
@@ -161,13 +174,22 @@ pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
     if !std::mem::replace(&mut said.watches, true) {
         let (bucket, path, foreign) = (source.bucket(), source.path(), plan.foreign);
         let pending = plan.tables.iter().map(|table| table.pending.len()).sum::<usize>();
-        tracing::info!(bucket, path, pending, foreign, "Bucket {bucket}, path {path:?}: {pending} deliveries pending.");
+        tracing::info!(
+            bucket,
+            path,
+            pending,
+            foreign,
+            "Bucket {bucket}, path {path:?}: {pending} deliveries pending, {foreign} objects that are no files of a table."
+        );
     }
 }
 
 /// The end of a run-once.
 pub fn ended(outcome: &Outcome, rehearsal: bool) {
     let (loaded, stopped, waiting) = (outcome.loaded, outcome.stopped.len(), outcome.messages);
+    if outcome.relist {
+        tracing::warn!("Bucket or ledger kept changing while they were read; what is left is for the next run.");
+    }
     let end = if rehearsal { "Dry run done, nothing was kept" } else { "Done" };
     tracing::info!(
         loaded,

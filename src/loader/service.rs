@@ -43,7 +43,7 @@ impl End {
 
     fn of(outcome: &Outcome) -> Self {
         match outcome {
-            _ if outcome.messages > 0 || outcome.error.is_some() => Self::Unreachable,
+            _ if outcome.messages > 0 || outcome.error.is_some() || outcome.relist => Self::Unreachable,
             _ if !outcome.stopped.is_empty() => Self::Stopped,
             _ if outcome.busy > 0 => Self::Busy,
             _ => Self::Done,
@@ -56,6 +56,8 @@ const RELIST: Duration = Duration::from_millis(200);
 /// How often a run-once tries to reach what does not answer, and to load a table that the world is in the way of.
 const TRIES: u32 = 5;
 const TABLE_TRIES: u32 = 3;
+/// So often a run-once makes a new plan because the last one was not true any more.
+const ROUNDS: u32 = 20;
 
 impl Loader {
     /// One iteration, until nothing more is to be done. `wait` for reloads that are not quiet yet.
@@ -81,7 +83,9 @@ impl Loader {
                         None => {
                             (outcome.stopped, outcome.loaded) = (stopped, loaded);
                             say::ended(&outcome, self.target.is_rehearsal());
-                            self.metrics.success(self.clock.utc());
+                            if outcome.error.is_none() {
+                                self.metrics.success(self.clock.utc());
+                            }
                             return Ok(End::of(&outcome));
                         }
                     }
@@ -102,9 +106,12 @@ impl Loader {
         if self.stopper.requested() {
             return None;
         }
+        let rehearsal = self.target.is_rehearsal();
         match outcome.settling {
-            _ if outcome.relist => Some(Round::After(RELIST)),
-            _ if outcome.error.is_some() && tries < TABLE_TRIES && !self.target.is_rehearsal() => Some(Round::Later),
+            _ if outcome.relist && tries < ROUNDS => Some(Round::After(RELIST)),
+            _ if (outcome.error.is_some() || outcome.busy > 0) && tries < TABLE_TRIES && !rehearsal => {
+                Some(Round::Later)
+            }
             Some(quiet) if wait => {
                 say::waits(quiet);
                 Some(Round::After(quiet))
@@ -127,10 +134,17 @@ impl Loader {
                     if trouble.take().is_some() {
                         tracing::info!("Source and target are reached again.");
                     }
-                    backoff.reset();
-                    self.metrics.success(self.clock.utc());
+                    if outcome.error.is_none() {
+                        self.metrics.success(self.clock.utc());
+                    }
                     let random = rand::rng().random_range(least.as_secs_f64()..=most.as_secs_f64());
-                    if outcome.relist { RELIST } else { Duration::from_secs_f64(random) }
+                    // a plan that is never true must not become a loop without a pause
+                    if outcome.relist {
+                        backoff.next().max(RELIST)
+                    } else {
+                        backoff.reset();
+                        Duration::from_secs_f64(random)
+                    }
                 }
                 Err(error) if verdict::of(&error) == Verdict::Abort => return Err(error),
                 Err(error) => {

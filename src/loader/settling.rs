@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::source::{Entity, Pending, Step};
+use crate::source::{Entity, Pending, Status, Step};
 
 /// Watches the parts of reloads.
 pub struct Settling {
@@ -21,7 +21,7 @@ impl Settling {
 
     /// How long a delivery still has to wait; none if it need not, or not any more.
     pub fn wait(&mut self, pending: &Pending) -> Option<Duration> {
-        if pending.step != Step::Replace {
+        if !matches!(pending.step, Step::Replace | Step::Stop(Status::Held, _)) {
             return None;
         }
         let parts: Vec<String> = pending
@@ -50,6 +50,7 @@ mod tests {
         let object = |(key, modified): &(&str, i64)| Object {
             listed: Listed { key: (*key).into(), etag: "e".into(), size: 1, modified: *modified },
             entry: None,
+            new: true,
         };
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let objects = parts.iter().map(object).collect();

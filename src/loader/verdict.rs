@@ -57,7 +57,7 @@ fn of_source(error: &source::Error) -> Verdict {
     use source::Error::*;
     match error {
         Unreachable { .. } => Verdict::Retry,
-        Cut { .. } | Short { .. } | Stalled { .. } => Verdict::RetryTable,
+        Object { .. } | Cut { .. } | Short { .. } | Stalled { .. } => Verdict::RetryTable,
         Changed { .. } | Unordered => Verdict::Relist,
         Gone { .. } => Verdict::Gone,
         Refused { .. } | Circle | Unreadable(_) => Verdict::Abort,
@@ -81,7 +81,8 @@ fn of_target(error: &target::Error) -> Verdict {
         Spill(_) => Verdict::RetryTable,
         Garbled => Verdict::Retry,
         NoDelivery { .. } | NotInState { .. } => Verdict::Stop(Status::Failed),
-        Ambiguous { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
+        Ambiguous { .. } => Verdict::RetryTable,
+        Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }
 }
 

@@ -3,6 +3,8 @@
 //! With a stream each message waits for the stream's ack and carries its id, so that the stream drops repeats. Without
 //! one the messages are published and followed by a question that the server must answer: it has then taken them all.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
@@ -22,11 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Broker {
     settings: Settings,
     client: Mutex<Option<Client>>,
+    /// the server said that we may not ask about streams
+    may_not_ask: Arc<AtomicBool>,
 }
 
 impl Broker {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, client: Mutex::new(None) }
+        Self { settings, client: Mutex::new(None), may_not_ask: Arc::default() }
     }
 
     /// Publishes in order. On an error: how many of them the broker has for sure.
@@ -41,6 +45,7 @@ impl Broker {
             let sent = client.publish_with_headers(message.news.subject.clone(), id_header(message), payload(message));
             sent.await.map_err(|error| (0, refused(message, &error)))?;
         }
+        client.flush().await.map_err(|error| (0, self.unreachable(&error)))?;
         // whatever it answers, it answers after having taken the messages
         self.stream_over(&subject).await.map(|_| ()).map_err(|error| (0, error))
     }
@@ -61,11 +66,16 @@ impl Broker {
     /// to have none.
     pub(super) async fn stream_over(&self, subject: &str) -> Result<bool, Error> {
         let client = self.client().await?;
+        if self.may_not_ask.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let question = serde_json::json!({ "subject": subject }).to_string();
         let answer = client.request("$JS.API.STREAM.NAMES", Bytes::from(question));
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(names_a_stream(&answer.payload)),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
+            // the server refuses the question in a message of its own
+            _ if self.may_not_ask.load(Ordering::Relaxed) => Ok(false),
             Ok(Err(error)) => Err(self.unreachable(&error)),
             Err(_) => Err(self.unreachable(&"no answer in 5 s")),
         }
@@ -103,6 +113,14 @@ impl Broker {
         };
         let tls = self.settings.servers.iter().any(|server| server.starts_with("tls://"));
         let options = options.name(env!("CARGO_PKG_NAME")).require_tls(tls);
+        let may_not_ask = self.may_not_ask.clone();
+        let options = options.event_callback(move |event| {
+            let words = event.to_string().to_lowercase();
+            if words.contains("permissions violation") && words.contains("$js.api") {
+                may_not_ask.store(true, Ordering::Relaxed);
+            }
+            async {}
+        });
         Ok(options.connection_timeout(PATIENCE).request_timeout(Some(PATIENCE)))
     }
 

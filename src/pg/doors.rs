@@ -1,13 +1,13 @@
 //! The one door to the database: a transaction with a name, on a connection of the pool.
 //!
-//! A `Tx` that is dropped before its end takes its connection with it, so that nothing half done can go back to the pool.
+//! A `Tx` that is dropped before its end takes its connection with it, so that nothing half done can go back to the pool;
+//! in a rehearsal, where there is only one, it is undone before the next one begins.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use tokio::sync::Mutex;
 
 use super::settings::Settings;
 use super::{Error, tls};
@@ -16,9 +16,9 @@ use super::{Error, tls};
 /// the isolation level is ours, because the table lock makes it enough.
 const BEGIN: &str = "begin isolation level read committed;
 set local timezone = 'UTC';
-set local datestyle = 'ISO, YMD';
-set local lock_timeout = '10s';
-set local idle_in_transaction_session_timeout = '10min'";
+set local datestyle = 'ISO, YMD'";
+/// How long a lock of somebody else's is waited for.
+pub const LOCK_TIMEOUT: &str = "set local lock_timeout = '10s'";
 
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -32,15 +32,39 @@ pub struct Pg {
 #[derive(Clone)]
 enum Door {
     Pool(Pool),
-    /// the rehearsal's connection, when nobody is using it
-    Stage(Arc<Mutex<Option<Object>>>),
+    Stage(Stage),
 }
+
+/// The one connection of a rehearsal, when nobody is using it.
+#[derive(Clone)]
+struct Stage(Arc<Mutex<Option<OnStage>>>);
+
+struct OnStage {
+    client: Object,
+    /// whether an act was left in the middle: it is undone before the next one
+    interrupted: bool,
+}
+
+impl Stage {
+    fn put(&self, client: Object, interrupted: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(OnStage { client, interrupted });
+    }
+
+    fn take(&self) -> Option<OnStage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+const BEGIN_ACT: &str = "savepoint act";
+const UNDO_ACT: &str = "rollback to savepoint act; release savepoint act";
+/// Ends an act as a commit would: deferred constraints are checked too.
+const END_ACT: &str = "set constraints all immediate; set constraints all deferred; release savepoint act";
 
 /// An open transaction. Ends by `commit` or `rollback`; dropped, it is rolled back and its connection closed.
 pub struct Tx {
     name: &'static str,
     client: Option<Object>,
-    stage: Option<Arc<Mutex<Option<Object>>>>,
+    stage: Option<Stage>,
 }
 
 impl Pg {
@@ -59,13 +83,13 @@ impl Pg {
         match &self.door {
             Door::Pool(pool) => {
                 let client = pool.get().await.map_err(|error| Error::Connect(pool_words(&error)))?;
-                Tx { name, client: Some(client), stage: None }.start(BEGIN).await
+                Tx { name, client: Some(client), stage: None }.start(&format!("{BEGIN}; {LOCK_TIMEOUT}")).await
             }
             Door::Stage(stage) => {
-                let client = stage.lock().await.take();
                 let lost = || Error::Connect("the rehearsal's connection was lost".to_owned());
-                let client = Some(client.ok_or_else(lost)?);
-                Tx { name, client, stage: Some(stage.clone()) }.start("savepoint act").await
+                let OnStage { client, interrupted } = stage.take().ok_or_else(lost)?;
+                let sql = if interrupted { format!("{UNDO_ACT}; {BEGIN_ACT}") } else { BEGIN_ACT.to_owned() };
+                Tx { name, client: Some(client), stage: Some(stage.clone()) }.start(&sql).await
             }
         }
     }
@@ -73,7 +97,11 @@ impl Pg {
     /// The same database, where everything happens in one transaction that is never committed.
     pub async fn rehearse(&self) -> Result<Self, Error> {
         let mut tx = self.begin("rehearse").await?;
-        Ok(Self { door: Door::Stage(Arc::new(Mutex::new(tx.client.take()))) })
+        let stage = Stage(Arc::default());
+        if let Some(client) = tx.client.take() {
+            stage.put(client, false);
+        }
+        Ok(Self { door: Door::Stage(stage) })
     }
 
     pub fn is_rehearsal(&self) -> bool {
@@ -83,8 +111,8 @@ impl Pg {
     /// Ends a rehearsal: nothing of it is left.
     pub async fn end_rehearsal(self) -> Result<(), Error> {
         let Door::Stage(stage) = self.door else { return Ok(()) };
-        match stage.lock().await.take() {
-            Some(client) => Tx { name: "rehearse", client: Some(client), stage: None }.rollback().await,
+        match stage.take() {
+            Some(OnStage { client, .. }) => Tx { name: "rehearse", client: Some(client), stage: None }.rollback().await,
             None => Ok(()),
         }
     }
@@ -98,9 +126,9 @@ impl Tx {
 
     /// Ends the transaction and keeps what it did.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let sql = if self.stage.is_some() { "release savepoint act" } else { "commit" };
+        let sql = if self.stage.is_some() { END_ACT } else { "commit" };
         match self.batch_execute(sql).await {
-            Ok(()) => self.put_back().await,
+            Ok(()) => self.put_back(),
             Err(source) if source.code().is_none() => return Err(Error::UnknownCommit { door: self.name }),
             Err(source) => return Err(self.error(source)),
         }
@@ -110,11 +138,11 @@ impl Tx {
     /// Ends the transaction and undoes what it did.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let sql = match &self.stage {
-            Some(_) => "rollback to savepoint act; release savepoint act",
+            Some(_) => UNDO_ACT,
             None => "rollback",
         };
         self.batch_execute(sql).await.map_err(|source| self.error(source))?;
-        self.put_back().await;
+        self.put_back();
         Ok(())
     }
 
@@ -137,10 +165,11 @@ impl Tx {
         self.stage.is_some()
     }
 
-    async fn put_back(&mut self) {
+    /// Gives the connection back, to the stage or to the pool.
+    fn put_back(&mut self) {
         let Some(client) = self.client.take() else { return };
         if let Some(stage) = &self.stage {
-            *stage.lock().await = Some(client);
+            stage.put(client, false);
         }
     }
 }
@@ -155,8 +184,10 @@ impl Deref for Tx {
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            drop(Object::take(client));
+        match (self.client.take(), &self.stage) {
+            (Some(client), Some(stage)) => stage.put(client, true),
+            (Some(client), None) => drop(Object::take(client)),
+            (None, _) => {}
         }
     }
 }

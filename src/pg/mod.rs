@@ -9,7 +9,7 @@ pub mod settings;
 pub mod sqlstate;
 mod tls;
 
-pub use doors::{Pg, Tx};
+pub use doors::{LOCK_TIMEOUT, Pg, Tx};
 
 /// An error of Postgres or on the way to it. Never holds a cell's value: details and contexts are left out.
 #[derive(Debug, thiserror::Error)]

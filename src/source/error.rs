@@ -13,6 +13,9 @@ pub enum Error {
     /// nothing that waiting mends: a wrong name, key or permission
     #[error("the bucket {bucket} at {endpoint} refuses: {what}. {hint}")]
     Refused { bucket: String, endpoint: String, what: String, hint: &'static str },
+    /// this object cannot be had, whatever holds for the others
+    #[error("{key}: cannot be read: {what}")]
+    Object { key: String, what: String },
     #[error("{key}: changed since it was listed")]
     Changed { key: String },
     #[error("{key}: deleted since it was listed")]
@@ -37,7 +40,8 @@ pub(super) fn of_object(error: SdkError<GetObjectError>, bucket: &Bucket, key: &
     match (status, error.code()) {
         (Some(412), _) => Error::Changed { key: key.to_owned() },
         (Some(404), code) if code != Some("NoSuchBucket") => Error::Gone { key: key.to_owned() },
-        _ => of_bucket(error, bucket),
+        (Some(404), _) => of_bucket(error, bucket),
+        _ => Error::Object { key: key.to_owned(), what: describe(&error) },
     }
 }
 

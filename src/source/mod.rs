@@ -25,14 +25,12 @@ pub use error::Error;
 pub use key::Entity;
 use listing::Listing;
 pub use object::Download;
-pub use order::{Entry, Listed, Object, Pending, Plan, Status, Step, Stock, Stop, TablePlan};
+pub use order::{Entry, Listed, Object, Pending, Plan, Request, Status, Step, Stock, Stop, TablePlan};
 use settings::Settings;
 
 /// The ledger's rows for this bucket and path, in key order (byte by byte); whoever keeps the ledger makes it.
 pub struct Known<E> {
     pub entries: Pin<Box<dyn Stream<Item = Result<Entry, E>> + Send>>,
-    /// tables whose first load must be diffed at once, because they were not empty
-    pub whole: HashSet<Entity>,
 }
 
 /// Taking stock failed on one of its two sides.
@@ -68,20 +66,22 @@ impl Source {
     }
 
     /// What to load next: the listing and the ledger walked side by side, in key order. `Error::Unordered` comes once, from
-    /// a store that does not list in key order; from then on its listing is sorted here.
-    pub async fn pending<E>(&self, known: Known<E>) -> Result<Plan, StockError<E>> {
+    /// a store that does not list in key order; from then on its listing is sorted here. `whole` names tables whose first
+    /// load must be diffed at once, because they were not empty.
+    pub async fn pending<E>(&self, known: Known<E>, whole: &HashSet<Entity>) -> Result<Plan, StockError<E>> {
         let listing = match self.unordered.load(Ordering::Relaxed) {
             false => Listing::new(&self.bucket, &self.path),
             true => Listing::sorted(&self.bucket, &self.path).await.map_err(StockError::Source)?,
         };
-        self.walk(listing, known).await.inspect_err(|error| {
+        let stock = self.walk(listing, known).await;
+        stock.map(|stock| stock.plan(whole)).inspect_err(|error| {
             if matches!(error, StockError::Source(Error::Unordered)) {
                 self.unordered.store(true, Ordering::Relaxed);
             }
         })
     }
 
-    async fn walk<E>(&self, mut listing: Listing, mut known: Known<E>) -> Result<Plan, StockError<E>> {
+    async fn walk<E>(&self, mut listing: Listing, mut known: Known<E>) -> Result<Stock, StockError<E>> {
         let mut stock = Stock::new(&self.path);
         let mut object = listing.next().await.map_err(StockError::Source)?;
         let mut entry = known.entries.next().await.transpose().map_err(StockError::Ledger)?;
@@ -97,17 +97,12 @@ impl Source {
             }
             stock.see(listed, &rows);
         }
-        Ok(stock.plan(&known.whole))
+        Ok(stock)
     }
 
     /// Opens a pending delivery, pinned to the versions that were listed.
     pub async fn open(&self, pending: &Pending) -> Result<Download, Error> {
         Download::open(&self.bucket, pending.objects.iter().map(|object| object.listed.clone())).await
-    }
-
-    /// Whether the bucket answers and may be listed.
-    pub async fn check(&self) -> Result<(), Error> {
-        Listing::new(&self.bucket, &self.path).next().await.map(|_| ())
     }
 
     /// Makes the bucket: for `feed make`.

@@ -27,10 +27,21 @@ pub struct Entry {
     pub file: File,
     pub generation: i32,
     pub status: Status,
-    /// an operator asked for another try: treat it as pending
-    pub requested: bool,
+    /// what an operator asked for: it is pending again
+    pub requested: Option<Request>,
+    /// closed because its version was no longer listed: pending again if it is listed after all
+    pub superseded: bool,
     /// it only added rows: nothing amended, removed or found unchanged
     pub only_added: bool,
+}
+
+/// What an operator may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// another try
+    Retry,
+    /// let a held snapshot go on
+    Release,
 }
 
 /// The states of a ledger row.
@@ -119,6 +130,8 @@ pub struct Pending {
 pub struct Object {
     pub listed: Listed,
     pub entry: Option<i64>,
+    /// whether it is to be accounted for; a part that was loaded before is read again only with the others
+    pub new: bool,
 }
 
 /// What a pending delivery does.
@@ -157,9 +170,9 @@ impl Pending {
         self.objects.iter().map(|object| object.listed.size).sum()
     }
 
-    /// When its first object came.
-    pub fn modified(&self) -> i64 {
-        self.objects[0].listed.modified
+    /// The places of the objects that are to be accounted for.
+    pub fn new_objects(&self) -> impl Iterator<Item = usize> {
+        self.objects.iter().enumerate().filter(|(_, object)| object.new).map(|(place, _)| place)
     }
 }
 
@@ -225,10 +238,12 @@ impl TablePlan {
 struct TableStock {
     last_id: i64,
     stops: Vec<Stop>,
+    /// snapshot parts that are held: they stop the table until a part more comes
+    held_parts: Vec<Stop>,
     superseded: Vec<i64>,
     /// the newest generation that the ledger has
     now: Generation,
-    /// all listed parts, and whether each is new
+    /// all listed parts, and whether an operator released each
     parts: BTreeMap<(Part, String), (Object, bool)>,
     /// the change files that are not accounted for, and the generation in which another version was loaded
     changes: BTreeMap<(NameTime, String), (Object, Option<i32>)>,
@@ -265,9 +280,9 @@ impl TableStock {
         }
         let Some(listed) = listed else { return };
         let row = rows.iter().find(|row| row.etag == listed.etag && row.modified == listed.modified);
-        let new = !row.is_some_and(accounted);
-        let object = Object { entry: row.map(|row| row.id), listed };
-        self.parts.insert((part, object.listed.key.clone()), (object, new));
+        let released = row.is_some_and(|row| row.requested == Some(Request::Release));
+        let object = Object { entry: row.map(|row| row.id), new: !row.is_some_and(accounted), listed };
+        self.parts.insert((part, object.listed.key.clone()), (object, released));
     }
 
     fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
@@ -284,7 +299,7 @@ impl TableStock {
             return;
         }
         let rewritten_in = loaded.map(|row| row.generation).max();
-        let object = Object { entry: row.map(|row| row.id), listed };
+        let object = Object { entry: row.map(|row| row.id), new: true, listed };
         self.changes.insert((time, object.listed.key.clone()), (object, rewritten_in));
     }
 
@@ -297,13 +312,19 @@ impl TableStock {
             }
             if !listed.is_some_and(|listed| same(row, listed)) {
                 self.superseded.push(row.id);
-            } else if !row.requested {
-                self.stops.push(Stop { id: row.id, status: row.status, key: row.key.clone() });
+            } else if row.requested.is_none() {
+                let held_part = row.status == Status::Held && row.file == File::Snapshot;
+                let stops = if held_part { &mut self.held_parts } else { &mut self.stops };
+                stops.push(Stop { id: row.id, status: row.status, key: row.key.clone() });
             }
         }
     }
 
     fn plan(mut self, entity: Entity, label: String, whole: bool) -> TablePlan {
+        let part_more = self.parts.values().any(|(object, _)| object.new && object.entry.is_none());
+        if !part_more {
+            self.stops.append(&mut self.held_parts);
+        }
         self.superseded.sort_unstable();
         self.stops.sort_by_key(|stop| stop.id);
         let superseded = std::mem::take(&mut self.superseded);
@@ -320,7 +341,7 @@ impl TableStock {
 
     /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once.
     fn snapshot(&self, table: &TablePlan, whole: bool) -> Vec<Pending> {
-        let new: Vec<&Object> = self.parts.values().filter(|(_, new)| *new).map(|(object, _)| object).collect();
+        let new: Vec<&Object> = self.parts.values().map(|(object, _)| object).filter(|object| object.new).collect();
         if new.is_empty() {
             return Vec::new();
         }
@@ -348,9 +369,9 @@ impl TableStock {
 
     /// A reload is diffed, unless its parts do not look like one whole load.
     fn reload(&self) -> Step {
-        let old: Vec<&str> = self.parts.values().filter(|(_, new)| !new).map(|(o, _)| o.listed.key.as_str()).collect();
-        let released = self.parts.values().any(|(object, new)| *new && object.entry.is_some());
-        if released {
+        let old = self.parts.values().filter(|(object, _)| !object.new).map(|(object, _)| object.listed.key.as_str());
+        let old: Vec<&str> = old.collect();
+        if self.parts.values().any(|(_, released)| *released) {
             return Step::Replace;
         }
         if !old.is_empty() {
@@ -369,7 +390,7 @@ impl TableStock {
 
     /// The generation that change files belong to, and the time of its earliest part.
     fn base(&self, snapshot: &[Pending]) -> Base {
-        let renewed = snapshot.first().is_some_and(|pending| pending.generation > self.now.number.max(1));
+        let renewed = snapshot.first().is_some_and(|pending| pending.generation > self.now.number);
         let number = snapshot.first().map_or(self.now.number, |pending| pending.generation);
         let planned = snapshot.iter().flat_map(|pending| &pending.objects).map(|object| object.listed.modified);
         let loaded = self.now.parts.values().copied().filter(|_| !renewed);
@@ -378,7 +399,8 @@ impl TableStock {
 
     fn add_changes(&self, plan: &mut TablePlan, base: Base) {
         for ((time, key), (object, rewritten_in)) in &self.changes {
-            let copied = is_copied(*time, object.listed.modified);
+            // for a later snapshot there is no such guess: the times are all there is
+            let copied = base.number <= 1 && is_copied(*time, object.listed.modified);
             plan.assumed += usize::from(copied && base.earliest.is_some());
             let contained = !copied && base.earliest.is_some_and(|earliest| object.listed.modified < earliest);
             let after = self.now.last_change.as_ref().filter(|_| !base.renewed);
@@ -411,7 +433,7 @@ struct Base {
 }
 
 fn accounted(row: &Entry) -> bool {
-    matches!(row.status, Status::Loaded | Status::Skipped)
+    matches!(row.status, Status::Loaded | Status::Skipped) && !row.superseded
 }
 
 fn late_reason(after: Option<&(NameTime, String)>, key: &str) -> String {

@@ -15,7 +15,18 @@ fn entry(id: i64, file: &str, etag: &str, modified: i64, status: Status) -> Entr
     let kind = if file.contains("LOAD") { File::Snapshot } else { File::Changes };
     let key = format!("data/dbo/{file}");
     let (etag, modified) = (etag.into(), NINE + modified);
-    Entry { id, key, etag, modified, file: kind, generation: 1, status, requested: false, only_added: true }
+    Entry {
+        id,
+        key,
+        etag,
+        modified,
+        file: kind,
+        generation: 1,
+        status,
+        requested: None,
+        superseded: false,
+        only_added: true,
+    }
 }
 
 fn stock(bucket: &[Listed], ledger: &[Entry]) -> Stock {
@@ -163,7 +174,7 @@ fn a_failed_row_stops_its_table_until_its_version_is_gone_or_a_retry_is_asked_fo
     let failed = entry(7, LOAD1, "a", 0, Status::Failed);
     let other = "1 append first: f/LOAD00000001.csv.gz".to_owned();
     assert_eq!(plan(&bucket, std::slice::from_ref(&failed)), [other.clone(), "stopped by 7 failed".into()]);
-    let asked = Entry { requested: true, ..failed.clone() };
+    let asked = Entry { requested: Some(Request::Retry), ..failed.clone() };
     let again = [format!("1 append first: {LOAD1}"), format!("1 changes: {AT_0900}"), other.clone()];
     assert_eq!(plan(&bucket, &[asked]), again);
     let mended = [listed(LOAD1, "a2", 50), bucket[2].clone()];

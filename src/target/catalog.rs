@@ -30,6 +30,8 @@ pub struct Column {
     /// the type of an array of its values, for parameters
     pub array: Type,
     pub type_oid: u32,
+    /// texts that differ may be equal, by a collation that says so
+    pub loose: bool,
 }
 
 impl Table {
@@ -83,7 +85,8 @@ impl Table {
                 self.unloadable.get_or_insert((name, row.get("type_name")));
                 continue;
             };
-            self.columns.push(Column { name, wire, not_null: row.get("not_null"), array, type_oid });
+            let (not_null, loose) = (row.get("not_null"), row.get("loose"));
+            self.columns.push(Column { name, wire, not_null, array, type_oid, loose });
         }
         key.sort_unstable();
         self.key = key.into_iter().map(|(_, column)| column).collect();
@@ -132,7 +135,10 @@ impl Table {
             return Err(Error::NoKey { table: self.quoted() });
         }
         let mut key = self.key.iter().map(|column| &self.columns[*column]);
-        match key.find(|column| matches!(column.wire, Wire::Json | Wire::Jsonb)) {
+        match key.find(|column| column.loose || matches!(column.wire, Wire::Json | Wire::Jsonb)) {
+            Some(column) if column.loose => {
+                Err(refuse(&column.name, "text with a nondeterministic collation as a key"))
+            }
             Some(column) => Err(refuse(&column.name, "json as a key")),
             None => Ok(()),
         }

@@ -25,6 +25,7 @@ select a.attname::text as name,
        format_type(a.atttypid, a.atttypmod) as type_name,
        t.typarray as array_oid,
        a.attnotnull as not_null,
+       exists (select from pg_collation c where c.oid = a.attcollation and not c.collisdeterministic) as loose,
        (select k.position::int
         from key, unnest((key.columns)[0 : key.width - 1]) with ordinality as k (attnum, position)
         where k.attnum = a.attnum) as key_position

@@ -198,6 +198,10 @@ impl Work {
         let (mut sorter, file) = (Sorter::default(), rows.file());
         let (mut row_tuple, mut key) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next_row()? {
+            // sorting sends nothing, so it would not notice that the delivery was given up
+            if self.sender.is_closed() {
+                return Err(Halt::Hangup);
+            }
             row_tuple.clear();
             key.clear();
             self.encoder.row(&row, &mut row_tuple, &mut key, &mut self.summary)?;

@@ -7,7 +7,7 @@ use tokio_postgres::{Row, RowStream};
 use super::{Counts, Error, Feed};
 use crate::decode::File;
 use crate::pg::Tx;
-use crate::source::{Entity, Entry, Object, Pending, Status, Step};
+use crate::source::{Entry, Object, Pending, Request, Status, Step};
 
 /// One row to write: an object of a delivery and what became of it.
 #[derive(Debug)]
@@ -114,7 +114,11 @@ fn entry(row: &Row) -> Result<Entry, Error> {
         file: if row.get::<_, &str>("kind") == "snapshot" { File::Snapshot } else { File::Changes },
         generation: row.get("generation"),
         status: Status::parse(status).ok_or(Error::Garbled)?,
-        requested: row.get("requested"),
+        requested: match row.get::<_, Option<&str>>("requested") {
+            Some("release") => Some(Request::Release),
+            other => other.map(|_| Request::Retry),
+        },
+        superseded: row.get("superseded"),
         only_added: row.get("only_added"),
     })
 }
@@ -128,14 +132,17 @@ pub struct Head {
     pub stopped: bool,
 }
 
-pub async fn head(tx: &Tx, feed: &Feed, entity: &Entity) -> Result<Head, Error> {
-    let (from, to) = feed.keys();
-    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+/// The rows of `pending` itself do not stop it.
+pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Head, Error> {
+    let (entity, (from, to)) = (&pending.entity, feed.keys());
+    let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
         (&feed.bucket, Type::TEXT),
         (&entity.schema, Type::TEXT),
         (&entity.name, Type::TEXT),
         (&from, Type::TEXT),
         (&to, Type::TEXT),
+        (&own, Type::INT8_ARRAY),
     ];
     let row = tx.query_typed_one(include_str!("ledger_head.sql"), &parameters).await;
     let row = row.map_err(|error| tx.error(error))?;
@@ -163,6 +170,21 @@ pub async fn next_id(tx: &Tx) -> Result<i64, Error> {
     Ok(row.get(0))
 }
 
+/// Whether a delivery is in the ledger as loaded.
+pub async fn is_loaded(tx: &Tx, id: i64) -> Result<bool, Error> {
+    let sql = "select exists (select from public.loader_deliveries where id = $1 and status = 'loaded')";
+    let row = tx.query_typed_one(sql, &[(&id, Type::INT8)]).await;
+    Ok(row.map_err(|error| tx.error(error))?.get(0))
+}
+
+/// A part that was loaded in an older generation and belongs to the new one as it is.
+pub async fn carry_over(tx: &Tx, id: i64, generation: i32) -> Result<(), Error> {
+    let sql = "update public.loader_deliveries set generation = $2 where id = $1";
+    let carried = tx.execute_typed(sql, &[(&id, Type::INT8), (&generation, Type::INT4)]).await;
+    carried.map_err(|error| tx.error(error))?;
+    Ok(())
+}
+
 /// Rows that stopped a table for a version that is gone: closed.
 pub async fn supersede(tx: &Tx, ids: &[i64]) -> Result<u64, Error> {
     let sql = include_str!("ledger_supersede.sql");
@@ -175,8 +197,7 @@ pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> 
     if ids.is_empty() || pending.step == Step::Changes {
         return Ok(None);
     }
-    let sql =
-        "select nullif(max(rows_remove), 0) from public.loader_deliveries where id = any($1) and requested = 'release'";
+    let sql = "select max(rows_remove) from public.loader_deliveries where id = any($1) and requested = 'release'";
     let row = tx.query_typed_one(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error))?;
     Ok(row.get::<_, Option<i64>>(0).and_then(|shown| u64::try_from(shown).ok()))
 }

@@ -10,4 +10,5 @@ select coalesce((
            where bucket = $1 and schema_name = $2 and entity = $3
              and object_key >= $4 and ($5 is null or object_key < $5)
              and status in ('failed', 'held', 'late') and requested is null
+             and id <> all($6)
        ) as stopped

@@ -7,7 +7,7 @@ use refinery::Migration;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::Error;
-use crate::pg::{Pg, Tx};
+use crate::pg::{self, Pg, Tx};
 
 mod embedded {
     refinery::embed_migrations!("db/migrations");
@@ -53,7 +53,8 @@ async fn wait_for_turn(tx: &Tx) -> Result<(), Error> {
         [(&MIGRATION_LOCK.0, Type::INT4), (&MIGRATION_LOCK.1, Type::INT4)];
     let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &parameters).await;
     waited.map_err(|error| tx.error(error))?;
-    Ok(())
+    // a rehearsal goes on in this transaction
+    Ok(tx.batch_execute(pg::LOCK_TIMEOUT).await.map_err(|error| tx.error(error))?)
 }
 
 /// The migrations that the database does not have, oldest first.

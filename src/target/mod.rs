@@ -24,7 +24,6 @@ mod steering;
 mod tuple;
 mod work;
 
-use std::collections::HashSet;
 use std::io;
 
 use crate::clock::Clock;
@@ -34,7 +33,7 @@ use crate::source::{Entity, Known};
 pub use intake::{CellFault, Order};
 pub use outbox::{News, Turn, Waiting};
 use settings::Settings;
-pub use steering::{Filter, Wish};
+pub use steering::Filter;
 pub use work::{Begun, Changes, Receipt, Why, Work};
 
 /// The class of our advisory locks: "peo" in ASCII. The second number is a table's oid.
@@ -121,6 +120,8 @@ pub enum Error {
     NoDelivery { id: i64 },
     #[error("delivery {id} is {status}; {wish} is for what is {states}")]
     NotInState { id: i64, status: String, wish: &'static str, states: String },
+    #[error("the feed's tables {one} and {other} are one table of the target; a table takes one feed")]
+    Clash { one: Entity, other: Entity },
     #[error("Postgres answered in a form that this program does not know")]
     Garbled,
     #[error("the decoding thread panicked; this is a fault of the program")]
@@ -189,19 +190,11 @@ impl Target {
         Ok(tx.commit().await?)
     }
 
-    /// What the ledger has of this feed. `whole` names tables that were found not empty.
-    pub async fn known(&self, whole: &HashSet<Entity>) -> Result<Known<Error>, Error> {
+    /// What the ledger has of this feed.
+    pub async fn known(&self) -> Result<Known<Error>, Error> {
         let tx = self.pg.begin("known").await?;
         let entries = ledger::entries(tx, &self.feed).await?;
-        Ok(Known { entries: Box::pin(entries), whole: whole.clone() })
-    }
-
-    /// Closes ledger rows whose version the bucket no longer shows.
-    pub async fn supersede(&self, ids: &[i64]) -> Result<u64, Error> {
-        let tx = self.pg.begin("supersede").await?;
-        let closed = ledger::supersede(&tx, ids).await?;
-        tx.commit().await?;
-        Ok(closed)
+        Ok(Known { entries: Box::pin(entries) })
     }
 
     /// The publisher's turn; none if another process has it.

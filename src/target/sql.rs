@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str, wire: Wire, type_oid: u32, array: Type) -> Column {
-        Column { name: name.into(), wire, not_null: false, array, type_oid }
+        Column { name: name.into(), wire, not_null: false, array, type_oid, loose: false }
     }
 
     fn tables() -> Vec<Table> {

@@ -6,7 +6,10 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Error, Target};
-use crate::source::Status;
+use crate::source::{Request, Status};
+
+/// The delivery `$1`, and of a held snapshot all parts: they are one.
+const WHICH: &str = include_str!("steering_which.sql");
 
 /// Which rows of the ledger to show.
 #[derive(Debug, Clone, Default)]
@@ -17,16 +20,7 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// What to ask the next iteration for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// another try
-    Retry,
-    /// let a held snapshot remove as much as was shown
-    Release,
-}
-
-impl Wish {
+impl Request {
     fn word(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -35,10 +29,10 @@ impl Wish {
     }
 
     /// The states in which it can be asked for.
-    fn states(self) -> &'static [Status] {
+    fn states(self) -> &'static [&'static str] {
         match self {
-            Self::Retry => &[Status::Failed, Status::Held],
-            Self::Release => &[Status::Held],
+            Self::Retry => &["failed", "held"],
+            Self::Release => &["held"],
         }
     }
 }
@@ -66,25 +60,25 @@ impl Target {
     }
 
     /// Asks for a retry or a release; the next iteration acts.
-    pub async fn request(&self, id: i64, wish: Wish) -> Result<(), Error> {
-        let sql = "update public.loader_deliveries set requested = $2 where id = $1 and status = any($3)";
-        let states: Vec<&str> = wish.states().iter().map(|status| status.as_str()).collect();
-        let word = wish.word();
+    pub async fn request(&self, id: i64, wish: Request) -> Result<(), Error> {
+        let (word, states) = (wish.word(), wish.states());
+        let sql = format!("update public.loader_deliveries l set requested = $2\n{WHICH} and l.status = any($3)");
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&id, Type::INT8), (&word, Type::TEXT), (&states, Type::TEXT_ARRAY)];
-        self.change(id, sql, &parameters, word, &states).await
+        self.change(id, &sql, &parameters, word, states).await
     }
 
     /// Gives a delivery up for good: its table goes on without it.
     pub async fn skip(&self, id: i64, actor: &str, reason: &str) -> Result<(), Error> {
-        let sql = "update public.loader_deliveries
-            set status = 'skipped', requested = null, actor = $2, reason = $3, committed_at = clock_timestamp()
-            where id = $1 and status = any($4)";
-        let states = ["failed", "held", "late"];
-        let listed: &[&str] = &states;
+        let sql = format!(
+            "update public.loader_deliveries l
+             set status = 'skipped', requested = null, actor = $2, reason = $3, committed_at = clock_timestamp()
+             {WHICH} and l.status = any($4)"
+        );
+        let states: &[&str] = &["failed", "held", "late"];
         let parameters: [(&(dyn ToSql + Sync), Type); 4] =
-            [(&id, Type::INT8), (&actor, Type::TEXT), (&reason, Type::TEXT), (&listed, Type::TEXT_ARRAY)];
-        self.change(id, sql, &parameters, "skip", &states).await
+            [(&id, Type::INT8), (&actor, Type::TEXT), (&reason, Type::TEXT), (&states, Type::TEXT_ARRAY)];
+        self.change(id, &sql, &parameters, "skip", states).await
     }
 
     async fn read(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Value>, Error> {
@@ -106,7 +100,7 @@ impl Target {
         let tx = self.pg.begin("steer").await?;
         let changed = tx.execute_typed(sql, parameters).await.map_err(|error| tx.error(error))?;
         tx.commit().await?;
-        if changed == 1 {
+        if changed > 0 {
             return Ok(());
         }
         let status = self.delivery(id).await?["status"].as_str().unwrap_or_default().to_owned();

@@ -17,7 +17,7 @@ use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
 use crate::decode::dialect::Dialect;
 use crate::decode::{File, Parts, Rows, Shape};
 use crate::pg::{self, Tx};
-use crate::source::{Object, Pending, Status, Step};
+use crate::source::{Entity, Object, Pending, Status, Step};
 
 /// What came of the wish to begin.
 pub enum Begun {
@@ -77,7 +77,8 @@ impl Target {
             tx.rollback().await?;
             return Ok(Begun::Moved);
         }
-        let id = match pending.last().entry {
+        let carrier = pending.new_objects().last().and_then(|place| pending.objects[place].entry);
+        let id = match carrier {
             Some(id) => id,
             None => ledger::next_id(&tx).await?,
         };
@@ -97,16 +98,30 @@ impl Target {
     }
 
     async fn is_still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<bool, Error> {
-        let head = ledger::head(tx, &self.feed, &pending.entity).await?;
+        let head = ledger::head(tx, &self.feed, pending).await?;
         if head.stopped || head.last_id != after {
             return Ok(false);
         }
-        for object in &pending.objects {
-            if ledger::has(tx, &self.feed.bucket, pending, object).await? {
+        for place in pending.new_objects() {
+            if ledger::has(tx, &self.feed.bucket, pending, &pending.objects[place]).await? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Closes ledger rows whose version the bucket no longer shows; left for the next time if another loader has the table.
+    pub async fn supersede(&self, entity: &Entity, ids: &[i64]) -> Result<(), Error> {
+        let tx = self.pg.begin("supersede").await?;
+        let table = Table::find(&tx, entity, self.settings.schema.as_deref()).await?;
+        let leased = match &table {
+            Some(table) => take_lease(&tx, table).await?,
+            None => true,
+        };
+        if leased {
+            ledger::supersede(&tx, ids).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Settles a COMMIT whose answer was lost: a receipt if the ledger has the delivery. Waits for the lease, which the
@@ -119,7 +134,7 @@ impl Target {
             let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &lease).await;
             waited.map_err(|error| tx.error(error))?;
         }
-        let committed = ledger::has(&tx, &self.feed.bucket, pending, pending.last()).await?;
+        let committed = ledger::is_loaded(&tx, id).await?;
         tx.rollback().await?;
         Ok(committed.then_some(Receipt { id, counts: changes.counts }))
     }
@@ -175,9 +190,15 @@ impl Work {
 
     /// Signs: ledger rows and message, then the commit.
     pub async fn seal(self, changes: &Changes, news: Option<&News>) -> Result<Receipt, Error> {
-        let last = self.pending.objects.len() - 1;
+        let last = self.last_new();
         for (part, object) in self.pending.objects.iter().enumerate().rev() {
-            let id = self.id_of(part).await?;
+            let id = match object.entry.filter(|_| !object.new) {
+                Some(id) => {
+                    ledger::carry_over(&self.tx, id, self.pending.generation).await?;
+                    continue;
+                }
+                None => self.id_of(part).await?,
+            };
             let rows_read = changes.summary.read.get(part).copied().unwrap_or(0);
             let line = Line { rows_read, ..self.line(id, object, Status::Loaded) };
             // all effects belong to the last part
@@ -192,21 +213,36 @@ impl Work {
         Ok(receipt)
     }
 
-    /// Gives the delivery up: nothing is applied, and the ledger says why, on the object that is to blame.
+    /// Gives the delivery up: nothing is applied, and the ledger says why, on the object that is to blame. What is held is
+    /// held whole: all its new parts say so, and the last one what it would have removed.
     pub async fn note(self, status: Status, why: &Why) -> Result<i64, Error> {
         self.tx.back_to_mark().await?;
-        let last = self.pending.objects.len() - 1;
-        let part = why.part.filter(|part| *part < last).unwrap_or(last);
-        let id = self.id_of(part).await?;
-        let mut line = self.line(id, &self.pending.objects[part], status);
-        line.counts.remove = why.removes.unwrap_or(0);
-        match status {
-            Status::Skipped => (line.actor, line.reason) = (Some("loader"), Some(why.words.as_str())),
-            _ => line.error = Some(&why.words),
+        let last = self.last_new();
+        let blamed = why.part.filter(|part| self.pending.objects[*part].new).unwrap_or(last);
+        let whole = status == Status::Held;
+        let mut id = self.id;
+        for part in self.pending.new_objects().filter(|part| whole || *part == blamed) {
+            id = self.id_of(part).await?;
+            let mut line = self.line(id, &self.pending.objects[part], status);
+            line.counts.remove = why.removes.filter(|_| part == last).unwrap_or(0);
+            match status {
+                Status::Skipped => (line.actor, line.reason) = (Some("loader"), Some(why.words.as_str())),
+                _ => line.error = Some(&why.words),
+            }
+            ledger::write(&self.tx, &line).await?;
         }
-        ledger::write(&self.tx, &line).await?;
         self.tx.commit().await?;
         Ok(id)
+    }
+
+    /// The place of the last object that is to be accounted for: it carries the effects.
+    fn last_new(&self) -> usize {
+        self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
+    }
+
+    /// The table that is loaded, by its number in the catalog.
+    pub fn table_oid(&self) -> u32 {
+        self.table.oid
     }
 
     /// Leaves without a trace.
@@ -216,7 +252,7 @@ impl Work {
 
     async fn id_of(&self, part: usize) -> Result<i64, Error> {
         match self.pending.objects[part].entry {
-            _ if part == self.pending.objects.len() - 1 => Ok(self.id),
+            _ if part == self.last_new() => Ok(self.id),
             Some(id) => Ok(id),
             None => ledger::next_id(&self.tx).await,
         }

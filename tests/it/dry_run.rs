@@ -85,3 +85,37 @@ async fn a_lease_held_elsewhere_is_told() {
     world.sql("rollback").await;
     run_once(&world).await.ok();
 }
+
+#[tokio::test]
+async fn a_deferred_constraint_fails_the_dry_run_too() {
+    let world = World::with_table().await;
+    world
+        .sql(
+            "create table dbo.parent (id bigint primary key);
+              alter table dbo.e add foreign key (id) references dbo.parent deferrable initially deferred",
+        )
+        .await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let mut dry = program(&world);
+    dry.args(["run", "--dry-run"]);
+    let ended = run(dry).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains("violates foreign key constraint"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn a_table_that_others_lock_does_not_end_the_rehearsal_of_the_rest() {
+    let world = World::with_table().await;
+    world.sql("create table dbo.f (id int primary key)").await;
+    run_once(&world).await.ok();
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put("f/LOAD00000001.csv.gz", "1\n").await;
+    world.sql("begin; lock table dbo.e in access exclusive mode").await;
+    let mut dry = program(&world);
+    dry.args(["run", "--dry-run"]);
+    let ended = run(dry).await;
+    world.sql("rollback").await;
+    assert_eq!(ended.code, 69, "{}", ended.log);
+    assert!(ended.log.contains("dbo.e: deliver: canceling statement due to lock timeout"), "{}", ended.log);
+    assert_eq!(ended.effects(), ["f (create: 1, amend: 0, remove: 0)."]);
+}

@@ -1,6 +1,6 @@
 //! Faults of the network, scripted: what is cut is tried again whole, and a commit without an answer is settled.
 
-use crate::support::program::{program, run};
+use crate::support::program::{Ended, program, run};
 use crate::support::proxy::{Fault, before};
 use crate::support::{World, setting};
 
@@ -100,8 +100,42 @@ async fn a_lock_that_others_hold_delays_one_table_and_no_other() {
     assert_eq!(world.value("select count(*) from dbo.e").await, "1");
 }
 
+/// Runs the program, and does something to the bucket between its listing and its first GET of the load file.
+async fn between_list_and_get(world: &World, act: impl AsyncFnOnce()) -> Ended {
+    let (fault, asked) = Fault::before("LOAD00000001.csv.gz?");
+    let port = before(&setting("PEO_S3_PORT"), fault).await;
+    let mut command = program(world);
+    command.env("SOURCE", world.bucket.source_at(&port.to_string()));
+    let running = tokio::spawn(run(command));
+    let go_on = asked.await.expect("a GET");
+    act().await;
+    go_on.send(()).expect("the proxy waits");
+    running.await.expect("joined")
+}
+
 #[tokio::test]
-async fn an_object_that_goes_away_or_changes_is_no_error() {
+async fn an_object_that_is_deleted_after_the_listing_is_gone_and_nothing_is_concluded_from_it() {
+    let world = World::with_table().await;
+    world.bucket.put("e/20991231-235900.csv.gz", "I,1,contained,1\n").await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    world.bucket.put(LOAD1, "2,b,2\n").await;
+    between_list_and_get(&world, async || world.bucket.delete(LOAD1).await).await.ok();
+    let states = world.rows("select status from loader_deliveries order by id").await;
+    assert_eq!(states, ["gone", "loaded"], "the change file is in no snapshot: it is loaded");
+    assert_eq!(world.rows("select name from dbo.e").await, ["contained"]);
+}
+
+#[tokio::test]
+async fn an_object_that_changes_after_the_listing_is_listed_again() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,old,1\n").await;
+    between_list_and_get(&world, async || world.bucket.put(LOAD1, "1,new,1\n").await).await.ok();
+    assert_eq!(world.rows("select name from dbo.e").await, ["new"]);
+    assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|loaded|1/0/0/0"]);
+}
+
+#[tokio::test]
+async fn an_object_that_goes_away_after_it_was_loaded_is_no_error() {
     let world = World::with_table().await;
     world.bucket.put(LOAD1, "1,a,1\n").await;
     world.bucket.put("e/20991231-235900.csv.gz", "I,2,b,2\n").await;

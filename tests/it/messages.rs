@@ -85,3 +85,31 @@ async fn with_notifications_off_nothing_is_kept_for_anybody() {
     run(program(&world)).await.ok();
     assert_eq!(world.value("select count(*) from loader_notifications").await, "0");
 }
+
+#[tokio::test]
+async fn what_waits_from_before_does_not_matter_with_notifications_off() {
+    let world = World::with_table().await;
+    let mut broker = Broker::core().await;
+    broker.stop();
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    assert_eq!(run(notifying(&world, &broker)).await.code, 69);
+    run(program(&world)).await.ok();
+}
+
+#[tokio::test]
+async fn a_user_that_may_publish_and_nothing_else_is_enough() {
+    let world = World::with_table().await;
+    let broker = Broker::with_config(
+        r#"authorization { users = [
+            { user: "reader", password: "r" },
+            { user: "loader", password: "l", permissions: { publish: ["paper-engine.>"], subscribe: ["_INBOX.>"] } }
+        ] }"#,
+    );
+    let ears = broker.listen_as("reader", "r").await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let mut command = program(&world);
+    let url = broker.url().replace("nats://", "nats://loader:l@");
+    command.env("NOTIFICATIONS", "True").env("NATS", url);
+    run(command).await.ok();
+    heard(&ears, 1).await;
+}

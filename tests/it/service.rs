@@ -7,16 +7,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::World;
 use crate::support::broker::free_port;
-use crate::support::program::{program, run, start};
+use crate::support::program::{Running, program, run, start};
 use crate::support::setting;
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
 
-fn service(world: &World, port: u16) -> Command {
+fn service(world: &World) -> Command {
     let mut command = program(world);
-    command.env("RUN_AS_SERVICE", "True").env("METRICS", format!("127.0.0.1:{port}"));
+    command.env("RUN_AS_SERVICE", "True").env("METRICS", "127.0.0.1:0");
     command.env("MIN_SLEEP", "0.2").env("MAX_SLEEP", "0.4");
     command
+}
+
+/// Where the program serves its numbers: the system chose the port.
+async fn ops_port(running: &Running) -> u16 {
+    let served = "served at http://127.0.0.1:";
+    running.says(served).await;
+    let log = running.log();
+    let (_, rest) = log.split_once(served).expect("said");
+    rest.split('.').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
 async fn get(port: u16, path: &str) -> String {
@@ -41,9 +50,9 @@ async fn waits_for(world: &World, query: &str, wanted: &str) {
 #[tokio::test]
 async fn a_service_picks_up_what_arrives_counts_it_and_stops_on_sigterm() {
     let world = World::with_table().await;
-    let port = free_port();
     world.bucket.put(LOAD1, "1,a,1\n2,b,2\n").await;
-    let running = start(service(&world, port));
+    let running = start(service(&world));
+    let port = ops_port(&running).await;
     running.says("Delivery 1: processed (").await;
     world.bucket.put("e/20991231-235900.csv.gz", "U,1,c,1\nD,2,NULL,NULL\nI,3,x,1\nU,9,y,1\n").await;
     running.says("Delivery 2: processed (").await;
@@ -67,7 +76,7 @@ async fn a_service_picks_up_what_arrives_counts_it_and_stops_on_sigterm() {
 #[tokio::test]
 async fn sigint_while_asleep_ends_it_at_once() {
     let world = World::with_table().await;
-    let mut command = service(&world, free_port());
+    let mut command = service(&world);
     command.env("MIN_SLEEP", "300").env("MAX_SLEEP", "300");
     world.bucket.put(LOAD1, "1,a,1\n").await;
     let running = start(command);
@@ -81,7 +90,7 @@ async fn sigterm_in_the_middle_of_a_load_finishes_it_or_leaves_nothing() {
     let world = World::with_table().await;
     let rows: String = (0..400_000).map(|id| format!("{id},name of row {id},1.25\n")).collect();
     world.bucket.put(LOAD1, &rows).await;
-    let running = start(service(&world, free_port()));
+    let running = start(service(&world));
     running.says("process_dbo").await;
     running.signal("TERM");
     running.ends().await.ok();
@@ -94,12 +103,12 @@ async fn killed_in_the_middle_of_a_load_it_loses_nothing() {
     let world = World::with_table().await;
     let rows: String = (0..400_000).map(|id| format!("{id},name of row {id},1.25\n")).collect();
     world.bucket.put(LOAD1, &rows).await;
-    let running = start(service(&world, free_port()));
+    let running = start(service(&world));
     running.says("process_dbo").await;
     running.signal("KILL");
     assert_eq!(running.ends().await.code, -1);
     assert_eq!(world.value("select count(*) from dbo.e").await, "0");
-    let running = start(service(&world, free_port()));
+    let running = start(service(&world));
     running.says("processed (0:").await;
     assert_eq!(world.value("select count(*) from dbo.e").await, "400000");
     assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|loaded|400000/0/0/0"]);
@@ -108,14 +117,14 @@ async fn killed_in_the_middle_of_a_load_it_loses_nothing() {
 #[tokio::test]
 async fn while_the_target_is_away_it_says_so_once_and_comes_back_by_itself() {
     let world = World::with_table().await;
-    let (port, ops) = (free_port(), free_port());
-    let mut command = service(&world, ops);
+    let port = free_port();
+    let mut command = service(&world);
     command.env("TARGET", world.target_at(&port.to_string()));
     let running = start(command);
     running.says("cannot reach Postgres").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(running.log().matches("cannot reach Postgres").count(), 1, "{}", running.log());
-    let ready = get(ops, "/readyz").await;
+    let ready = get(ops_port(&running).await, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("target: "), "{ready}");
     world.bucket.put(LOAD1, "1,a,1\n").await;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("the port is still free");
@@ -135,7 +144,7 @@ async fn while_the_target_is_away_it_says_so_once_and_comes_back_by_itself() {
 async fn two_loaders_at_once_load_each_file_once() {
     let world = World::with_table().await;
     world.sql("create table dbo.f (id int primary key)").await;
-    let (one, two) = (start(service(&world, free_port())), start(service(&world, free_port())));
+    let (one, two) = (start(service(&world)), start(service(&world)));
     world.bucket.put(LOAD1, "1,a,1\n").await;
     world.bucket.put("f/LOAD00000001.csv.gz", "1\n").await;
     for number in 0..20 {
@@ -165,4 +174,18 @@ async fn many_starters_on_an_empty_database_migrate_it_once() {
         assert_eq!(world.value("select count(*) from loader_schema_history").await, "2");
         world.sql("drop table loader_notifications, loader_deliveries, loader_schema_history").await;
     }
+}
+
+#[tokio::test]
+async fn sigterm_while_the_bucket_does_not_answer_ends_it() {
+    let world = World::with_table().await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    let mut command = service(&world);
+    command.env("SOURCE", world.bucket.source_at(&port.to_string()));
+    let running = start(command);
+    running.says("Metrics and health").await;
+    let (_connection, _) = tokio::task::spawn_blocking(move || silent.accept()).await.expect("joined").expect("asked");
+    running.signal("TERM");
+    running.ends().await.ok();
 }

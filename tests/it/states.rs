@@ -255,3 +255,129 @@ async fn what_is_skipped_says_who_and_why_and_the_table_goes_on() {
     let one = steer(&world, &["show", "2"]).await.ok().log;
     assert!(one.contains("object_key") && one.contains("line 1, column price"), "{one}");
 }
+
+const LOAD2: &str = "e/LOAD00000002.csv.gz";
+
+async fn two_parts(world: &World, one: &str, two: &str) {
+    world.bucket.put(LOAD1, one).await;
+    world.bucket.put(LOAD2, two).await;
+}
+
+#[tokio::test]
+async fn a_mixed_reload_is_held_and_goes_on_when_the_other_part_comes() {
+    let world = World::with_table().await;
+    two_parts(&world, "1,a,1\n", "2,b,2\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "1,x,1\n").await;
+    fails(&world, "mixed reload").await;
+    fails(&world, "stopped by delivery 3, held").await;
+    world.bucket.put(LOAD2, "2,y,2\n").await;
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 2, remove: 0)."]);
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'loaded'").await, "4");
+}
+
+#[tokio::test]
+async fn a_released_mixed_reload_takes_the_old_part_as_it_is() {
+    let world = World::with_table().await;
+    two_parts(&world, "1,a,1\n", "2,b,2\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "3,c,3\n").await;
+    fails(&world, "mixed reload").await;
+    assert!(steer(&world, &["retry", "3"]).await.ok().log.contains("tried again"));
+    fails(&world, "mixed reload").await;
+    steer(&world, &["release", "3"]).await.ok();
+    fails(&world, "would remove 1 of 2 rows: more than when it was released").await;
+    steer(&world, &["release", "3"]).await.ok();
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 1, amend: 0, remove: 1)."]);
+    assert_eq!(world.rows("select id from dbo.e order by id").await, ["2", "3"]);
+    let generations = "select string_agg(generation || status, ' ' order by id) from loader_deliveries";
+    assert_eq!(world.value(generations).await, "1loaded 2loaded 2loaded");
+}
+
+#[tokio::test]
+async fn a_reload_with_fewer_parts_is_held_and_skipping_it_lets_the_table_go_on() {
+    let world = World::with_table().await;
+    two_parts(&world, "1,a,1\n", "2,b,2\n").await;
+    run_once(&world).await.ok();
+    world.bucket.delete(LOAD2).await;
+    world.bucket.put_later(LOAD1, "1,x,1\n").await;
+    fails(&world, "maybe incomplete: 1 of the 2 parts").await;
+    steer(&world, &["skip", "3", "--reason", "not a whole load"]).await.ok();
+    world.bucket.put("e/20991231-235900.csv.gz", "I,5,e,5\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.rows("select id, name from dbo.e order by id").await, ["1|a", "2|b", "5|e"]);
+}
+
+#[tokio::test]
+async fn a_held_reload_of_several_parts_is_one_thing_to_the_operator() {
+    let world = World::with_table().await;
+    let rows = |from: u32, to: u32| (from..to).map(|id| format!("{id},n,1\n")).collect::<String>();
+    two_parts(&world, &rows(0, 200), &rows(200, 400)).await;
+    run_once(&world).await.ok();
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    two_parts(&world, &rows(0, 10), &rows(200, 210)).await;
+    fails(&world, "would remove 380 of 400 rows").await;
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'held'").await, "2");
+    steer(&world, &["skip", "3", "--reason", "wrong"]).await.ok();
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'skipped'").await, "2");
+    assert!(run_once(&world).await.ok().effects().is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_file_that_went_away_and_came_back_is_pending_again() {
+    let world = World::with_table().await;
+    world.sql("alter table dbo.e add constraint cheap check (price < 100)").await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(CHANGE, "U,1,b,100\n").await;
+    fails(&world, "constraint cheap").await;
+    world.bucket.delete(CHANGE).await;
+    run_once(&world).await.ok();
+    world.sql("alter table dbo.e drop constraint cheap").await;
+    world.bucket.put(CHANGE, "U,1,b,100\n").await;
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
+    assert_eq!(world.value("select status from loader_deliveries where id = 2").await, "loaded");
+}
+
+#[tokio::test]
+async fn a_change_file_copied_long_ago_is_still_older_than_a_reload() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put("e/20200101-000000.csv.gz", "U,1,stale,1\n").await;
+    world.bucket.put_later(LOAD1, "1,fresh,1\n").await;
+    let log = run_once(&world).await.ok().log;
+    assert!(log.contains("contained in snapshot 2"), "{log}");
+    assert_eq!(world.value("select name from dbo.e").await, "fresh");
+}
+
+#[tokio::test]
+async fn a_change_file_before_the_first_snapshot_makes_none_after_it_late() {
+    let world = World::with_table().await;
+    world.bucket.put("e/20991231-235901.csv.gz", "I,1,a,1\n").await;
+    run_once(&world).await.ok();
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    world.bucket.put(LOAD1, "1,b,1\n").await;
+    world.bucket.put("e/20991231-235900.csv.gz", "U,1,c,1\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.value("select name from dbo.e").await, "c");
+}
+
+#[tokio::test]
+async fn ops_are_never_taken_for_a_column() {
+    let world = World::new().await;
+    world.sql("create schema dbo; create table dbo.e (code text primary key, name text, extra text)").await;
+    world.bucket.put(CHANGE, "I,abc,foo\nD,xyz,foo\n").await;
+    fails(&world, "the first field is an op, but there are only 3 fields for 3 columns and an op").await;
+    assert_eq!(world.value("select count(*) from dbo.e").await, "0");
+}
+
+#[tokio::test]
+async fn two_feed_tables_on_one_table_are_a_fault_of_the_configuration() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put("E/LOAD00000001.csv.gz", "2,b,2\n").await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 78, "{}", ended.log);
+    assert!(ended.log.contains("are one table of the target"), "{}", ended.log);
+    assert_eq!(world.value("select count(*) from dbo.e").await, "1", "the other's rows stay");
+}

@@ -39,6 +39,18 @@ impl Broker {
         broker
     }
 
+    /// A server without JetStream, with a configuration of its own.
+    pub fn with_config(config: &str) -> Self {
+        let store = tempfile::tempdir().expect("a folder");
+        let file = store.path().join("nats.conf");
+        std::fs::write(&file, config).expect("written");
+        let port = free_port();
+        let mut command = Command::new("nats-server");
+        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-c"]).arg(file);
+        let server = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn();
+        Self { port, server: Some(server.expect("nats-server; run the tests with ./justw test")), store: Some(store) }
+    }
+
     pub async fn start(&mut self) {
         let mut command = Command::new("nats-server");
         command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]).stderr(Stdio::null()).stdout(Stdio::null());
@@ -60,8 +72,12 @@ impl Broker {
     }
 
     pub async fn client(&self) -> async_nats::Client {
+        self.client_with(async_nats::ConnectOptions::new).await
+    }
+
+    async fn client_with(&self, options: impl Fn() -> async_nats::ConnectOptions) -> async_nats::Client {
         for _ in 0..100 {
-            match async_nats::connect(self.url()).await {
+            match options().connect(self.url()).await {
                 Ok(client) => return client,
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
@@ -71,21 +87,31 @@ impl Broker {
 
     /// Listens from now on.
     pub async fn listen(&self) -> Heard {
-        let client = self.client().await;
-        let mut messages = client.subscribe(SUBJECT).await.expect("subscribed");
-        client.flush().await.expect("flushed");
-        let heard = Heard::default();
-        let ears = heard.clone();
-        tokio::spawn(async move {
-            while let Some(message) = messages.next().await {
-                let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
-                let id = id.map(|id| id.as_str().to_owned()).unwrap_or_default();
-                let payload = String::from_utf8_lossy(&message.payload).into_owned();
-                ears.lock().expect("ears").push((payload, id));
-            }
-        });
-        heard
+        listen(self.client().await).await
     }
+
+    /// The same, as a user of the server.
+    pub async fn listen_as(&self, user: &str, password: &str) -> Heard {
+        let (user, password) = (user.to_owned(), password.to_owned());
+        let login = || async_nats::ConnectOptions::with_user_and_password(user.clone(), password.clone());
+        listen(self.client_with(login).await).await
+    }
+}
+
+async fn listen(client: async_nats::Client) -> Heard {
+    let mut messages = client.subscribe(SUBJECT).await.expect("subscribed");
+    client.flush().await.expect("flushed");
+    let heard = Heard::default();
+    let ears = heard.clone();
+    tokio::spawn(async move {
+        while let Some(message) = messages.next().await {
+            let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
+            let id = id.map(|id| id.as_str().to_owned()).unwrap_or_default();
+            let payload = String::from_utf8_lossy(&message.payload).into_owned();
+            ears.lock().expect("ears").push((payload, id));
+        }
+    });
+    heard
 }
 
 impl Drop for Broker {

@@ -1,17 +1,20 @@
 //! A TCP proxy that does to a connection what networks do: cut it, or swallow an answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 /// What happens to the bytes that come back from the server.
 #[derive(Clone)]
 pub enum Fault {
     /// after so many bytes of one connection the connection is cut; this many connections suffer it
     CutAfter { bytes: usize, times: Arc<AtomicU32> },
+    /// before the first request that names this, something else happens
+    Before { needle: String, first: Arc<Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>> },
     /// an answer that begins with the end of a COMMIT is swallowed and the connection cut, once
     SwallowCommit { done: Arc<AtomicBool> },
 }
@@ -19,6 +22,12 @@ pub enum Fault {
 impl Fault {
     pub fn cut_after(bytes: usize, times: u32) -> Self {
         Self::CutAfter { bytes, times: Arc::new(AtomicU32::new(times)) }
+    }
+
+    /// The other side waits for the request, does what it wants, and lets it pass.
+    pub fn before(needle: &str) -> (Self, oneshot::Receiver<oneshot::Sender<()>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self::Before { needle: needle.to_owned(), first: Arc::new(Mutex::new(Some(sender))) }, receiver)
     }
 
     pub fn swallow_commit() -> Self {
@@ -30,6 +39,7 @@ impl Fault {
         match self {
             Self::CutAfter { times, .. } => times.load(Ordering::SeqCst) == 0,
             Self::SwallowCommit { done } => done.load(Ordering::SeqCst),
+            Self::Before { first, .. } => first.lock().expect("fault").is_none(),
         }
     }
 }
@@ -44,15 +54,28 @@ pub async fn before(server_port: &str, fault: Fault) -> u16 {
             let Ok(upstream) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = upstream.into_split();
-            tokio::spawn(pass(from_client, to_server));
+            tokio::spawn(pass(from_client, to_server, fault.clone()));
             tokio::spawn(pass_back(from_server, to_client, fault.clone()));
         }
     });
     port
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
-    let _ = tokio::io::copy(&mut from, &mut to).await;
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault: Fault) {
+    let mut piece = vec![0; 16 << 10];
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        if let Fault::Before { needle, first } = &fault
+            && String::from_utf8_lossy(&piece[..count]).contains(needle)
+            && let Some(first) = { first.lock().expect("fault").take() }
+        {
+            let (done, wait) = oneshot::channel();
+            let _ = first.send(done);
+            let _ = wait.await;
+        }
+        if to.write_all(&piece[..count]).await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn pass_back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault: Fault) {
@@ -80,5 +103,6 @@ fn strikes(fault: &Fault, piece: &[u8], passed: usize) -> bool {
             let commit = piece.windows(12).any(|window| window.starts_with(b"C\0\0\0\x0bCOMMIT\0"));
             commit && !done.swap(true, Ordering::SeqCst)
         }
+        Fault::Before { .. } => false,
     }
 }
