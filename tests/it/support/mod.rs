@@ -31,7 +31,9 @@ impl World {
     pub async fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let database = format!("it-{}-{number}", std::process::id());
+        // the bucket outlives a run, and process numbers come round
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_millis();
+        let database = format!("it-{}-{since:x}-{number}", std::process::id());
         let admin = connect("postgres").await;
         admin.batch_execute(&format!("drop database if exists \"{database}\" with (force)")).await.expect("drop");
         admin.batch_execute(&format!("create database \"{database}\"")).await.expect("create");
