@@ -53,7 +53,7 @@ impl Boot {
     /// Loads as the configuration says: once, as a service, or as a rehearsal.
     pub async fn run(self, wait: bool) -> anyhow::Result<End> {
         let (drained, serving) = self.serve_ops().await?;
-        let end = self.load(wait).await;
+        let end = Box::pin(self.load(wait)).await;
         drained.request();
         if let Some(serving) = serving {
             serving.await?;

@@ -23,5 +23,6 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<End> {
     let once = (args.once || args.service).then_some(args.once);
     let overrides = Overrides { once, dry_run: args.dry_run.then_some(true), ..Overrides::default() };
-    boot::start(Config::from_env(overrides)?)?.run(!args.no_wait).await
+    // boxed, like the corridor: futures within futures are deeper than the compiler likes
+    Box::pin(boot::start(Config::from_env(overrides)?)?.run(!args.no_wait)).await
 }

@@ -147,7 +147,7 @@ impl Loader {
     pub async fn iterate(&mut self) -> Result<Outcome, Error> {
         let stopper = self.stopper.clone();
         tokio::select! {
-            outcome = self.load_pending() => outcome,
+            outcome = Box::pin(self.load_pending()) => outcome,
             () = stopper.overdue(GRACE) => {
                 say::given_up();
                 Ok(Outcome::default())
@@ -187,7 +187,7 @@ impl Loader {
     async fn take_stock_or_stop(&mut self) -> Result<Option<Plan>, Error> {
         let stopper = self.stopper.clone();
         tokio::select! {
-            plan = self.take_stock() => plan.map(Some),
+            plan = Box::pin(self.take_stock()) => plan.map(Some),
             () = stopper.wait() => Ok(None),
         }
     }
@@ -225,7 +225,8 @@ impl Loader {
                 outcome.settling = outcome.settling.max(Some(wait));
                 return Ok(());
             }
-            let next = self.deliver(pending, last_id).await?;
+            // boxed: the corridor's future is large, and deeper than the compiler likes
+            let next = Box::pin(self.deliver(pending, last_id)).await?;
             match outcome.take(&table.entity, next) {
                 Some(id) => last_id = last_id.max(id),
                 None => return Ok(()),
