@@ -10,7 +10,7 @@ default:
     @just --justfile '{{ justfile() }}' --list --unsorted
 
 # What CI runs
-check: lint deny test
+check: lint deny test smoke
 
 # Format the code
 fmt:
@@ -41,6 +41,10 @@ test *ARGS:
     @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
         cargo $runner --no-run --locked && \
         exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --locked "$@"
+
+# The demo on a small feed: the release build works, and the main job on real input
+smoke:
+    just --justfile '{{ justfile() }}' demo --scale 0.01
 
 # Rewrite the expected output of the tests (BLESS=1); look at the diff afterwards
 bless *ARGS:

@@ -92,7 +92,8 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         let [create, amend, remove] = &counts;
         let (id, status, key) = (number("id"), word("status"), word("object_key"));
         writeln!(out, "{id:>6} {status:8} {create:>9} {amend:>9} {remove:>9}  {key}")?;
-        let why = [word("error"), word("reason")].join("");
+        let why: Vec<&str> = [word("error"), word("reason")].into_iter().filter(|why| !why.is_empty()).collect();
+        let why = why.join("; ");
         if !why.is_empty() {
             writeln!(out, "{:>6} {why}", "")?;
         }

@@ -237,7 +237,7 @@ impl Loader {
 
     /// The corridor: one delivery from the bucket to its signed ledger row, and the news of it.
     async fn deliver(&mut self, pending: &Pending, last_id: i64) -> Result<Next, Error> {
-        let mut work = match self.target.begin(pending, last_id).await? {
+        let mut work = match self.timed(Stage::Begin, self.target.begin(pending, last_id)).await? {
             Begun::Work(work) => *work,
             Begun::Busy => return Ok(Next::Busy),
             Begun::Moved => return Ok(Next::Relist),
@@ -301,9 +301,9 @@ impl Loader {
     /// A delivery that could not be applied: written down, or left for another try.
     async fn give_up(&mut self, work: Work, pending: &Pending, error: Error) -> Result<Next, Error> {
         match verdict::of(&error) {
-            Verdict::Stop(status) => self.note(work, pending, status, &verdict::why(&error)).await,
+            Verdict::Stop(status) => self.note(work, pending, status, &verdict::why(&error, pending)).await,
             Verdict::Gone => {
-                let noted = self.note(work, pending, Status::Gone, &verdict::why(&error)).await?;
+                let noted = self.note(work, pending, Status::Gone, &verdict::why(&error, pending)).await?;
                 // what follows was planned for a table that has this snapshot
                 Ok(if pending.file == File::Snapshot { Next::Relist } else { noted })
             }
@@ -334,7 +334,7 @@ impl Loader {
             // a constraint that Postgres checks at the commit only
             Verdict::Stop(status) => match self.target.begin(pending, last_id).await? {
                 Begun::Work(work) => {
-                    self.note(*work, pending, status, &verdict::why(&error)).await?;
+                    self.note(*work, pending, status, &verdict::why(&error, pending)).await?;
                     Ok(None)
                 }
                 _ => Err(error),

@@ -78,7 +78,8 @@ pub fn processed(id: i64, took: Duration) {
 
 /// A delivery that was written down without loading.
 pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
-    let (key, entity, word) = (&pending.last().listed.key, pending.entity.to_string(), status.as_str());
+    let blamed = pending.new_objects().last().map_or(pending.last(), |place| &pending.objects[place]);
+    let (key, entity, word) = (&blamed.listed.key, pending.entity.to_string(), status.as_str());
     if status.stops() {
         let advice = verdict::advice(status);
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");

@@ -1,7 +1,7 @@
 //! One error, one verdict: what happens next to the delivery, its table and the program, and a sentence for the operator.
 
 use crate::pg;
-use crate::source::{self, Status};
+use crate::source::{self, Pending, Status};
 use crate::target::{self, Why};
 
 /// An error of an iteration.
@@ -98,10 +98,13 @@ fn of_pg(error: &pg::Error) -> Verdict {
 }
 
 /// What the ledger will say about a delivery that was given up.
-pub fn why(error: &Error) -> Why {
+pub fn why(error: &Error, pending: &Pending) -> Why {
     let (part, removes) = match error {
         Error::Target(target::Error::Held { removes, .. }) => (None, Some(*removes)),
         Error::Target(error) => (error.part(), None),
+        Error::Source(source::Error::Gone { key }) => {
+            (pending.objects.iter().position(|object| object.listed.key == *key), None)
+        }
         Error::Source(_) => (None, None),
     };
     Why { words: error.to_string(), part, removes }
@@ -127,6 +130,13 @@ pub fn advice(status: Status) -> &'static str {
 mod tests {
     use super::*;
 
+    fn pending() -> Pending {
+        let entity = source::Entity { schema: "dbo".into(), name: "e".into() };
+        let file = crate::decode::File::Snapshot;
+        let step = source::Step::Replace;
+        Pending { entity, label: "e".into(), file, generation: 1, step, objects: Vec::new(), after: 0 }
+    }
+
     fn held() -> Error {
         target::Error::Held { removes: 900, rows: 1000, why: "more than MAX_REMOVE" }.into()
     }
@@ -148,7 +158,7 @@ mod tests {
     #[test]
     fn a_held_snapshot_is_written_down_with_what_it_would_remove() {
         assert_eq!(of(&held()), Verdict::Stop(Status::Held));
-        let why = why(&held());
+        let why = why(&held(), &pending());
         assert_eq!(why.removes, Some(900));
         assert_eq!(why.words, "would remove 900 of 1000 rows: more than MAX_REMOVE");
     }

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{Stream, StreamExt};
 
@@ -105,11 +106,13 @@ impl Source {
         Download::open(&self.bucket, pending.objects.iter().map(|object| object.listed.clone())).await
     }
 
-    /// Makes the bucket: for `feed make`.
+    /// Makes the bucket, unless it is there: for `feed make`.
     pub async fn create_bucket(&self) -> Result<(), Error> {
         let request = self.bucket.client.create_bucket().bucket(&self.bucket.name);
-        request.send().await.map_err(|answer| error::of_bucket(answer, &self.bucket))?;
-        Ok(())
+        match request.send().await {
+            Err(answer) if answer.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+            other => other.map(|_| ()).map_err(|answer| error::of_bucket(answer, &self.bucket)),
+        }
     }
 
     /// Puts a file at a key below the path: for `feed make`.
