@@ -65,7 +65,7 @@ impl Target {
     pub async fn begin(&self, pending: &Pending, after: i64) -> Result<Begun, Error> {
         let started = (self.clock.utc(), self.clock.monotonic());
         let tx = self.pg.begin("deliver").await?;
-        let Some(table) = Table::find(&tx, &pending.entity, self.settings.schema.as_deref()).await? else {
+        let Some(table) = self.table(&tx, &pending.entity).await? else {
             tx.rollback().await?;
             return Ok(Begun::NoTable);
         };
@@ -97,6 +97,11 @@ impl Target {
         })))
     }
 
+    /// The table of the target that the entity is loaded into.
+    async fn table(&self, tx: &Tx, entity: &Entity) -> Result<Option<Table>, Error> {
+        Table::find(tx, entity, self.settings.schema.as_deref()).await
+    }
+
     async fn is_still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<bool, Error> {
         let head = ledger::head(tx, &self.feed, pending).await?;
         if head.stopped || head.last_id != after {
@@ -113,7 +118,7 @@ impl Target {
     /// Closes ledger rows whose version the bucket no longer shows; left for the next time if another loader has the table.
     pub async fn supersede(&self, entity: &Entity, ids: &[i64]) -> Result<(), Error> {
         let tx = self.pg.begin("supersede").await?;
-        let table = Table::find(&tx, entity, self.settings.schema.as_deref()).await?;
+        let table = self.table(&tx, entity).await?;
         let leased = match &table {
             Some(table) => take_lease(&tx, table).await?,
             None => true,
@@ -128,7 +133,7 @@ impl Target {
     /// lost session holds until the server has noticed its end.
     pub async fn settle(&self, pending: &Pending, id: i64, changes: &Changes) -> Result<Option<Receipt>, Error> {
         let tx = self.pg.begin("settle").await?;
-        if let Some(table) = Table::find(&tx, &pending.entity, self.settings.schema.as_deref()).await? {
+        if let Some(table) = self.table(&tx, &pending.entity).await? {
             let number = table.oid as i32;
             let lease: [(&(dyn ToSql + Sync), Type); 2] = [(&LEASE_CLASS, Type::INT4), (&number, Type::INT4)];
             let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &lease).await;

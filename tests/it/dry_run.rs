@@ -88,13 +88,7 @@ async fn a_lease_held_elsewhere_is_told() {
 
 #[tokio::test]
 async fn a_deferred_constraint_fails_the_dry_run_too() {
-    let world = World::with_table().await;
-    world
-        .sql(
-            "create table dbo.parent (id bigint primary key);
-              alter table dbo.e add foreign key (id) references dbo.parent deferrable initially deferred",
-        )
-        .await;
+    let world = World::with_deferred_constraint().await;
     world.bucket.put(LOAD1, "1,a,1\n").await;
     let mut dry = program(&world);
     dry.args(["run", "--dry-run"]);

@@ -103,13 +103,7 @@ async fn what_postgres_refuses_is_the_files_fault() {
 
 #[tokio::test]
 async fn a_constraint_that_is_checked_at_the_commit_fails_the_delivery() {
-    let world = World::with_table().await;
-    world
-        .sql(
-            "create table dbo.parent (id bigint primary key);
-              alter table dbo.e add foreign key (id) references dbo.parent deferrable initially deferred",
-        )
-        .await;
+    let world = World::with_deferred_constraint().await;
     world.bucket.put(LOAD1, "1,a,1\n").await;
     fails(&world, "violates foreign key constraint").await;
     assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|failed|0/0/0/0"]);

@@ -60,6 +60,18 @@ impl World {
         world
     }
 
+    /// The same, whose rows need a parent that is not there; Postgres asks for it at the commit only.
+    pub async fn with_deferred_constraint() -> Self {
+        let world = Self::with_table().await;
+        world
+            .sql(
+                "create table dbo.parent (id bigint primary key);
+                 alter table dbo.e add foreign key (id) references dbo.parent deferrable initially deferred",
+            )
+            .await;
+        world
+    }
+
     pub async fn sql(&self, script: &str) {
         self.db.batch_execute(script).await.unwrap_or_else(|error| panic!("{script}: {error:?}"));
     }
