@@ -1,10 +1,12 @@
-//! What one field of a file means: a value or null.
+//! What one field of a file means: a value, null, or that the feed does not know.
 
 /// A cell as the file gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell<'a> {
     Null,
     Value(&'a [u8]),
+    /// the feed does not know the value: the cell keeps what it has
+    NotSupplied,
 }
 
 /// What reads as null. `text` columns keep an empty field as the empty text; for the others it can only mean null.

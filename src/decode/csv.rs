@@ -49,9 +49,13 @@ pub struct Reader<R> {
     /// the line on which the next record starts, from 1
     next_line: u64,
     fields: Vec<Field>,
-    /// where the current record starts in the buffer, and its line
+    /// where the current record starts in the buffer, its length with the line end, and its line
     record: usize,
+    length: usize,
     line: u64,
+    /// whether the current record can be had as it stood in the file; a copy, where undoing `""` changed the buffer
+    keep_raw: bool,
+    raw: Vec<u8>,
 }
 
 /// The record a `Reader` stands on.
@@ -61,6 +65,8 @@ pub struct Record<'a> {
     fields: &'a [Field],
     /// the line, from 1, on which it starts
     pub line: u64,
+    /// its bytes as they stand in the file, without the line end; empty unless they are kept
+    pub raw: &'a [u8],
 }
 
 impl<'a> Record<'a> {
@@ -76,7 +82,7 @@ impl<'a> Record<'a> {
 }
 
 impl<R: Read> Reader<R> {
-    pub fn new(input: R, delimiter: u8) -> Self {
+    pub fn new(input: R, delimiter: u8, keep_raw: bool) -> Self {
         let buffer = vec![0; FIRST_BUFFER];
         Self {
             input,
@@ -88,7 +94,10 @@ impl<R: Read> Reader<R> {
             next_line: 1,
             fields: Vec::new(),
             record: 0,
+            length: 0,
             line: 1,
+            keep_raw,
+            raw: Vec::new(),
         }
     }
 
@@ -113,16 +122,32 @@ impl<R: Read> Reader<R> {
 
     /// The record that `advance` stepped to.
     pub fn record(&self) -> Record<'_> {
-        Record { bytes: &self.buffer[self.record..], fields: &self.fields, line: self.line }
+        Record { bytes: &self.buffer[self.record..], fields: &self.fields, line: self.line, raw: self.raw() }
+    }
+
+    fn raw(&self) -> &[u8] {
+        let raw = match self.raw.is_empty() {
+            _ if !self.keep_raw => return &[],
+            true => &self.buffer[self.record..self.record + self.length],
+            false => &self.raw,
+        };
+        match raw {
+            [line @ .., b'\r', b'\n'] | [line @ .., b'\n'] => line,
+            line => line,
+        }
     }
 
     fn take(&mut self, length: usize) {
-        self.record = self.start;
+        (self.record, self.length) = (self.start, length);
         self.start += length;
         let bytes = &mut self.buffer[self.record..self.start];
         // only a quoted field can hold a line end of its own
         let quoted = self.fields.iter().any(|field| field.quoted);
         self.next_line += if quoted { memchr_iter(b'\n', bytes).count() as u64 } else { 1 };
+        self.raw.clear();
+        if quoted && self.keep_raw {
+            self.raw.extend_from_slice(bytes);
+        }
         for field in self.fields.iter_mut().filter(|field| field.doubled) {
             field.end = field.start + undouble(&mut bytes[field.start..field.end]);
         }
@@ -289,7 +314,7 @@ mod tests {
     type Rows = Vec<(u64, Vec<(String, bool)>)>;
 
     fn read(text: &[u8], piece: usize) -> Result<Rows, String> {
-        let mut reader = Reader::new(Drip(text, piece), b',');
+        let mut reader = Reader::new(Drip(text, piece), b',', false);
         let mut rows = Vec::new();
         while reader.advance().map_err(|flaw| flaw.to_string())? {
             let record = reader.record();

@@ -7,6 +7,7 @@
 pub mod cell;
 mod csv;
 pub mod dialect;
+mod error;
 mod gunzip;
 pub mod op;
 
@@ -17,6 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cell::{Cell, Nulls};
 use csv::{Reader, Record};
 use dialect::Dialect;
+pub use error::Error;
+use error::Flaw;
 use gunzip::Gunzip;
 pub use op::Op;
 
@@ -32,9 +35,24 @@ pub trait Parts {
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub file: File,
-    /// one entry per column of the table that the file fills: whether an empty field is the empty text
-    pub text: Vec<bool>,
+    /// the table's columns that a file may fill, in the table's order
+    pub columns: Vec<Column>,
+    /// schema and table as the feed names them
+    pub table: (String, String),
     pub dialect: Dialect,
+    /// whether the last loaded file of this kind had an op in front; none: there was none
+    pub had_op: Option<bool>,
+    /// rows can be asked for their bytes
+    pub keep_raw: bool,
+}
+
+/// A column of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// an empty field is the empty text and not null
+    pub text: bool,
+    pub key: bool,
 }
 
 /// The two kinds of file that DMS writes.
@@ -51,57 +69,6 @@ impl File {
             Self::Changes => "changes",
         }
     }
-}
-
-/// Where a fault lies: the part of the delivery (from 0) and the error.
-#[derive(Debug, thiserror::Error)]
-#[error("{flaw}")]
-pub struct Error {
-    pub part: usize,
-    #[source]
-    flaw: Flaw,
-}
-
-impl Error {
-    /// Whether the fault is the world's (a cut connection) and not the file's.
-    pub fn of_the_world(&self) -> Option<&io::Error> {
-        let error = match &self.flaw {
-            Flaw::Open(error) | Flaw::Csv(csv::Flaw::Read(error)) => error,
-            _ => return None,
-        };
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<gunzip::Upstream>()) {
-            Some(upstream) => Some(&upstream.0),
-            None if error.get_ref().is_some_and(|inner| inner.is::<gunzip::Flaw>()) => None,
-            None => Some(error),
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Flaw {
-    #[error(transparent)]
-    Open(io::Error),
-    #[error(transparent)]
-    Csv(#[from] csv::Flaw),
-    #[error(
-        "line {line}: {found} fields where {expected} were expected ({columns} columns{op}); \
-         compare the table's columns with the feed's"
-    )]
-    Width { line: u64, found: usize, expected: usize, columns: usize, op: &'static str },
-    #[error(
-        "line {line}: {found} fields, but the table has {columns} columns to fill ({columns} fields, or {with_op} \
-         with an op in front); compare the table's columns with the feed's"
-    )]
-    FirstWidth { line: u64, found: usize, columns: usize, with_op: usize },
-    #[error("line {line}: the first field is not an op (I, U or D)")]
-    Op { line: u64 },
-    #[error(
-        "line {line}: the first field is an op, but there are only {columns} fields for {columns} columns and an op; \
-         the table has a column that the feed does not have"
-    )]
-    NoRoomForOp { line: u64, columns: usize },
-    #[error("line {line}: an op other than I in a full load")]
-    OpInSnapshot { line: u64 },
 }
 
 /// Rows of the delivery whose objects are `parts`.
@@ -135,14 +102,24 @@ pub struct Row<'a> {
     record: Record<'a>,
     skip: usize,
     nulls: &'a Nulls,
-    text: &'a [bool],
+    columns: &'a [Column],
 }
 
 impl<'a> Row<'a> {
-    /// The cell of a column, counted without the op.
+    /// The cell of a column of the shape.
     pub fn cell(&self, column: usize) -> Cell<'a> {
         let (field, quoted) = self.record.field(column + self.skip);
-        self.nulls.cell(field, quoted, self.text[column])
+        self.nulls.cell(field, quoted, self.columns[column].text)
+    }
+
+    /// The before-image of a column, if the file has one and the cell is supplied.
+    pub fn before(&self, _column: usize) -> Option<Cell<'a>> {
+        None
+    }
+
+    /// The row's bytes as they stand in the file, without the line end; needs `keep_raw`.
+    pub fn raw(&self) -> &'a [u8] {
+        self.record.raw
     }
 }
 
@@ -166,7 +143,7 @@ impl<P: Parts> Rows<P> {
         let width = self.width;
         let Some(reader) = &self.open else { return Ok(None) };
         let record = reader.record();
-        let columns = self.shape.text.len();
+        let columns = self.shape.columns.len();
         let row = check_width(record, columns, width).and_then(|skip| {
             if skip == 0
                 && width.is_none()
@@ -177,9 +154,25 @@ impl<P: Parts> Rows<P> {
             }
             let op = op_of(record, skip, self.shape.file)?;
             self.width = Some(record.width());
-            Ok(Row { part, line: record.line, op, record, skip, nulls: &self.nulls, text: &self.shape.text })
+            Ok(Row { part, line: record.line, op, record, skip, nulls: &self.nulls, columns: &self.shape.columns })
         });
         row.map(Some).map_err(|flaw| Error { part, flaw })
+    }
+
+    /// The part, from 0, and the line that the stream stands on.
+    pub fn place(&self) -> (usize, u64) {
+        let line = self.open.as_ref().map_or(0, |reader| reader.record().line);
+        (self.part.saturating_sub(1), line)
+    }
+
+    /// The bytes of the record that the stream stands on, without the line end; needs `keep_raw`.
+    pub fn raw(&self) -> &[u8] {
+        self.open.as_ref().map_or(&[], |reader| reader.record().raw)
+    }
+
+    /// Whether the rows have an op; none before the first row.
+    pub fn has_op(&self) -> Option<bool> {
+        self.width.map(|width| width > self.shape.columns.len())
     }
 
     /// Steps to the next record, into the next part where one ends.
@@ -194,7 +187,7 @@ impl<P: Parts> Rows<P> {
             let Some((bytes, must_be_gzip)) = self.parts.next_part().map_err(Flaw::Open)? else { return Ok(false) };
             self.part += 1;
             let plain = Gunzip::open(bytes, must_be_gzip).map_err(Flaw::Open)?;
-            self.open = Some(Reader::new(plain, self.shape.dialect.delimiter));
+            self.open = Some(Reader::new(plain, self.shape.dialect.delimiter, self.shape.keep_raw));
         }
     }
 
@@ -240,13 +233,24 @@ mod tests {
     }
 
     fn read(file: File, parts: Vec<&'static str>) -> Result<Vec<String>, String> {
-        let shape = Shape { file, text: vec![false, true], dialect: Dialect::default() };
+        let shape = Shape {
+            file,
+            columns: vec![
+                Column { name: "id".into(), text: false, key: true },
+                Column { name: "name".into(), text: true, key: false },
+            ],
+            table: ("dbo".into(), "e".into()),
+            dialect: Dialect::default(),
+            had_op: None,
+            keep_raw: false,
+        };
         let mut rows = rows(Texts(parts.into_iter()), shape);
         let mut seen = Vec::new();
         while let Some(row) = rows.next_row().map_err(|error| format!("part {}: {error}", error.part))? {
             let cells: Vec<_> = (0..2).map(|column| row.cell(column)).collect();
             let cells = cells.iter().map(|cell| match cell {
                 Cell::Null => "∅".to_owned(),
+                Cell::NotSupplied => "–".to_owned(),
                 Cell::Value(text) => String::from_utf8_lossy(text).into_owned(),
             });
             seen.push(format!("{}:{} {:?} {}", row.part, row.line, row.op, cells.collect::<Vec<_>>().join("|")));

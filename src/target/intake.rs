@@ -299,6 +299,7 @@ impl Encoder {
                 tuple::null(out);
                 Ok(())
             }
+            Cell::NotSupplied => Err(fault(CellFault::NotSupplied)),
             Cell::Value(text) => tuple::cell(out, |out| column.wire.encode(text, out))
                 .map_err(|refusal| fault(CellFault::Refused(refusal))),
         }
@@ -339,6 +340,8 @@ fn integer(bytes: &[u8]) -> Option<i64> {
 pub enum CellFault {
     #[error("null, and the column is not null")]
     Null,
+    #[error("not supplied, and this version needs every cell")]
+    NotSupplied,
     #[error(transparent)]
     Refused(Refusal),
 }

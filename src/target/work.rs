@@ -8,14 +8,14 @@ use std::time::Instant;
 use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::Table;
+use super::catalog::{self, Table};
 use super::guard::Guard;
 use super::intake::{Intake, Order, Summary};
 use super::ledger::{self, Line};
 use super::outbox::{self, News};
 use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
 use crate::decode::dialect::Dialect;
-use crate::decode::{File, Parts, Rows, Shape};
+use crate::decode::{self, File, Parts, Rows, Shape};
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Object, Pending, Status, Step};
 
@@ -158,10 +158,18 @@ impl Work {
 
     /// What the rows must look like.
     pub fn shape(&self, dialect: &Dialect) -> Shape {
+        let column = |(index, column): (usize, &catalog::Column)| decode::Column {
+            name: column.name.clone(),
+            text: column.wire.is_text(),
+            key: self.table.key.contains(&index),
+        };
         Shape {
             file: self.pending.file,
-            text: self.table.columns.iter().map(|column| column.wire.is_text()).collect(),
+            columns: self.table.columns.iter().enumerate().map(column).collect(),
+            table: (self.pending.entity.schema.clone(), self.pending.entity.name.clone()),
             dialect: dialect.clone(),
+            had_op: None,
+            keep_raw: false,
         }
     }
 
