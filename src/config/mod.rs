@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::decode::dialect::Dialect;
 use crate::log::LogFormat;
-use crate::target::settings::MaxRemove;
+use crate::target::settings::{BadRows, Share};
 use crate::{notifier, pg, source, target};
 
 use check::Check;
@@ -99,7 +99,6 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     let target = target(env, check);
     let dialect = check.room("FEED", &env.feed);
     let settle = check.seconds("SETTLE", &env.settle, "60");
-    bad_rows(env, check);
     let metrics = metrics(env, check);
     let log_format = check.parsed("LOG_FORMAT", &env.log_format, "Write LOG_FORMAT=text or LOG_FORMAT=json");
     Some(Config {
@@ -158,6 +157,7 @@ fn target(env: &Env, check: &mut Check) -> Option<target::settings::Settings> {
     check.readable("TARGET", "sslrootcert", root);
     let schema = check.name("TARGET_SCHEMA", &env.target_schema);
     let max_remove = share("MAX_REMOVE", &env.max_remove, check);
+    let bad_rows = bad_rows(env, check);
     let event_id = check.name("EVENT_ID", &env.event_id);
     let migrate = check.flag("MIGRATE", &env.migrate);
     let days = check.parsed("KEEP_MESSAGES", &env.keep_messages, "Write a whole number of days, like KEEP_MESSAGES=30");
@@ -165,26 +165,27 @@ fn target(env: &Env, check: &mut Check) -> Option<target::settings::Settings> {
         postgres: postgres?,
         schema: Some(schema).filter(|schema| !schema.is_empty()),
         max_remove: max_remove?,
+        bad_rows: bad_rows?,
         event_id,
         migrate,
         keep_messages_days: days?,
     })
 }
 
-fn share(variable: &'static str, text: &str, check: &mut Check) -> Option<MaxRemove> {
+fn share(variable: &'static str, text: &str, check: &mut Check) -> Option<Share> {
     check.parsed(variable, text, &format!("Write it like {variable}=50% or {variable}=1000"))
 }
 
-/// There is no quarantine yet: its limit is checked, so that nobody finds a slip only after the next update.
-fn bad_rows(env: &Env, check: &mut Check) {
+fn bad_rows(env: &Env, check: &mut Check) -> Option<BadRows> {
+    let most = share("MAX_REJECTS", &env.max_rejects, check);
     match env.on_bad_row.to_ascii_lowercase().as_str() {
-        "stop" => {}
-        "quarantine" => {
-            check.fault("ON_BAD_ROW", "quarantine is not understood by this version. Write ON_BAD_ROW=stop")
+        "stop" => Some(BadRows::Stop),
+        "quarantine" => most.map(|most| BadRows::Quarantine { most }),
+        _ => {
+            check.fault("ON_BAD_ROW", "not a known policy. Write ON_BAD_ROW=stop or ON_BAD_ROW=quarantine");
+            None
         }
-        _ => check.fault("ON_BAD_ROW", "not a known policy. Write ON_BAD_ROW=stop"),
     }
-    share("MAX_REJECTS", &env.max_rejects, check);
 }
 
 fn metrics(env: &Env, check: &mut Check) -> Option<SocketAddr> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::secret::Secret;
-use crate::target::settings::MaxRemove;
+use crate::target::settings::{BadRows, Share};
 use notifier::settings::Login;
 
 /// The least that must be given.
@@ -47,7 +47,7 @@ fn the_defaults_are_the_missions_and_the_designs() {
     assert_eq!(config.log_format, LogFormat::Text);
     assert_eq!(config.dialect, Dialect::default());
     assert_eq!(config.target.schema, None);
-    assert_eq!(config.target.max_remove, MaxRemove::Percent(50.0));
+    assert_eq!(config.target.max_remove, Share::Percent(50.0));
     assert_eq!(config.target.event_id, "event_id");
     assert!(config.target.migrate);
     assert_eq!(config.target.keep_messages_days, 30);
@@ -81,7 +81,7 @@ fn every_variable_arrives() {
     assert_eq!(config.target.schema.as_deref(), Some("dbo"));
     assert_eq!(config.dialect, Dialect { delimiter: b'\t', null: Some(br"\N".to_vec()) });
     assert_eq!(config.settle, Duration::ZERO);
-    assert_eq!(config.target.max_remove, MaxRemove::Rows(1000));
+    assert_eq!(config.target.max_remove, Share::Rows(1000));
     assert_eq!(config.target.event_id, "seq");
     assert_eq!(config.metrics.map(|address| address.to_string()).as_deref(), Some("[::]:1"));
     assert_eq!((config.log_format, config.target.keep_messages_days), (LogFormat::Json, 7));
@@ -165,16 +165,18 @@ fn files_that_are_named_must_be_there() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused() {
-    assert!(fault("ON_BAD_ROW", "quarantine").contains("not understood by this version"));
     assert!(fault("FEED", "header=1").contains("not understood by this version"));
 }
 
 #[test]
-fn shares_are_checked_even_where_nothing_uses_them_yet() {
+fn bad_rows_stop_a_delivery_or_are_kept_aside() {
     for variable in ["MAX_REMOVE", "MAX_REJECTS"] {
         assert!(fault(variable, "101%").contains(&format!("{variable}=50%")));
     }
     assert_eq!(config(&[("MAX_REJECTS", "2"), ("ON_BAD_ROW", "Stop")]), config(&[]));
+    let quarantine = config(&[("MAX_REJECTS", "2"), ("ON_BAD_ROW", "quarantine")]);
+    assert_eq!(quarantine.target.bad_rows, BadRows::Quarantine { most: Share::Rows(2) });
+    assert!(fault("ON_BAD_ROW", "ignore").contains("ON_BAD_ROW=quarantine"));
 }
 
 #[test]

@@ -277,14 +277,20 @@ impl Loader {
         Ok(Next::Loaded(id))
     }
 
-    /// Downloads, decodes and applies; a file that is not in key order is read again, through the sorter.
+    /// Downloads, decodes and applies; a file whose rows are in another order than hoped for is read again.
     async fn apply(&self, work: &mut Work, pending: &Pending) -> Result<Changes, Error> {
-        match self.timed(Stage::Apply, self.read(work, pending, Order::ByKey)).await {
-            Err(error) if verdict::of(&error) == Verdict::Sort => {
-                work.again().await?;
-                self.timed(Stage::Apply, self.read(work, pending, Order::Any)).await
+        let mut order = Order::ByKey;
+        loop {
+            match self.timed(Stage::Apply, self.read(work, pending, order)).await {
+                Err(error) => match verdict::of(&error) {
+                    Verdict::Again(other) if other != order => {
+                        work.again().await?;
+                        order = other;
+                    }
+                    _ => return Err(error),
+                },
+                done => return done,
             }
-            other => other,
         }
     }
 
@@ -316,7 +322,7 @@ impl Loader {
                 work.leave().await?;
                 Ok(Next::Relist)
             }
-            Verdict::Retry | Verdict::RetryTable | Verdict::Sort | Verdict::Settle | Verdict::Abort => Err(error),
+            Verdict::Retry | Verdict::RetryTable | Verdict::Again(_) | Verdict::Settle | Verdict::Abort => Err(error),
         }
     }
 
@@ -406,6 +412,7 @@ impl Loader {
             (RowOp::Amend, counts.amend),
             (RowOp::Remove, counts.remove),
             (RowOp::Unchanged, counts.unchanged),
+            (RowOp::Rejected, counts.rejected),
         ];
         ops.iter().for_each(|(op, rows)| self.metrics.rows(&pending.label, *op, *rows));
         self.metrics.delivery(&pending.label, pending.file.as_str(), Status::Loaded.as_str());

@@ -2,7 +2,7 @@
 
 use crate::pg;
 use crate::source::{self, Pending, Status};
-use crate::target::{self, Why};
+use crate::target::{self, Order, Why};
 
 /// An error of an iteration.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,8 @@ pub enum Verdict {
     Retry,
     /// the same, but other tables need not wait
     RetryTable,
-    /// the rows are not in key order: once more, through the sorter
-    Sort,
+    /// the rows are not in the order that was hoped for: once more, in another way
+    Again(Order),
     /// the table was not empty: its first load must be diffed at once
     Whole,
     /// the bucket no longer shows what was listed: list again
@@ -72,10 +72,11 @@ fn of_target(error: &target::Error) -> Verdict {
             Some(world) => world.get_ref().and_then(|inner| inner.downcast_ref()).map_or(Verdict::Retry, of_source),
             None => Verdict::Stop(Status::Failed),
         },
-        OutOfOrder => Verdict::Sort,
+        OutOfOrder => Verdict::Again(Order::Any),
+        Moving => Verdict::Again(Order::Moving),
         NotEmpty => Verdict::Whole,
         Held { .. } => Verdict::Stop(Status::Held),
-        Cell { .. } | Duplicate { .. } | NoKey { .. } | Type { .. } => Verdict::Stop(Status::Failed),
+        Cell { .. } | Duplicate { .. } | TooManyRejects { .. } | Table { .. } => Verdict::Stop(Status::Failed),
         // a fault of the program that this file brings to light: other tables go on
         Panicked => Verdict::Stop(Status::Failed),
         Spill(_) => Verdict::RetryTable,

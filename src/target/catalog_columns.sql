@@ -1,6 +1,6 @@
--- The columns that a file fills, in their order, and their place in the key: the primary key,
--- else the only unique index over columns that cannot be null.
-with candidate as (
+-- The columns that a file may fill, in their order, with what is needed to carry their types, and their place in the key:
+-- the primary key, else the only unique index over columns that cannot be null. A domain is carried as the type below it.
+with recursive candidate as (
     select i.indexrelid, i.indisprimary, i.indkey::smallint[] as columns, i.indnkeyatts as width
     from pg_index i
     where i.indrelid = $1
@@ -18,21 +18,65 @@ key as (
     select min(columns), min(width) from candidate
     where not exists (select from candidate where indisprimary)
     having count(*) = 1
+),
+-- domains over domains: the first type modifier from the top down counts
+step (attnum, type_oid, typmod, not_null) as (
+    select a.attnum, a.atttypid, a.atttypmod, a.attnotnull
+    from pg_attribute a
+    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    union all
+    select s.attnum, t.typbasetype, case when s.typmod = -1 then t.typtypmod else s.typmod end,
+           s.not_null or t.typnotnull
+    from step s
+    join pg_type t on t.oid = s.type_oid and t.typtype = 'd'
+),
+base as (
+    select s.attnum, t.oid as type_oid, s.typmod, s.not_null, t.typtype, t.typcategory, t.typarray, t.typelem,
+           t.typsend, t.typreceive
+    from step s
+    join pg_type t on t.oid = s.type_oid and t.typtype <> 'd'
+),
+-- what `=` and a key look at: an array's elements (of the type below a domain), else the type itself
+inner_type as (
+    select b.attnum, coalesce(nullif(e.typbasetype, 0), e.oid, b.type_oid) as type_oid
+    from base b
+    left join pg_type e on b.typcategory = 'A' and e.oid = b.typelem
 )
 select a.attname::text as name,
-       a.atttypid as type_oid,
-       a.atttypmod as typmod,
+       b.type_oid,
+       b.typmod,
        format_type(a.atttypid, a.atttypmod) as type_name,
-       t.typarray as array_oid,
-       a.attnotnull as not_null,
+       format_type(b.type_oid, b.typmod) as base_name,
+       -- `unnest` would take a composite value apart
+       case when b.typtype = 'c' then 0 else b.typarray end as array_oid,
+       b.typcategory = 'S' as text,
+       b.not_null,
+       b.typtype <> 'p' and b.typsend <> 0 and b.typreceive <> 0 as travels,
+       quote_ident(sn.nspname) || '.' || quote_ident(sp.proname) as send,
+       b.typtype in ('e', 'r', 'm') or (b.typtype <> 'c' and exists (
+           select from pg_opclass o
+           join pg_am am on am.oid = o.opcmethod and am.amname in ('btree', 'hash')
+           where o.opcdefault
+             and (o.opcintype = i.type_oid
+                  or o.opcintype = any (array['anyenum', 'anyrange']::regtype[]) and it.typtype in ('e', 'r')
+                     and (o.opcintype = 'anyenum'::regtype) = (it.typtype = 'e')
+                  or exists (select from pg_cast c
+                             where c.castsource = i.type_oid and c.casttarget = o.opcintype and c.castmethod = 'b'))
+       )) as equality,
+       -- equal values have equal bytes, so it can be a key
+       b.typtype = 'e'
+       or b.type_oid = any (array['inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit', 'money', 'timetz', 'name',
+                                  '"char"', 'oid', 'xid', 'xid8', 'pg_lsn', 'int4range', 'int8range', 'daterange', 'tsrange',
+                                  'tstzrange']::regtype[]) as canonical,
        exists (select from pg_collation c where c.oid = a.attcollation and not c.collisdeterministic) as loose,
+       a.attidentity = 'a' as always,
        (select k.position::int
         from key, unnest((key.columns)[0 : key.width - 1]) with ordinality as k (attnum, position)
         where k.attnum = a.attnum) as key_position
-from pg_attribute a
-join pg_type t on t.oid = a.atttypid
-where a.attrelid = $1
-  and a.attnum > 0
-  and not a.attisdropped
-  and a.attgenerated = ''
-order by a.attnum
+from base b
+join inner_type i on i.attnum = b.attnum
+join pg_type it on it.oid = i.type_oid
+join pg_attribute a on a.attrelid = $1 and a.attnum = b.attnum
+left join pg_proc sp on sp.oid = b.typsend
+left join pg_namespace sn on sn.oid = sp.pronamespace
+order by b.attnum

@@ -1,5 +1,6 @@
 select c.oid, n.nspname::text as schema, c.relname::text as name,
-       (n.nspname = $1 and c.relname = $2) as exact
+       (n.nspname = $1 and c.relname = $2) as exact,
+       row_security_active(c.oid) as row_security
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 where lower(n.nspname) = lower($1)

@@ -1,18 +1,24 @@
 //! A change file says what happened to some rows: its last word on each key is compared with the row that the table has.
 
+use std::collections::HashMap;
+
 use super::arrays::Arrays;
+use super::batch::{Batch, Wanted, Wish};
 use super::catalog::Table;
 use super::current::Current;
-use super::delta::{Delta, key_of};
-use super::intake::{Batch, Intake};
-use super::{Counts, Error};
+use super::delta::Delta;
+use super::intake::Intake;
+use super::{Counts, Error, tuple};
 use crate::pg::Tx;
 
 /// Applies the folded changes. What is counted is the effect, not the claim.
 pub async fn apply(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts, Error> {
     let mut delta = Delta::default();
     let mut keys = Arrays::new(table, table.key.iter().copied());
-    while let Some(batch) = intake.next().await? {
+    while let Some(mut batch) = intake.next().await? {
+        if !batch.elsewhere.is_empty() {
+            batch = fetch(tx, table, batch, &mut keys).await?;
+        }
         merge(tx, table, &batch, &mut keys, &mut delta).await?;
     }
     delta.write(tx, table).await
@@ -20,16 +26,56 @@ pub async fn apply(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts
 
 /// Compares one batch with the rows that its keys have now.
 async fn merge(tx: &Tx, table: &Table, batch: &Batch, keys: &mut Arrays, delta: &mut Delta) -> Result<(), Error> {
-    keys.clear();
-    let mut key = Vec::new();
-    for wanted in batch.rows() {
-        key.clear();
-        key_of(wanted.tuple, table, &mut key);
-        keys.push(&key);
-    }
+    take_keys(table, batch.rows().map(|wanted| wanted.tuple), keys);
     let mut current = Current::of_keys(tx, table, keys).await?;
     for wanted in batch.rows() {
         delta.want(wanted, &mut current, table).await?;
     }
     delta.remove_rest(&mut current, table).await
+}
+
+/// Fills the holes of rows that moved here from what the table has under their old keys. Nothing was written yet, so it is
+/// all still there.
+async fn fetch(tx: &Tx, table: &Table, batch: Batch, keys: &mut Arrays) -> Result<Batch, Error> {
+    let mut sources: Vec<&[u8]> = batch.elsewhere.iter().map(|(_, from)| from.as_slice()).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    take_keys(table, sources.into_iter(), keys);
+    let mut rows: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    let mut current = Current::of_keys(tx, table, keys).await?;
+    while let Some((key, row)) = current.row() {
+        rows.insert(key.to_vec(), row.to_vec());
+        current.advance().await?;
+    }
+    let mut filled = Batch::like(&batch);
+    let mut elsewhere = batch.elsewhere.iter().peekable();
+    let mut row = Vec::new();
+    for (place, wanted) in batch.rows().enumerate() {
+        let Some((_, from)) = elsewhere.next_if(|(moved, _)| *moved == place) else {
+            filled.push(wanted);
+            continue;
+        };
+        let mut key = Vec::new();
+        table.sort_key(from, &mut key);
+        row.clear();
+        match rows.get(&key) {
+            Some(old) => tuple::fill(wanted.tuple, old, &mut row),
+            None => row.extend_from_slice(wanted.tuple),
+        }
+        let holes = tuple::has_hole(&row);
+        // what the table never had gets its defaults
+        let wish = if holes { Wish::Fresh } else { wanted.wish };
+        filled.push(Wanted { tuple: &row, holes, wish, ..wanted });
+    }
+    Ok(filled)
+}
+
+fn take_keys<'a>(table: &Table, tuples: impl Iterator<Item = &'a [u8]>, keys: &mut Arrays) {
+    keys.clear();
+    let mut key = Vec::new();
+    for tuple in tuples {
+        key.clear();
+        tuple::pick(tuple, &table.key, &mut key);
+        keys.push(&key);
+    }
 }

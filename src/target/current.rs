@@ -4,11 +4,11 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{CopyOutStream, Row, RowStream};
 
 use super::arrays::Arrays;
 use super::catalog::Table;
+use super::convert::Raw;
 use super::{Error, sql, tuple};
 use crate::pg::Tx;
 
@@ -17,9 +17,10 @@ pub struct Current<'a> {
     tx: &'a Tx,
     table: &'a Table,
     from: From,
-    /// the row at hand and its sort key
+    /// the row at hand, its sort key, and where there is no key its address
     row: Vec<u8>,
     key: Vec<u8>,
+    address: Vec<u8>,
     at_end: bool,
 }
 
@@ -44,13 +45,14 @@ impl<'a> Current<'a> {
 
     /// The rows that have the given keys.
     pub async fn of_keys(tx: &'a Tx, table: &'a Table, keys: &Arrays) -> Result<Self, Error> {
-        let rows = tx.query_typed_raw(&sql::rows_of_keys(table), keys.parameters()).await;
+        let rows = tx.query_typed_raw(&sql::rows_of_keys(table, &keys.source()), keys.parameters()).await;
         let rows = Box::pin(rows.map_err(|error| tx.error(error))?);
         Self::begin(tx, table, From::Query(rows)).await
     }
 
     async fn begin(tx: &'a Tx, table: &'a Table, from: From) -> Result<Self, Error> {
-        let mut current = Self { tx, table, from, row: Vec::new(), key: Vec::new(), at_end: false };
+        let mut current =
+            Self { tx, table, from, row: Vec::new(), key: Vec::new(), address: Vec::new(), at_end: false };
         current.advance().await?;
         Ok(current)
     }
@@ -60,12 +62,20 @@ impl<'a> Current<'a> {
         (!self.at_end).then_some((&self.key, &self.row))
     }
 
+    /// The address of the row at hand, as a tuple; only where there is no key.
+    pub fn address(&self) -> &[u8] {
+        &self.address
+    }
+
     /// Steps to the next row.
     pub async fn advance(&mut self) -> Result<(), Error> {
         self.row.clear();
         self.key.clear();
         self.at_end = !self.read().await?;
         if !self.at_end {
+            if self.table.is_keyless() {
+                split_address(&mut self.row, &mut self.address);
+            }
             self.table.sort_key(&self.row, &mut self.key);
         }
         Ok(())
@@ -100,30 +110,27 @@ impl<'a> Current<'a> {
     }
 }
 
+/// A row that comes with its address in front becomes two tuples.
+fn split_address(row: &mut Vec<u8>, address: &mut Vec<u8>) {
+    address.clear();
+    tuple::begin(2, address);
+    let cells = tuple::cells(row).count();
+    tuple::cells(row).take(2).for_each(|cell| address.extend_from_slice(cell.0));
+    row.drain(..address.len());
+    let mut rest = Vec::with_capacity(row.len() + 2);
+    tuple::begin(cells - 2, &mut rest);
+    rest.append(row);
+    *row = rest;
+}
+
 /// A result row as a tuple.
-fn append(row: &Row, out: &mut Vec<u8>) -> Result<(), tokio_postgres::Error> {
+pub fn append(row: &Row, out: &mut Vec<u8>) -> Result<(), tokio_postgres::Error> {
     tuple::begin(row.len(), out);
     for column in 0..row.len() {
         match row.try_get::<_, Option<Raw<'_>>>(column)? {
             None => tuple::null(out),
-            Some(Raw(value)) => {
-                out.extend_from_slice(&(value.len() as u32).to_be_bytes());
-                out.extend_from_slice(value);
-            }
+            Some(Raw(value)) => tuple::value(value, out),
         }
     }
     Ok(())
-}
-
-/// A value of any type as its bytes.
-struct Raw<'a>(&'a [u8]);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
 }

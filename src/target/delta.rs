@@ -5,15 +5,16 @@
 //! (`1.0` and `1.00`) is not written and counts as unchanged.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
 
 use super::arrays::Arrays;
+use super::batch::{Wanted, Wish};
 use super::catalog::Table;
 use super::current::Current;
-use super::intake::Wanted;
 use super::spool::Spool;
 use super::{Counts, Error, sql, tuple};
 use crate::pg::Tx;
@@ -22,11 +23,15 @@ use crate::pg::Tx;
 #[derive(Default)]
 pub struct Delta {
     creates: Spool,
+    /// rows to create whose holes are the columns' defaults, by the columns that they have
+    partial: BTreeMap<Vec<usize>, Spool>,
     amends: Spool,
     removes: Spool,
     unchanged: u64,
-    /// the tuple of a key to remove, reused
-    key_tuple: Vec<u8>,
+    /// rows of the table that stay because nobody knows what the file said of them
+    left: u64,
+    /// reused
+    scratch: Vec<u8>,
 }
 
 impl Delta {
@@ -36,7 +41,7 @@ impl Delta {
 
     /// How many rows of the table were met.
     pub fn rows_met(&self) -> u64 {
-        self.removes.count() + self.amends.count() + self.unchanged
+        self.removes.count() + self.amends.count() + self.unchanged + self.left
     }
 
     /// Takes one wanted row. Rows of the table that come before it are not wanted any more.
@@ -44,79 +49,108 @@ impl Delta {
         while let Some((key, row)) = current.row() {
             match key.cmp(wanted.key) {
                 Ordering::Greater => break,
-                Ordering::Less => self.remove(row, table)?,
+                Ordering::Less => self.remove(row, current.address(), table)?,
                 Ordering::Equal => {
-                    self.meet(wanted, row, table)?;
+                    self.meet(wanted, row, current.address(), table)?;
                     return current.advance().await;
                 }
             }
             current.advance().await?;
         }
-        if wanted.put {
-            self.creates.push(wanted.tuple)?;
+        self.miss(wanted)
+    }
+
+    /// Takes one wanted row that the table does not have.
+    pub fn miss(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
+        match wanted.wish {
+            Wish::Gone | Wish::Leave | Wish::Away => Ok(()),
+            Wish::Put | Wish::Fresh | Wish::Here => self.create(wanted),
         }
-        Ok(())
     }
 
     /// The rows of the table after the last wanted one are not wanted either.
     pub async fn remove_rest(&mut self, current: &mut Current<'_>, table: &Table) -> Result<(), Error> {
         while let Some((_, row)) = current.row() {
-            self.remove(row, table)?;
+            self.remove(row, current.address(), table)?;
             current.advance().await?;
         }
         Ok(())
     }
 
-    fn meet(&mut self, wanted: Wanted<'_>, row: &[u8], table: &Table) -> Result<(), Error> {
-        if !wanted.put {
-            self.remove(row, table)?;
-        } else if wanted.tuple == row || table.key.len() == table.columns.len() {
-            self.unchanged += 1;
-        } else {
-            self.amends.push(wanted.tuple)?;
+    fn meet(&mut self, wanted: Wanted<'_>, row: &[u8], address: &[u8], table: &Table) -> Result<(), Error> {
+        match wanted.wish {
+            Wish::Leave => self.left += 1,
+            Wish::Gone | Wish::Away => self.remove(row, address, table)?,
+            // only Postgres knows the defaults, and it gives them to new rows
+            Wish::Fresh => {
+                self.remove(row, address, table)?;
+                self.create(wanted)?;
+            }
+            Wish::Put | Wish::Here if wanted.holes => {
+                self.scratch.clear();
+                tuple::fill(wanted.tuple, row, &mut self.scratch);
+                match self.scratch == row {
+                    true => self.unchanged += 1,
+                    false => self.amends.push(&self.scratch)?,
+                }
+            }
+            Wish::Put | Wish::Here if wanted.tuple == row || table.key.len() == table.columns.len() => {
+                self.unchanged += 1;
+            }
+            Wish::Put | Wish::Here => self.amends.push(wanted.tuple)?,
         }
         Ok(())
     }
 
-    fn remove(&mut self, row: &[u8], table: &Table) -> Result<(), Error> {
-        self.key_tuple.clear();
-        key_of(row, table, &mut self.key_tuple);
-        Ok(self.removes.push(&self.key_tuple)?)
+    fn create(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
+        if !wanted.holes {
+            return Ok(self.creates.push(wanted.tuple)?);
+        }
+        let columns = tuple::supplied(wanted.tuple);
+        self.scratch.clear();
+        tuple::pick(wanted.tuple, &columns, &mut self.scratch);
+        Ok(self.partial.entry(columns).or_default().push(&self.scratch)?)
+    }
+
+    fn remove(&mut self, row: &[u8], address: &[u8], table: &Table) -> Result<(), Error> {
+        if table.is_keyless() {
+            return Ok(self.removes.push(address)?);
+        }
+        self.scratch.clear();
+        tuple::pick(row, &table.key, &mut self.scratch);
+        Ok(self.removes.push(&self.scratch)?)
     }
 
     /// Writes it: removes first, so that what they free (a unique value) can be taken by the rest.
     pub async fn write(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
         let amends = self.amends.count();
-        let remove = run(tx, &sql::delete(table), self.removes, Arrays::new(table, table.key.iter().copied())).await?;
-        let all = Arrays::new(table, 0..table.columns.len());
-        let amend = run(tx, &sql::update(table), self.amends, all).await?;
-        let create = copy(tx, table, self.creates).await?;
-        Ok(Counts { create, amend, remove, unchanged: self.unchanged + amends - amend })
-    }
-}
-
-/// Appends the tuple of a row's key cells.
-pub fn key_of(row: &[u8], table: &Table, out: &mut Vec<u8>) {
-    tuple::begin(table.key.len(), out);
-    for column in &table.key {
-        if let Some(cell) = tuple::cells(row).nth(*column) {
-            out.extend_from_slice(cell.0);
+        let which = match table.is_keyless() {
+            true => Arrays::of_addresses(),
+            false => Arrays::new(table, table.key.iter().copied()),
+        };
+        let remove = run(tx, |source| sql::delete(table, source), self.removes, which).await?;
+        let all = || 0..table.columns.len();
+        let amend = run(tx, |source| sql::update(table, source), self.amends, Arrays::new(table, all())).await?;
+        let mut create = copy_spool(tx, &sql::copy_in(table, &all().collect::<Vec<_>>()), self.creates).await?;
+        for (columns, spool) in self.partial {
+            create += copy_spool(tx, &sql::copy_in(table, &columns), spool).await?;
         }
+        Ok(Counts { create, amend, remove, unchanged: self.unchanged + amends - amend, rejected: 0 })
     }
 }
 
 /// Runs a statement for all tuples of a spool, thousands at a time; the rows it affected.
-async fn run(tx: &Tx, statement: &str, spool: Spool, mut arrays: Arrays) -> Result<u64, Error> {
+async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: Spool, mut arrays: Arrays) -> Result<u64, Error> {
     let mut affected = 0;
     let mut tuples = spool.into_reader()?;
     let mut row = Vec::new();
     while tuple::read(&mut tuples, &mut row)? {
         arrays.push(&row);
         if arrays.is_full() {
-            affected += send(tx, statement, &mut arrays).await?;
+            affected += send(tx, &statement(&arrays.source()), &mut arrays).await?;
         }
     }
-    Ok(affected + send(tx, statement, &mut arrays).await?)
+    Ok(affected + send(tx, &statement(&arrays.source()), &mut arrays).await?)
 }
 
 async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Error> {
@@ -128,12 +162,12 @@ async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Erro
     Ok(affected)
 }
 
-/// Copies a spool's tuples into the table; the rows that arrived.
-async fn copy(tx: &Tx, table: &Table, spool: Spool) -> Result<u64, Error> {
+/// Runs a binary `COPY … from stdin` with a spool's tuples; the rows that arrived.
+pub async fn copy_spool(tx: &Tx, statement: &str, spool: Spool) -> Result<u64, Error> {
     if spool.count() == 0 {
         return Ok(0);
     }
-    let mut rows = Rows::open(tx, table).await?;
+    let mut rows = Rows::open(tx, statement).await?;
     let mut reader = spool.into_reader()?;
     loop {
         let mut piece = vec![0; 64 << 10];
@@ -145,15 +179,15 @@ async fn copy(tx: &Tx, table: &Table, spool: Spool) -> Result<u64, Error> {
     }
 }
 
-/// A binary `COPY` into the table.
+/// A binary `COPY` into a table.
 pub struct Rows<'a> {
     tx: &'a Tx,
     sink: std::pin::Pin<Box<tokio_postgres::CopyInSink<Bytes>>>,
 }
 
 impl<'a> Rows<'a> {
-    pub async fn open(tx: &'a Tx, table: &Table) -> Result<Self, Error> {
-        let sink = tx.copy_in(&sql::copy_in(table)).await.map_err(|error| tx.error(error))?;
+    pub async fn open(tx: &'a Tx, statement: &str) -> Result<Self, Error> {
+        let sink = tx.copy_in(statement).await.map_err(|error| tx.error(error))?;
         let mut rows = Self { tx, sink: Box::pin(sink) };
         rows.send(tuple::HEADER.to_vec()).await?;
         Ok(rows)

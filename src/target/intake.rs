@@ -2,36 +2,23 @@
 //!
 //! A snapshot that is in key order goes straight through; the first row out of order ends the attempt with `OutOfOrder`,
 //! and the delivery is read again through the sorter. A change file always goes through the sorter, where all that
-//! happened to one key meets and is folded into its last word.
+//! happened to one key meets and is folded; one in which rows move from key to key is read again, in file order (`chain`).
+//! Rows with cells that only Postgres can read stay drafts until it was asked (`convert`).
+
+use std::io;
 
 use tokio::sync::mpsc;
 
+use super::batch::{Batch, Wish};
 use super::catalog::Table;
-use super::encode::{Refusal, Wire};
-use super::sort::{Mark, Record, Sorter};
-use super::{Error, Place, tuple};
-use crate::decode::cell::Cell;
+use super::chain::Chain;
+use super::encoder::{Encoder, Fault};
+use super::fold::Fold;
+use super::rejects::{Reject, Rejects};
+use super::sinks::{Chaining, Drafting, Sink, Sorting, Straight};
+use super::sort::{Mark, Sorter};
+use super::{Error, Place};
 use crate::decode::{File, Op, Parts, Row, Rows};
-
-/// Encoded rows, in key order.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// the tuples, one after the other
-    pub tuples: Vec<u8>,
-    /// their sort keys, one after the other
-    keys: Vec<u8>,
-    /// where each row's tuple and key end, and whether the row is to be there (or to be gone)
-    rows: Vec<(u32, u32, bool)>,
-}
-
-/// One row of a batch.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    pub key: &'a [u8],
-    pub tuple: &'a [u8],
-    /// whether the row is to be there, as the tuple says, or to be gone
-    pub put: bool,
-}
 
 /// What was read, all in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,8 +27,8 @@ pub struct Summary {
     pub read: Vec<u64>,
     /// the highest value of the event column among the rows read
     pub max_event_id: Option<i64>,
-    /// inserts, updates and deletes that a change file claims
-    pub claimed: [u64; 3],
+    /// inserts, updates and deletes that the rows claim; none if they have no op
+    pub claimed: Option<[u64; 3]>,
 }
 
 /// In which order the rows come.
@@ -51,40 +38,92 @@ pub enum Order {
     ByKey,
     /// any: they are sorted here
     Any,
+    /// rows move from key to key: folded in file order
+    Moving,
 }
 
-const BATCH: usize = 192 << 10;
+/// How the rows are put into order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// not at all: the table is empty, and its rows only count as whole rows
+    AsTheyCome,
+    Straight,
+    Sorted,
+    Chained,
+}
+
+pub const BATCH: usize = 192 << 10;
 /// batches between the thread and the runtime
 const AHEAD: usize = 3;
 
-/// The receiving end.
-pub struct Intake {
-    batches: mpsc::Receiver<Message>,
+/// The receiving end; of batches, or of drafts.
+pub struct Intake<T = Batch> {
+    batches: mpsc::Receiver<Message<T>>,
     summary: Summary,
 }
 
-enum Message {
-    Batch(Batch),
+pub enum Message<T> {
+    Batch(T),
     End(Summary),
     Failed(Error),
 }
 
+/// Rows whose cells are not all binary yet, with the places where they stand, and their bytes in the file if asked for.
+#[derive(Debug, Default)]
+pub struct Draft {
+    pub rows: Batch,
+    pub marks: Vec<Mark>,
+    pub raw: Vec<Vec<u8>>,
+}
+
+/// What an intake needs besides the rows.
+pub struct Plan<'a> {
+    pub table: &'a Table,
+    pub event_id: &'a str,
+    /// where bad rows go; without it the first one fails the delivery
+    pub rejects: Option<&'a Rejects>,
+}
+
 impl Intake {
-    /// Starts to decode and encode `rows`.
-    pub fn start<P>(rows: Rows<P>, table: &Table, event_id: &str, order: Order) -> Self
+    /// Starts to decode and encode `rows`, and to put them into order.
+    pub fn start<P>(rows: Rows<P>, plan: &Plan<'_>, way: Way) -> Self
     where
         P: Parts + Send + 'static,
         P::Bytes: Send,
     {
+        let (sender, intake) = Self::channel();
+        let reader = Reader::new(plan, rows.file());
+        tokio::task::spawn_blocking(move || reader.run(rows, way, Outlet::new(sender)));
+        intake
+    }
+}
+
+impl Intake<Draft> {
+    /// Starts to decode `rows` and to encode what can be encoded here.
+    pub fn drafts<P>(rows: Rows<P>, plan: &Plan<'_>) -> Self
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let (sender, intake) = Self::channel();
+        let mut reader = Reader::new(plan, rows.file());
+        tokio::task::spawn_blocking(move || {
+            let mut sink = Drafting::new(Outlet::new(sender), reader.rejects.is_some());
+            let done = reader.read(rows, &mut sink).and_then(|()| sink.outlet.flush(0));
+            sink.outlet.end(done, reader.summary);
+        });
+        intake
+    }
+}
+
+impl<T> Intake<T> {
+    pub fn channel() -> (mpsc::Sender<Message<T>>, Self) {
         let (sender, batches) = mpsc::channel(AHEAD);
-        let work = Work::new(table.clone(), event_id, sender);
-        let order = if rows.file() == File::Changes { Order::Any } else { order };
-        tokio::task::spawn_blocking(move || work.run(rows, order));
-        Self { batches, summary: Summary::default() }
+        (sender, Self { batches, summary: Summary::default() })
     }
 
     /// The next batch; none after the last one, when every byte was checked.
-    pub async fn next(&mut self) -> Result<Option<Batch>, Error> {
+    pub async fn next(&mut self) -> Result<Option<T>, Error> {
         match self.batches.recv().await {
             Some(Message::Batch(batch)) => Ok(Some(batch)),
             Some(Message::End(summary)) => {
@@ -103,39 +142,10 @@ impl Intake {
     }
 }
 
-impl Batch {
-    pub fn rows(&self) -> impl Iterator<Item = Wanted<'_>> {
-        let starts = std::iter::once((0, 0)).chain(self.rows.iter().map(|(tuple, key, _)| (*tuple, *key)));
-        starts.zip(&self.rows).map(|((tuple, key), (tuple_end, key_end, put))| Wanted {
-            key: &self.keys[key as usize..*key_end as usize],
-            tuple: &self.tuples[tuple as usize..*tuple_end as usize],
-            put: *put,
-        })
-    }
-
-    fn push(&mut self, row: Wanted<'_>) {
-        self.tuples.extend_from_slice(row.tuple);
-        self.keys.extend_from_slice(row.key);
-        self.end_row(row.put);
-    }
-
-    /// Ends a row whose tuple and key were just appended.
-    fn end_row(&mut self, put: bool) {
-        self.rows.push((self.tuples.len() as u32, self.keys.len() as u32, put));
-    }
-
-    fn last_key(&self) -> &[u8] {
-        let start = self.rows.len().checked_sub(2).map_or(0, |before| self.rows[before].1);
-        &self.keys[start as usize..]
-    }
-}
-
-/// Nobody listens any more: the delivery was given up.
-struct Hangup;
-
 /// Why the thread ends early.
-enum Halt {
+pub enum Halt {
     Error(Error),
+    /// nobody listens any more: the delivery was given up
     Hangup,
 }
 
@@ -145,33 +155,40 @@ impl<E: Into<Error>> From<E> for Halt {
     }
 }
 
-impl From<Hangup> for Halt {
-    fn from(_: Hangup) -> Self {
-        Self::Hangup
-    }
+/// The sending end, and the batch that is being filled.
+pub struct Outlet<T> {
+    sender: mpsc::Sender<Message<T>>,
+    pub batch: T,
 }
 
-/// The thread's side.
-struct Work {
-    encoder: Encoder,
-    sender: mpsc::Sender<Message>,
-    batch: Batch,
-    summary: Summary,
+/// What travels in pieces.
+pub trait Piece: Default {
+    /// in bytes
+    fn size(&self) -> usize;
+
+    /// An empty one; it will be about as large as this.
+    fn like(&self) -> Self;
 }
 
-impl Work {
-    fn new(table: Table, event_id: &str, sender: mpsc::Sender<Message>) -> Self {
-        let encoder = Encoder { event: integer_column(&table, event_id), starts: Vec::new(), table };
-        Self { encoder, sender, batch: Batch::default(), summary: Summary::default() }
+impl<T: Piece> Outlet<T> {
+    pub fn new(sender: mpsc::Sender<Message<T>>) -> Self {
+        Self { sender, batch: T::default() }
     }
 
-    fn run<P: Parts>(mut self, rows: Rows<P>, order: Order) {
-        let done = match order {
-            Order::ByKey => self.straight(rows),
-            Order::Any => self.through_sorter(rows),
-        };
-        let last = match done.and_then(|()| self.flush(0)) {
-            Ok(()) => Message::End(self.summary),
+    /// Sends the batch if it holds more than `beyond` bytes.
+    pub fn flush(&mut self, beyond: usize) -> Result<(), Halt> {
+        if self.batch.size() <= beyond {
+            return Ok(());
+        }
+        let next = self.batch.like();
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.sender.blocking_send(Message::Batch(batch)).map_err(|_| Halt::Hangup)
+    }
+
+    /// The last word: what was read, or what went wrong.
+    pub fn end(self, done: Result<(), Halt>, summary: Summary) {
+        let last = match done {
+            Ok(()) => Message::End(summary),
             Err(Halt::Error(error)) => Message::Failed(error),
             Err(Halt::Hangup) => return,
         };
@@ -179,169 +196,159 @@ impl Work {
         let _ = self.sender.blocking_send(last);
     }
 
-    fn straight<P: Parts>(&mut self, mut rows: Rows<P>) -> Result<(), Halt> {
-        let (mut before, mut before_at) = (Vec::new(), Place::default());
-        while let Some(row) = rows.next_row()? {
-            let at = Place::of(&row);
-            self.encoder.row(&row, &mut self.batch.tuples, &mut self.batch.keys, &mut self.summary)?;
-            self.batch.end_row(true);
-            check_order(&before, self.batch.last_key(), before_at, at)?;
-            before.clear();
-            before.extend_from_slice(self.batch.last_key());
-            before_at = at;
-            self.flush(BATCH)?;
-        }
-        Ok(())
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+impl Piece for Batch {
+    fn size(&self) -> usize {
+        self.tuples.len()
     }
 
-    fn through_sorter<P: Parts>(&mut self, mut rows: Rows<P>) -> Result<(), Halt> {
-        let (mut sorter, file) = (Sorter::default(), rows.file());
-        let (mut row_tuple, mut key) = (Vec::new(), Vec::new());
-        while let Some(row) = rows.next_row()? {
-            // sorting sends nothing, so it would not notice that the delivery was given up
-            if self.sender.is_closed() {
-                return Err(Halt::Hangup);
-            }
-            row_tuple.clear();
-            key.clear();
-            self.encoder.row(&row, &mut row_tuple, &mut key, &mut self.summary)?;
-            let mark = Mark { part: row.part as u32, line: row.line, put: row.op != Op::Delete };
-            sorter.push(Record { mark, key: &key, tuple: &row_tuple })?;
-        }
-        let mut sorted = sorter.sorted()?;
-        let mut folded: Option<(Mark, Vec<u8>, Vec<u8>)> = None;
-        while let Some(record) = sorted.next_record()? {
-            if let Some((mark, key, tuple)) = &folded {
-                if key != record.key {
-                    self.batch.push(Wanted { key, tuple, put: mark.put });
-                } else if file == File::Snapshot {
-                    return Err(Error::Duplicate { first: (*mark).into(), second: record.mark.into() }.into());
-                }
-            }
-            self.flush(BATCH)?;
-            let (mark, key, tuple) = folded.get_or_insert_with(|| (record.mark, Vec::new(), Vec::new()));
-            *mark = record.mark;
-            key.clear();
-            key.extend_from_slice(record.key);
-            tuple.clear();
-            tuple.extend_from_slice(record.tuple);
-        }
-        if let Some((mark, key, tuple)) = &folded {
-            self.batch.push(Wanted { key, tuple, put: mark.put });
-        }
-        Ok(())
+    fn like(&self) -> Self {
+        Batch::like(self)
+    }
+}
+
+impl Piece for Draft {
+    fn size(&self) -> usize {
+        self.rows.tuples.len() + self.raw.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// Sends the batch if it holds more than `beyond` bytes.
-    fn flush(&mut self, beyond: usize) -> Result<(), Halt> {
-        if self.batch.tuples.len() <= beyond {
-            return Ok(());
-        }
-        let (bytes, keys, rows) = (self.batch.tuples.len(), self.batch.keys.len(), self.batch.rows.len());
-        let room = |used: usize| used + used / 8;
-        let next = Batch {
-            tuples: Vec::with_capacity(room(bytes)),
-            keys: Vec::with_capacity(room(keys)),
-            rows: Vec::with_capacity(room(rows)),
+    fn like(&self) -> Self {
+        Self { rows: Batch::like(&self.rows), ..Self::default() }
+    }
+}
+
+/// The thread's side: reads rows and encodes them.
+struct Reader {
+    encoder: Encoder,
+    rejects: Option<Rejects>,
+    summary: Summary,
+    claimed: [u64; 3],
+    file: File,
+}
+
+impl Reader {
+    fn new(plan: &Plan<'_>, file: File) -> Self {
+        let encoder = Encoder::new(plan.table.clone(), plan.event_id);
+        Self { encoder, rejects: plan.rejects.cloned(), summary: Summary::default(), claimed: [0; 3], file }
+    }
+
+    fn run<P: Parts>(mut self, rows: Rows<P>, way: Way, mut outlet: Outlet<Batch>) {
+        let done = match way {
+            Way::AsTheyCome | Way::Straight => self.read(rows, &mut Straight::new(&mut outlet, way == Way::Straight)),
+            Way::Sorted => {
+                let mut sink = Sorting::new(&outlet);
+                let read = self.read(rows, &mut sink);
+                let (sorter, multiset) = (sink.sorter, self.encoder.table().is_keyless());
+                read.and_then(|()| fold_all(sorter, Fold::new(self.file, multiset), &mut outlet))
+            }
+            Way::Chained => {
+                let mut sink = Chaining::default();
+                let read = self.read(rows, &mut sink);
+                read.and_then(|()| chain_all(sink.chain, &mut outlet))
+            }
         };
-        let batch = std::mem::replace(&mut self.batch, next);
-        Ok(self.sender.blocking_send(Message::Batch(batch)).map_err(|_| Hangup)?)
+        let done = done.and_then(|()| outlet.flush(0));
+        outlet.end(done, self.summary);
     }
-}
 
-fn check_order(before: &[u8], now: &[u8], before_at: Place, at: Place) -> Result<(), Error> {
-    match before.cmp(now) {
-        _ if before_at == Place::default() => Ok(()),
-        std::cmp::Ordering::Less => Ok(()),
-        std::cmp::Ordering::Equal => Err(Error::Duplicate { first: before_at, second: at }),
-        std::cmp::Ordering::Greater => Err(Error::OutOfOrder),
-    }
-}
-
-/// Encodes rows for a table.
-struct Encoder {
-    table: Table,
-    /// the column whose highest value is the delivery's `max_event_id`
-    event: Option<usize>,
-    /// where each cell of the row at hand starts, reused
-    starts: Vec<usize>,
-}
-
-impl Encoder {
-    /// Appends the row's tuple and its sort key.
-    fn row(&mut self, row: &Row<'_>, out: &mut Vec<u8>, key: &mut Vec<u8>, summary: &mut Summary) -> Result<(), Error> {
-        tuple::begin(self.table.columns.len(), out);
-        self.starts.clear();
-        let gone = row.op == Op::Delete;
-        for index in 0..self.table.columns.len() {
-            self.starts.push(out.len());
-            // a delete needs its key and nothing else: sources log no more
-            if gone && !self.table.key.contains(&index) {
-                tuple::null(out);
-            } else {
-                self.cell(row, index, out)?;
+    fn read<P: Parts>(&mut self, mut rows: Rows<P>, sink: &mut impl Sink) -> Result<(), Halt> {
+        loop {
+            match rows.next_row() {
+                Ok(None) => break,
+                Ok(Some(row)) => self.row(&row, sink)?,
+                Err(error) if self.rejects.is_some() && error.of_the_row() => {
+                    let (part, line) = rows.place();
+                    self.count_read(part);
+                    self.reject(Place { part, line }, error.column(), &error.to_string(), rows.raw(), true)?;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        for column in &self.table.key {
-            let cell = tuple::at(out, self.starts[*column]);
-            let _ = self.table.columns[*column].wire.sort_key(cell, key);
-        }
-        self.count(row, out, summary);
+        self.summary.claimed = rows.has_op().filter(|has| *has).map(|_| self.claimed);
         Ok(())
     }
 
-    fn cell(&self, row: &Row<'_>, index: usize, out: &mut Vec<u8>) -> Result<(), Error> {
-        let column = &self.table.columns[index];
-        let fault = |fault| Error::Cell { at: Place::of(row), column: column.name.clone(), fault };
-        match row.cell(index) {
-            Cell::Null if column.not_null => Err(fault(CellFault::Null)),
-            Cell::Null => {
-                tuple::null(out);
-                Ok(())
+    #[inline]
+    fn row(&mut self, row: &Row<'_>, sink: &mut impl Sink) -> Result<(), Halt> {
+        self.count_read(row.part);
+        self.claimed[row.op as usize] += 1;
+        let mut wish = if row.op == Op::Delete { Wish::Gone } else { Wish::Put };
+        if self.encoder.moves(row) {
+            let (out, key) = sink.room();
+            if let Err(fault) = self.encoder.key_of(row, true, out, key) {
+                return self.bad(row, fault, sink);
             }
-            Cell::NotSupplied => Err(fault(CellFault::NotSupplied)),
-            Cell::Value(text) => tuple::cell(out, |out| column.wire.encode(text, out))
-                .map_err(|refusal| fault(CellFault::Refused(refusal))),
+            sink.end(mark(row, Wish::Away, false), row.raw())?;
+            wish = Wish::Here;
+        }
+        let (out, key) = sink.room();
+        match self.encoder.row(row, out, key) {
+            Ok(holes) => {
+                self.encoder.count(row, out, &mut self.summary);
+                sink.end(mark(row, wish, holes), row.raw())
+            }
+            Err(fault) => self.bad(row, fault, sink),
         }
     }
 
-    fn count(&self, row: &Row<'_>, out: &[u8], summary: &mut Summary) {
-        if summary.read.len() <= row.part {
-            summary.read.resize(row.part + 1, 0);
+    fn count_read(&mut self, part: usize) {
+        if self.summary.read.len() <= part {
+            self.summary.read.resize(part + 1, 0);
         }
-        summary.read[row.part] += 1;
-        summary.claimed[row.op as usize] += 1;
-        if let Some(column) = self.event.filter(|_| row.op != Op::Delete) {
-            let value = integer(tuple::at(out, self.starts[column]));
-            summary.max_event_id = summary.max_event_id.max(value);
+        self.summary.read[part] += 1;
+    }
+
+    /// A row that cannot be encoded fails its delivery, or goes into quarantine; then a snapshot leaves alone whatever the
+    /// table has under its key.
+    #[cold]
+    fn bad(&mut self, row: &Row<'_>, Fault { column, fault }: Fault, sink: &mut impl Sink) -> Result<(), Halt> {
+        let (at, column) = (Place::of(row), self.encoder.column(column).to_owned());
+        if self.rejects.is_none() {
+            return Err(Error::Cell { at, column, fault }.into());
         }
+        let (out, key) = sink.room();
+        let start = (out.len(), key.len());
+        let readable = !self.encoder.table().is_keyless() && self.encoder.key_of(row, false, out, key).is_ok();
+        let stays = readable && self.file == File::Snapshot;
+        if !stays {
+            out.truncate(start.0);
+            key.truncate(start.1);
+        }
+        self.reject(at, Some(&column), &fault.to_string(), row.raw(), !readable)?;
+        if stays { sink.end(mark(row, Wish::Leave, false), row.raw()) } else { Ok(()) }
+    }
+
+    fn reject(&self, at: Place, column: Option<&str>, reason: &str, raw: &[u8], blind: bool) -> Result<(), io::Error> {
+        let prefix = format!("line {}: ", at.line);
+        let reason = reason.strip_prefix(&prefix).unwrap_or(reason);
+        let reject = Reject { at, column, reason, raw, blind };
+        self.rejects.as_ref().map_or(Ok(()), |rejects| rejects.add(&reject))
     }
 }
 
-/// The column of that name, if it holds integers.
-fn integer_column(table: &Table, name: &str) -> Option<usize> {
-    table.column_named(name).filter(|column| {
-        let wire = &table.columns[*column].wire;
-        matches!(wire, Wire::Int2 | Wire::Int4 | Wire::Int8)
+fn mark(row: &Row<'_>, wish: Wish, holes: bool) -> Mark {
+    Mark { part: row.part as u32, line: row.line, wish, holes }
+}
+
+/// Sends the sorter's records on, folded.
+pub fn fold_all(sorter: Sorter, mut fold: Fold, outlet: &mut Outlet<Batch>) -> Result<(), Halt> {
+    let mut sorted = sorter.sorted()?;
+    while let Some(record) = sorted.next_record()? {
+        fold.take(&record, &mut outlet.batch)?;
+        outlet.flush(BATCH)?;
+    }
+    fold.end(&mut outlet.batch);
+    Ok(())
+}
+
+/// Sends the chain's words on.
+pub fn chain_all(chain: Chain, outlet: &mut Outlet<Batch>) -> Result<(), Halt> {
+    chain.end(|word| {
+        word(&mut outlet.batch);
+        outlet.flush(BATCH)
     })
-}
-
-/// The value of a binary integer of two, four or eight bytes.
-fn integer(bytes: &[u8]) -> Option<i64> {
-    match *bytes {
-        [a, b] => Some(i16::from_be_bytes([a, b]).into()),
-        [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),
-        _ => bytes.try_into().ok().map(i64::from_be_bytes),
-    }
-}
-
-/// Why a cell cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum CellFault {
-    #[error("null, and the column is not null")]
-    Null,
-    #[error("not supplied, and this version needs every cell")]
-    NotSupplied,
-    #[error(transparent)]
-    Refused(Refusal),
 }

@@ -36,9 +36,9 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     let size = listed.size as i64;
     let entity = &line.pending.entity;
     let (kind, status) = (line.pending.file.as_str(), line.status.as_str());
-    let counts = [line.rows_read, line.counts.create, line.counts.amend, line.counts.remove, line.counts.unchanged];
-    let counts = counts.map(|count| count as i64);
-    let parameters: [(&(dyn ToSql + Sync), Type); 23] = [
+    let Counts { create, amend, remove, unchanged, rejected } = line.counts;
+    let counts = [line.rows_read, create, amend, remove, unchanged, rejected].map(|count| count as i64);
+    let parameters: [(&(dyn ToSql + Sync), Type); 24] = [
         (&line.id, Type::INT8),
         (&line.bucket, Type::TEXT),
         (&listed.key, Type::TEXT),
@@ -62,6 +62,7 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
         (&line.error, Type::TEXT),
         (&line.actor, Type::TEXT),
         (&line.reason, Type::TEXT),
+        (&counts[5], Type::INT8),
     ];
     let sql = include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"));
     tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
@@ -130,23 +131,27 @@ pub struct Head {
     pub last_id: i64,
     /// whether a row stops the table
     pub stopped: bool,
+    /// whether the last loaded file of the delivery's kind had an op in front
+    pub had_op: Option<bool>,
 }
 
 /// The rows of `pending` itself do not stop it.
 pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Head, Error> {
     let (entity, (from, to)) = (&pending.entity, feed.keys());
     let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
-    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+    let kind = pending.file.as_str();
+    let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
         (&feed.bucket, Type::TEXT),
         (&entity.schema, Type::TEXT),
         (&entity.name, Type::TEXT),
         (&from, Type::TEXT),
         (&to, Type::TEXT),
         (&own, Type::INT8_ARRAY),
+        (&kind, Type::TEXT),
     ];
     let row = tx.query_typed_one(include_str!("ledger_head.sql"), &parameters).await;
     let row = row.map_err(|error| tx.error(error))?;
-    Ok(Head { last_id: row.get("last_id"), stopped: row.get("stopped") })
+    Ok(Head { last_id: row.get("last_id"), stopped: row.get("stopped"), had_op: row.get("had_op") })
 }
 
 /// Whether the ledger accounts for this version of the object already.

@@ -1,4 +1,4 @@
--- two looks into an index each: this is asked for every delivery, and must not grow with history
+-- looks into an index each: this is asked for every delivery, and must not grow with history
 select coalesce((
            select id from public.loader_deliveries
            where bucket = $1 and schema_name = $2 and entity = $3
@@ -11,4 +11,11 @@ select coalesce((
              and object_key >= $4 and ($5 is null or object_key < $5)
              and status in ('failed', 'held', 'late') and requested is null
              and id <> all($6)
-       ) as stopped
+       ) as stopped,
+       (
+           select claimed is not null from public.loader_deliveries
+           where bucket = $1 and schema_name = $2 and entity = $3
+             and object_key >= $4 and ($5 is null or object_key < $5)
+             and status = 'loaded' and kind = $7 and rows_read > 0
+           order by id desc limit 1
+       ) as had_op

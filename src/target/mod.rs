@@ -1,21 +1,28 @@
 //! The Postgres Target: rows become changes, and the ledger says so.
 //!
 //! `known` gives what the ledger has, `begin` opens a delivery (`work`): lease, re-check, lock; rows are encoded (`intake`,
-//! `encode`), loaded or merged (`snapshot`, `changes`, `delta`), guarded, and signed together with their ledger row and
-//! message in one transaction.
+//! `encode`; what only Postgres can read, `convert`), folded (`fold`, `chain`), loaded or merged (`snapshot`, `changes`,
+//! `delta`), guarded, and signed together with their ledger row and message in one transaction. Bad rows go to `rejects`.
 
 mod arrays;
+mod batch;
 mod catalog;
+mod chain;
 mod changes;
+mod convert;
 mod current;
 mod delta;
 pub mod encode;
+mod encoder;
+mod fold;
 mod guard;
 mod intake;
 mod ledger;
 mod migrate;
 mod outbox;
+mod rejects;
 pub mod settings;
+mod sinks;
 mod snapshot;
 mod sort;
 mod spool;
@@ -30,7 +37,9 @@ use crate::clock::Clock;
 use crate::decode::Row;
 use crate::pg::{self, Pg};
 use crate::source::{Entity, Known};
-pub use intake::{CellFault, Order};
+pub use catalog::Refused;
+pub use encoder::CellFault;
+pub use intake::{Order, Summary};
 pub use outbox::{News, Turn, Waiting};
 use settings::Settings;
 pub use steering::Filter;
@@ -46,6 +55,8 @@ pub struct Counts {
     pub amend: u64,
     pub remove: u64,
     pub unchanged: u64,
+    /// rows of the file that could not be loaded and were kept aside
+    pub rejected: u64,
 }
 
 impl Counts {
@@ -102,10 +113,13 @@ pub enum Error {
     NotEmpty,
     #[error("would remove {removes} of {rows} rows: {why}")]
     Held { removes: u64, rows: u64, why: &'static str },
-    #[error("table {table} has no key; it needs a primary key, or one unique index over not-null columns")]
-    NoKey { table: String },
-    #[error("table {table}, column {column}: the type {type_name} cannot be loaded by this version")]
-    Type { table: String, column: String, type_name: String },
+    /// not the file's fault: it is read again, in file order
+    #[error("rows move from key to key")]
+    Moving,
+    #[error("{rejected} of {read} rows are bad, more than MAX_REJECTS; the first: {first}")]
+    TooManyRejects { rejected: u64, read: u64, first: String },
+    #[error("table {table}: {why}")]
+    Table { table: String, why: Refused },
     #[error("{found} tables of the target match {entity} if case is ignored; name one of them exactly so")]
     Ambiguous { entity: Entity, found: usize },
     #[error("no room for temporary data: {0}")]

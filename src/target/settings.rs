@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+pub use super::rejects::BadRows;
 use crate::pg::settings as postgres;
 
 /// Everything the Target needs to know beforehand.
@@ -11,7 +12,9 @@ pub struct Settings {
     /// All entities go into this schema; `None` = the feed's own.
     pub schema: Option<String>,
     /// How much a snapshot may remove before it is held.
-    pub max_remove: MaxRemove,
+    pub max_remove: Share,
+    /// What becomes of a row that cannot be loaded.
+    pub bad_rows: BadRows,
     /// The column whose highest value is a delivery's `max_event_id`.
     pub event_id: String,
     /// Whether to apply the embedded migrations at start.
@@ -20,12 +23,22 @@ pub struct Settings {
     pub keep_messages_days: u32,
 }
 
-/// The most that a snapshot may remove of a table.
+/// Some of a table's or a file's rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum MaxRemove {
-    /// Of the table's rows, from 0 to 100.
+pub enum Share {
+    /// From 0 to 100.
     Percent(f64),
     Rows(u64),
+}
+
+impl Share {
+    /// Whether it is less than `part` of `whole`.
+    pub fn is_less_than(self, part: u64, whole: u64) -> bool {
+        match self {
+            Self::Percent(percent) => part as f64 > whole as f64 * percent / 100.0,
+            Self::Rows(most) => part > most,
+        }
+    }
 }
 
 /// It is neither a share nor a number of rows.
@@ -33,7 +46,7 @@ pub enum MaxRemove {
 #[error("neither a percentage from 0% to 100% nor a whole number of rows")]
 pub struct NotAShare;
 
-impl FromStr for MaxRemove {
+impl FromStr for Share {
     type Err = NotAShare;
 
     fn from_str(text: &str) -> Result<Self, NotAShare> {
@@ -55,16 +68,16 @@ mod tests {
 
     #[test]
     fn a_share_or_a_number() {
-        assert_eq!("50%".parse(), Ok(MaxRemove::Percent(50.0)));
-        assert_eq!(" 0.5 % ".parse(), Ok(MaxRemove::Percent(0.5)));
-        assert_eq!("1000".parse(), Ok(MaxRemove::Rows(1000)));
-        assert_eq!("0".parse(), Ok(MaxRemove::Rows(0)));
+        assert_eq!("50%".parse(), Ok(Share::Percent(50.0)));
+        assert_eq!(" 0.5 % ".parse(), Ok(Share::Percent(0.5)));
+        assert_eq!("1000".parse(), Ok(Share::Rows(1000)));
+        assert_eq!("0".parse(), Ok(Share::Rows(0)));
     }
 
     #[test]
     fn nothing_else() {
         for text in ["", "%", "half", "-1", "-1%", "101%", "NaN%", "inf%", "1.5", "1e3"] {
-            assert_eq!(text.parse::<MaxRemove>(), Err(NotAShare), "{text}");
+            assert_eq!(text.parse::<Share>(), Err(NotAShare), "{text}");
         }
     }
 }

@@ -1,27 +1,49 @@
 //! A snapshot says what a table holds: its rows are loaded into an empty table as they come, or merged with what is there.
 
+use super::batch::Batch;
 use super::catalog::Table;
 use super::current::Current;
 use super::delta::{Delta, Rows};
 use super::guard::Guard;
 use super::intake::Intake;
-use super::{Counts, Error};
+use super::rejects::Rejects;
+use super::{Counts, Error, sql};
 use crate::pg::Tx;
 
 /// Adds the rows to a table that has none of them.
 pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts, Error> {
     // the first batch may say that the file is not in order; nothing was begun then
     let mut next = intake.next().await?;
-    let mut rows = Rows::open(tx, table).await?;
+    if next.as_ref().is_some_and(|batch| batch.holes) {
+        return load_parts(tx, table, intake, next).await;
+    }
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let mut rows = Rows::open(tx, &sql::copy_in(table, &all)).await?;
     while let Some(batch) = next {
-        rows.send(batch.tuples).await?;
+        rows.send(batch.into_tuples()).await?;
         next = intake.next().await?;
     }
     Ok(Counts { create: rows.finish().await?, ..Counts::default() })
 }
 
+/// The same for rows that do not have all columns: the others get their defaults.
+async fn load_parts(tx: &Tx, table: &Table, intake: &mut Intake, first: Option<Batch>) -> Result<Counts, Error> {
+    let (mut delta, mut next) = (Delta::default(), first);
+    while let Some(batch) = next {
+        batch.rows().try_for_each(|wanted| delta.miss(wanted))?;
+        next = intake.next().await?;
+    }
+    delta.write(tx, table).await
+}
+
 /// Makes the table equal to the rows: creates, amends and removes what differs.
-pub async fn replace(tx: &Tx, table: &Table, intake: &mut Intake, guard: &Guard) -> Result<Counts, Error> {
+pub async fn replace(
+    tx: &Tx,
+    table: &Table,
+    intake: &mut Intake,
+    guard: &Guard,
+    rejects: Option<&Rejects>,
+) -> Result<Counts, Error> {
     let mut next = intake.next().await?;
     let empty = next.is_none();
     let mut current = Current::whole(tx, table).await?;
@@ -34,6 +56,6 @@ pub async fn replace(tx: &Tx, table: &Table, intake: &mut Intake, guard: &Guard)
     }
     delta.remove_rest(&mut current, table).await?;
     drop(current);
-    guard.check(delta.removes(), delta.rows_met(), empty)?;
+    guard.check(delta.removes(), delta.rows_met(), empty, rejects.map_or(0, |rejects| rejects.tally().blind))?;
     delta.write(tx, table).await
 }

@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
+use super::batch::Wish;
+
 /// What is held in memory before a run is written.
 const RUN: usize = 6 << 20;
 /// What is read of a run at once while merging.
@@ -27,10 +29,12 @@ pub struct Record<'a> {
 pub struct Mark {
     pub part: u32,
     pub line: u64,
-    pub put: bool,
+    pub wish: Wish,
+    /// whether the tuple has holes
+    pub holes: bool,
 }
 
-const FIXED: usize = 4 + 4 + 4 + 8 + 1;
+const FIXED: usize = 4 + 4 + 4 + 8 + 2;
 
 impl<'a> Record<'a> {
     fn write(&self, out: &mut Vec<u8>) {
@@ -38,7 +42,7 @@ impl<'a> Record<'a> {
         out.extend_from_slice(&(self.tuple.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.mark.part.to_le_bytes());
         out.extend_from_slice(&self.mark.line.to_le_bytes());
-        out.push(u8::from(self.mark.put));
+        out.extend_from_slice(&[self.mark.wish.as_byte(), u8::from(self.mark.holes)]);
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.tuple);
     }
@@ -53,7 +57,8 @@ impl<'a> Record<'a> {
         let key_length = u32_at(bytes, 0).map_or(0, |length| length as usize);
         let length = Self::length(bytes).unwrap_or(0);
         let line = bytes[12..20].try_into().map_or(0, u64::from_le_bytes);
-        let mark = Mark { part: u32_at(bytes, 8).unwrap_or(0), line, put: bytes[20] == 1 };
+        let (wish, holes) = (Wish::from_byte(bytes[20]), bytes[21] == 1);
+        let mark = Mark { part: u32_at(bytes, 8).unwrap_or(0), line, wish, holes };
         let (key, tuple) = bytes[FIXED..length].split_at(key_length);
         Self { mark, key, tuple }
     }
@@ -264,12 +269,15 @@ mod tests {
     fn sort(keys: &[String], tuple: &[u8]) -> Vec<(String, u64)> {
         let mut sorter = Sorter::default();
         for (line, key) in keys.iter().enumerate() {
-            let mark = Mark { part: 0, line: line as u64, put: line % 2 == 0 };
+            let wish = if line % 2 == 0 { Wish::Put } else { Wish::Gone };
+            let mark = Mark { part: 0, line: line as u64, wish, holes: line % 3 == 0 };
             sorter.push(Record { mark, key: key.as_bytes(), tuple }).expect("pushed");
         }
         let (mut sorted, mut seen) = (sorter.sorted().expect("sorted"), Vec::new());
         while let Some(record) = sorted.next_record().expect("read") {
-            assert_eq!((record.tuple, record.mark.put), (tuple, record.mark.line % 2 == 0));
+            let mark = record.mark;
+            assert_eq!((record.tuple, mark.wish == Wish::Put), (tuple, mark.line % 2 == 0));
+            assert_eq!(mark.holes, mark.line % 3 == 0);
             seen.push((String::from_utf8_lossy(record.key).into_owned(), record.mark.line));
         }
         seen

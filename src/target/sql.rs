@@ -1,54 +1,51 @@
-//! The SQL that is made for a table. Pure: a table in, text out; `tests/golden` keeps examples.
+//! The SQL that is made for a table. Pure: a table in, text out; `tests/golden` keeps examples. `source` is what the given
+//! rows are called: something with the columns `c1`, `c2`, … of an alias `v`.
 
 use super::catalog::{Column, Table};
 use crate::pg::quote;
 
-/// Rows into the table.
-pub fn copy_in(table: &Table) -> String {
-    format!("copy {} ({}) from stdin (format binary)", table.quoted(), columns("", table))
+/// Rows of the given columns into the table.
+pub fn copy_in(table: &Table, columns: &[usize]) -> String {
+    let names = columns.iter().map(|column| table.columns[*column].name.as_str());
+    format!("copy {} ({}) from stdin (format binary)", table.quoted(), quote::list("", names))
 }
 
-/// The whole table in key order.
+/// The whole table in key order; where there is no key, in the order of the rows' bytes, each with its address in front.
 pub fn copy_out(table: &Table) -> String {
     let (columns, from) = (columns("t.", table), table.quoted());
-    format!("copy (select {columns} from {from} t order by {}) to stdout (format binary)", key_order(table))
+    let address = if table.is_keyless() { "t.ctid, t.tableoid, " } else { "" };
+    format!("copy (select {address}{columns} from {from} t order by {}) to stdout (format binary)", order(table))
 }
 
-/// The rows that have the given keys, in key order. A parameter per key column, each an array.
-pub fn rows_of_keys(table: &Table) -> String {
+/// The rows that have the given keys, in key order.
+pub fn rows_of_keys(table: &Table, source: &str) -> String {
     let (columns, from) = (columns("t.", table), table.quoted());
-    let keys = parameters(table.key.len());
-    let names = names(table.key.len());
     format!(
-        "select {columns} from {from} t join unnest({keys}) as v ({names}) on {} order by {}",
+        "select {columns} from {from} t join {source} on {} order by {}",
         key_match(table, table.key.iter().copied().enumerate()),
-        key_order(table)
+        order(table)
     )
 }
 
-/// Deletes the given keys. A parameter per key column, each an array.
-pub fn delete(table: &Table) -> String {
-    let keys = parameters(table.key.len());
-    let names = names(table.key.len());
-    format!(
-        "delete from {} t using unnest({keys}) as v ({names}) where {}",
-        table.quoted(),
-        key_match(table, table.key.iter().copied().enumerate())
-    )
+/// Deletes the given keys; where there is no key, the given addresses.
+pub fn delete(table: &Table, source: &str) -> String {
+    let which = match table.is_keyless() {
+        true => "t.ctid = v.c1 and t.tableoid = v.c2".to_owned(),
+        false => key_match(table, table.key.iter().copied().enumerate()),
+    };
+    format!("delete from {} t using {source} where {which}", table.quoted())
 }
 
-/// Writes the given rows over those with their keys, where they differ. A parameter per column, each an array. Not for a
-/// table that is all key: nothing of its rows can differ.
-pub fn update(table: &Table) -> String {
+/// Writes the given rows over those with their keys, where they differ. Not for a table that is all key: nothing of its
+/// rows can differ.
+pub fn update(table: &Table, source: &str) -> String {
     let others = || table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index));
     let set = others().map(|(index, column)| format!("{} = v.c{}", quote::ident(&column.name), index + 1));
     let differ = others().map(|(index, column)| differs(index, column));
     format!(
-        "update {} t set {} from unnest({}) as v ({}) where {} and ({})",
+        "update {} t set {} from {source} where {} and ({})",
         table.quoted(),
         set.collect::<Vec<_>>().join(", "),
-        parameters(table.columns.len()),
-        names(table.columns.len()),
         key_match(table, table.key.iter().map(|column| (*column, *column))),
         differ.collect::<Vec<_>>().join(" or ")
     )
@@ -68,46 +65,46 @@ fn columns(prefix: &str, table: &Table) -> String {
     quote::list(prefix, table.columns.iter().map(|column| column.name.as_str()))
 }
 
-fn key_order(table: &Table) -> String {
-    let order = |column: &usize| {
+fn order(table: &Table) -> String {
+    let name = |column: &Column| format!("t.{}", quote::ident(&column.name));
+    let by_key = |column: &usize| {
         let column = &table.columns[*column];
-        column.wire.order_by(&format!("t.{}", quote::ident(&column.name)))
+        column.wire.order_by(&name(column), &column.send)
     };
-    table.key.iter().map(order).collect::<Vec<_>>().join(", ")
+    let by_bytes = |column: &Column| format!("{}({}) nulls first", column.send, name(column));
+    let terms: Vec<_> = match table.is_keyless() {
+        true => table.columns.iter().map(by_bytes).collect(),
+        false => table.key.iter().map(by_key).collect(),
+    };
+    terms.join(", ")
 }
 
-/// `t.key = v.c1 and …`; each pair is (place among the given arrays, column).
+/// `t.key = v.c1 and …`; each pair is (place among the given columns, column).
 fn key_match(table: &Table, pairs: impl Iterator<Item = (usize, usize)>) -> String {
     let one =
         |(place, column): (usize, usize)| format!("t.{} = v.c{}", quote::ident(&table.columns[column].name), place + 1);
     pairs.map(one).collect::<Vec<_>>().join(" and ")
 }
 
-fn parameters(count: usize) -> String {
-    (1..=count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
-}
-
-fn names(count: usize) -> String {
-    (1..=count).map(|number| format!("c{number}")).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use tokio_postgres::types::Type;
 
+    use super::super::arrays::{unnest, values};
     use super::super::encode::Wire;
     use super::*;
 
-    fn column(name: &str, wire: Wire, type_oid: u32, array: Type) -> Column {
-        Column { name: name.into(), wire, not_null: false, array, type_oid, loose: false }
+    fn column(name: &str, wire: Wire, base: Type, array: Type) -> Column {
+        let send = format!("pg_catalog.{}send", base.name());
+        Column { name: name.into(), wire, not_null: false, base, array: Some(array), send, loose: false }
     }
 
     fn tables() -> Vec<Table> {
-        let id = || column("id", Wire::Int8, 20, Type::INT8_ARRAY);
-        let text = |name: &str| column(name, Wire::Text, 25, Type::TEXT_ARRAY);
-        let json = column("json", Wire::Json, 114, Type::JSON_ARRAY);
+        let id = || column("id", Wire::Int8, Type::INT8, Type::INT8_ARRAY);
+        let text = |name: &str| column(name, Wire::Text, Type::TEXT, Type::TEXT_ARRAY);
+        let json = || column("json", Wire::Json, Type::JSON, Type::JSON_ARRAY);
         vec![
-            Table::of("dbo", "orders", vec![id(), text("name"), json], &[0]),
+            Table::of("dbo", "orders", vec![id(), text("name"), json()], &[0]),
             Table::of("Odd \"one\"", "e; drop table x", vec![text("a"), id(), text("b")], &[2, 1]),
         ]
     }
@@ -117,9 +114,22 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "BLESS is for this test alone")]
     fn the_statements_are_those_in_the_golden_file() {
         let statements = |table: &Table| {
-            [copy_in(table), copy_out(table), rows_of_keys(table), delete(table), update(table)].join(";\n")
+            let all: Vec<usize> = (0..table.columns.len()).collect();
+            let (keys, rows) = (unnest(table.key.len()), unnest(all.len()));
+            let statements = [
+                copy_in(table, &all),
+                copy_out(table),
+                rows_of_keys(table, &keys),
+                delete(table, &keys),
+                update(table, &rows),
+                delete(table, &values(table.key.len(), 2)),
+            ];
+            statements.join(";\n")
         };
-        let made = tables().iter().map(statements).collect::<Vec<_>>().join(";\n\n") + ";\n";
+        let made = tables().iter().map(statements).collect::<Vec<_>>().join(";\n\n");
+        let [mut keyless, _] = <[Table; 2]>::try_from(tables()).expect("two");
+        keyless.key.clear();
+        let made = [made, [copy_out(&keyless), delete(&keyless, &unnest(2))].join(";\n")].join(";\n\n") + ";\n";
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/statements.sql");
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(file, &made).expect("written");

@@ -1,7 +1,8 @@
 //! A row on its way to or from Postgres: a tuple of binary `COPY`.
 //!
 //! Two bytes for the number of cells, then each cell as four bytes of length (-1 for null) and its bytes. The same cell
-//! form serves in `COPY`, in array parameters and in results, so a row is encoded once and then only cut.
+//! form serves in `COPY`, in parameters and in results, so a row is encoded once and then only cut. A cell that the file
+//! does not supply is a hole (length -2): it never leaves this program.
 
 use std::io::{self, Read};
 
@@ -11,6 +12,7 @@ pub const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 pub const TRAILER: &[u8; 2] = b"\xff\xff";
 
 const NULL: [u8; 4] = (-1i32).to_be_bytes();
+const HOLE: [u8; 4] = (-2i32).to_be_bytes();
 
 /// Begins a tuple of `cells` cells.
 pub fn begin(cells: usize, out: &mut Vec<u8>) {
@@ -19,6 +21,44 @@ pub fn begin(cells: usize, out: &mut Vec<u8>) {
 
 pub fn null(out: &mut Vec<u8>) {
     out.extend_from_slice(&NULL);
+}
+
+pub fn hole(out: &mut Vec<u8>) {
+    out.extend_from_slice(&HOLE);
+}
+
+/// A value whose bytes are at hand.
+pub fn value(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// The tuple of some cells of another one.
+pub fn pick(tuple: &[u8], columns: &[usize], out: &mut Vec<u8>) {
+    begin(columns.len(), out);
+    if let [only] = columns {
+        cells(tuple).nth(*only).into_iter().for_each(|cell| out.extend_from_slice(cell.0));
+        return;
+    }
+    let all: Vec<_> = cells(tuple).collect();
+    columns.iter().for_each(|column| out.extend_from_slice(all[*column].0));
+}
+
+/// The tuple with its holes filled from another one of as many cells.
+pub fn fill(tuple: &[u8], from: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&tuple[..2]);
+    for (cell, other) in cells(tuple).zip(cells(from)) {
+        out.extend_from_slice(if cell.is_hole() { other.0 } else { cell.0 });
+    }
+}
+
+pub fn has_hole(tuple: &[u8]) -> bool {
+    cells(tuple).any(Framed::is_hole)
+}
+
+/// The places of the cells that are no holes.
+pub fn supplied(tuple: &[u8]) -> Vec<usize> {
+    cells(tuple).enumerate().filter(|(_, cell)| !cell.is_hole()).map(|(place, _)| place).collect()
 }
 
 /// Appends one cell whose bytes `write` appends; on an error of `write` the length is left unset.
@@ -57,6 +97,15 @@ pub struct Framed<'a>(pub &'a [u8]);
 impl<'a> Framed<'a> {
     pub fn is_null(self) -> bool {
         self.0.starts_with(&NULL)
+    }
+
+    pub fn is_hole(self) -> bool {
+        self.0.starts_with(&HOLE)
+    }
+
+    /// The bytes; none for null.
+    pub fn get(self) -> Option<&'a [u8]> {
+        (self.0[0] & 0x80 == 0).then(|| self.value())
     }
 
     pub fn value(self) -> &'a [u8] {
@@ -113,6 +162,23 @@ mod tests {
         null(&mut out);
         cell(&mut out, write(b"")).expect("written");
         out
+    }
+
+    #[test]
+    fn holes_are_filled_and_cells_are_picked() {
+        let mut holed = Vec::new();
+        begin(3, &mut holed);
+        hole(&mut holed);
+        value(b"new", &mut holed);
+        null(&mut holed);
+        assert!(has_hole(&holed) && !has_hole(&sample()));
+        assert_eq!(supplied(&holed), [1, 2]);
+        let (mut filled, mut picked) = (Vec::new(), Vec::new());
+        fill(&holed, &sample(), &mut filled);
+        let seen: Vec<_> = cells(&filled).map(Framed::get).collect();
+        assert_eq!(seen, [Some(&b"ab"[..]), Some(b"new"), None]);
+        pick(&filled, &[2, 0], &mut picked);
+        assert_eq!(cells(&picked).map(Framed::get).collect::<Vec<_>>(), [None, Some(&b"ab"[..])]);
     }
 
     #[test]

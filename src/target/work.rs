@@ -9,10 +9,12 @@ use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::{self, Table};
+use super::convert::convert;
 use super::guard::Guard;
-use super::intake::{Intake, Order, Summary};
-use super::ledger::{self, Line};
+use super::intake::{self, Intake, Order, Summary, Way};
+use super::ledger::{self, Head, Line};
 use super::outbox::{self, News};
+use super::rejects::{BadRows, Rejects};
 use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
 use crate::decode::dialect::Dialect;
 use crate::decode::{self, File, Parts, Rows, Shape};
@@ -37,6 +39,9 @@ pub struct Work {
     pending: Pending,
     id: i64,
     guard: Guard,
+    /// whether the last loaded file of this kind had an op in front
+    had_op: Option<bool>,
+    bad_rows: BadRows,
     event_id: String,
     bucket: String,
     host: String,
@@ -49,6 +54,8 @@ pub struct Changes {
     pending: Pending,
     counts: Counts,
     summary: Summary,
+    /// of each part
+    rejected: Vec<u64>,
     bucket: String,
 }
 
@@ -73,10 +80,10 @@ impl Target {
             tx.rollback().await?;
             return Ok(Begun::Busy);
         }
-        if !self.is_still_first(&tx, pending, after).await? {
+        let Some(head) = self.still_first(&tx, pending, after).await? else {
             tx.rollback().await?;
             return Ok(Begun::Moved);
-        }
+        };
         let carrier = pending.new_objects().last().and_then(|place| pending.objects[place].entry);
         let id = match carrier {
             Some(id) => id,
@@ -90,6 +97,8 @@ impl Target {
             pending: pending.clone(),
             id,
             guard: Guard { max_remove: self.settings.max_remove, released },
+            had_op: head.had_op,
+            bad_rows: self.settings.bad_rows,
             event_id: self.settings.event_id.clone(),
             bucket: self.feed.bucket.clone(),
             host: self.host.clone(),
@@ -102,17 +111,18 @@ impl Target {
         Table::find(tx, entity, self.settings.schema.as_deref()).await
     }
 
-    async fn is_still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<bool, Error> {
+    /// What the ledger says of the table now; none if the delivery is not its first pending one any more.
+    async fn still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<Option<Head>, Error> {
         let head = ledger::head(tx, &self.feed, pending).await?;
         if head.stopped || head.last_id != after {
-            return Ok(false);
+            return Ok(None);
         }
         for place in pending.new_objects() {
             if ledger::has(tx, &self.feed.bucket, pending, &pending.objects[place]).await? {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        Ok(true)
+        Ok(Some(head))
     }
 
     /// Closes ledger rows whose version the bucket no longer shows; left for the next time if another loader has the table.
@@ -168,8 +178,8 @@ impl Work {
             columns: self.table.columns.iter().enumerate().map(column).collect(),
             table: (self.pending.entity.schema.clone(), self.pending.entity.name.clone()),
             dialect: dialect.clone(),
-            had_op: None,
-            keep_raw: false,
+            had_op: self.had_op,
+            keep_raw: self.bad_rows != BadRows::Stop,
         }
     }
 
@@ -179,21 +189,85 @@ impl Work {
         P: Parts + Send + 'static,
         P::Bytes: Send,
     {
-        self.table.check()?;
-        self.lock().await?;
-        let append = matches!(self.pending.step, Step::Append { first: false });
-        let empty = append || self.is_empty().await?;
-        if !empty && matches!(self.pending.step, Step::Append { first: true }) {
-            return Err(Error::NotEmpty);
+        self.table.check(self.pending.file)?;
+        let rejects = self.rejects();
+        if self.table.asks() {
+            let intake = self.ask(rows, order, rejects.as_ref()).await?;
+            let empty = self.enter().await?;
+            return self.carry_out(intake, empty, rejects).await;
         }
-        let mut intake = Intake::start(rows, &self.table, &self.event_id, order);
+        let empty = self.enter().await?;
+        let intake = self.intake(rows, order, rejects.as_ref(), empty);
+        self.carry_out(intake, empty, rejects).await
+    }
+
+    /// Locks the table; whether it has no row.
+    async fn enter(&self) -> Result<bool, Error> {
+        self.lock().await?;
+        let empty = matches!(self.pending.step, Step::Append { first: false }) || self.is_empty().await?;
+        match self.pending.step {
+            Step::Append { first: true } if !empty => Err(Error::NotEmpty),
+            _ => Ok(empty),
+        }
+    }
+
+    async fn carry_out(&self, mut intake: Intake, empty: bool, rejects: Option<Rejects>) -> Result<Changes, Error> {
+        let (tx, table) = (&self.tx, &self.table);
         let counts = match self.pending.file {
-            File::Changes => changes::apply(&self.tx, &self.table, &mut intake).await?,
-            File::Snapshot if empty => snapshot::load(&self.tx, &self.table, &mut intake).await?,
-            File::Snapshot => snapshot::replace(&self.tx, &self.table, &mut intake, &self.guard).await?,
+            File::Changes => changes::apply(tx, table, &mut intake).await?,
+            File::Snapshot if empty => snapshot::load(tx, table, &mut intake).await?,
+            File::Snapshot => snapshot::replace(tx, table, &mut intake, &self.guard, rejects.as_ref()).await?,
         };
+        self.changes(counts, intake.into_summary(), rejects).await
+    }
+
+    /// Reads all rows and has Postgres make binary what only it can read. The table is not locked meanwhile.
+    async fn ask<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>) -> Result<Intake, Error>
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let way = if order == Order::Moving { Way::Chained } else { Way::Sorted };
+        let drafts = Intake::drafts(rows, &self.plan(rejects));
+        convert(&self.tx, &self.table, drafts, (self.pending.file, way), rejects).await
+    }
+
+    fn intake<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>, empty: bool) -> Intake
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let way = match (self.pending.file, order) {
+            (File::Changes, Order::Moving) => Way::Chained,
+            (File::Changes, _) => Way::Sorted,
+            (File::Snapshot, _) if self.table.is_keyless() && empty => Way::AsTheyCome,
+            (File::Snapshot, Order::ByKey) if !self.table.is_keyless() => Way::Straight,
+            (File::Snapshot, _) => Way::Sorted,
+        };
+        Intake::start(rows, &self.plan(rejects), way)
+    }
+
+    fn plan<'a>(&'a self, rejects: Option<&'a Rejects>) -> intake::Plan<'a> {
+        intake::Plan { table: &self.table, event_id: &self.event_id, rejects }
+    }
+
+    /// Where bad rows go, if they do not fail the delivery.
+    fn rejects(&self) -> Option<Rejects> {
+        let objects = self.pending.objects.iter().map(|object| object.listed.key.clone());
+        (self.bad_rows != BadRows::Stop).then(|| Rejects::new(self.id, objects.collect()))
+    }
+
+    async fn changes(&self, counts: Counts, summary: Summary, rejects: Option<Rejects>) -> Result<Changes, Error> {
+        let tally = rejects.as_ref().map(Rejects::tally).unwrap_or_default();
+        if let BadRows::Quarantine { most } = self.bad_rows {
+            tally.check(summary.read.iter().sum(), most)?;
+        }
+        if let Some(rejects) = rejects {
+            rejects.write(&self.tx).await?;
+        }
+        let counts = Counts { rejected: tally.total(), ..counts };
         let (pending, bucket) = (self.pending.clone(), self.bucket.clone());
-        Ok(Changes { pending, counts, summary: intake.into_summary(), bucket })
+        Ok(Changes { pending, counts, summary, rejected: tally.parts, bucket })
     }
 
     /// Undoes what a failed `apply` did, and keeps the lease.
@@ -212,8 +286,7 @@ impl Work {
                 }
                 None => self.id_of(part).await?,
             };
-            let rows_read = changes.summary.read.get(part).copied().unwrap_or(0);
-            let line = Line { rows_read, ..self.line(id, object, Status::Loaded) };
+            let line = changes.of_part(part, self.line(id, object, Status::Loaded));
             // all effects belong to the last part
             let line = if part == last { changes.complete(line) } else { line };
             ledger::write(&self.tx, &line).await?;
@@ -338,11 +411,23 @@ impl Changes {
         self.summary.max_event_id
     }
 
+    fn of_part<'a>(&self, part: usize, line: Line<'a>) -> Line<'a> {
+        let of = |parts: &[u64]| parts.get(part).copied().unwrap_or(0);
+        let (rows_read, rejected) = (of(&self.summary.read), of(&self.rejected));
+        // a full load claims nothing but that its rows are there, and only where it has ops
+        let claimed = self.summary.claimed.map(|_| serde_json::json!({"I": rows_read}));
+        Line { rows_read, counts: Counts { rejected, ..line.counts }, claimed, ..line }
+    }
+
     fn complete<'a>(&self, line: Line<'a>) -> Line<'a> {
-        let [insert, update, delete] = self.summary.claimed;
-        let claimed = serde_json::json!({"I": insert, "U": update, "D": delete});
-        let claimed = (self.pending.file == File::Changes).then_some(claimed);
-        Line { counts: self.counts, claimed, max_event_id: self.summary.max_event_id, ..line }
+        let counts = Counts { rejected: line.counts.rejected, ..self.counts };
+        let claimed = match self.summary.claimed {
+            Some([insert, update, delete]) if self.pending.file == File::Changes => {
+                Some(serde_json::json!({"I": insert, "U": update, "D": delete}))
+            }
+            _ => line.claimed,
+        };
+        Line { counts, claimed, max_event_id: self.summary.max_event_id, ..line }
     }
 }
 

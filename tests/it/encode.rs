@@ -261,7 +261,7 @@ impl Oracle {
         keys.sort();
         let here: Vec<i32> = keys.iter().map(|(_, n)| *n).collect();
         let there: Vec<i32> =
-            self.column(&format!("select n from copied order by {}, n", self.wire.order_by("v"))).await;
+            self.column(&format!("select n from copied order by {}, n", self.wire.order_by("v", "no_send"))).await;
         if let Some(at) = (0..here.len()).find(|at| here[*at] != there[*at]) {
             let [a, b] = [here[at], there[at]].map(|n| &values[n as usize]);
             panic!("{}: {a:02x?} is next here, {b:02x?} there", self.sql);

@@ -13,3 +13,4 @@ mod path;
 mod service;
 mod states;
 mod support;
+mod types;

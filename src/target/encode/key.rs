@@ -15,7 +15,8 @@ pub(super) fn append(wire: &Wire, binary: &[u8], out: &mut Vec<u8>) -> bool {
         Wire::Numeric { .. } => numeric(binary, out),
         Wire::Text | Wire::Varchar { .. } | Wire::Json => text(binary, out),
         Wire::Bpchar { .. } => text(without_trailing_blanks(binary), out),
-        Wire::Bytea => bytea(binary, out),
+        // Postgres is asked to sort these by their bytes too
+        Wire::Bytea | Wire::Asked(_) => bytes(binary, out),
         Wire::Jsonb => return false,
     }
     true
@@ -44,7 +45,7 @@ fn without_trailing_blanks(binary: &[u8]) -> &[u8] {
 }
 
 /// A zero byte becomes `00 FF`, the end is `00 00`.
-fn bytea(binary: &[u8], out: &mut Vec<u8>) {
+pub(in crate::target) fn bytes(binary: &[u8], out: &mut Vec<u8>) {
     for part in binary.split_inclusive(|byte| *byte == 0) {
         out.extend_from_slice(part);
         if part.ends_with(&[0]) {

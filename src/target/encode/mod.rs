@@ -1,7 +1,8 @@
 //! Turns the text of one CSV cell into the binary form that Postgres takes for the column's type,
 //! in `COPY … (format binary)` and in parameters. Exact or refused: nothing is shifted, rounded or
 //! cut unless Postgres itself would do it to that very text, and some of that is refused too (see
-//! [`Refusal`]). Postgres is the oracle: `tests/it/encode.rs` compares byte by byte.
+//! [`Refusal`]). Postgres is the oracle: `tests/it/encode.rs` compares byte by byte. A type without an
+//! encoder of its own goes by Postgres' own text input ([`Asked`]).
 
 mod civil;
 mod datetime;
@@ -14,6 +15,7 @@ mod numeric;
 mod refusal;
 mod text;
 
+pub(super) use key::bytes as bytes_key;
 pub use refusal::Refusal;
 
 /// How one column travels: its Postgres type and what the type modifier says.
@@ -53,11 +55,26 @@ pub enum Wire {
     Bytea,
     Json,
     Jsonb,
+    /// Any other type: the cell stays text here, and Postgres is asked for its binary form.
+    Asked(Asked),
+}
+
+/// What must be known of a type that only Postgres can read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// with its modifier, as SQL writes it
+    pub type_name: String,
+    /// whether an empty cell is the empty text
+    pub text: bool,
+    /// whether `=` says when two values are the same; else their texts do
+    pub equality: bool,
+    /// equal values have equal bytes, so that a key can be of it
+    pub canonical: bool,
 }
 
 impl Wire {
     /// The wire of a type, given as `pg_attribute.atttypid` and `atttypmod` (a domain's base type
-    /// is for the caller to find). `None` for a type that this module does not carry.
+    /// is for the caller to find). `None` for a type that has no encoder here.
     pub fn of(type_oid: u32, typmod: i32) -> Option<Wire> {
         Some(match type_oid {
             16 => Wire::Bool,
@@ -96,6 +113,7 @@ impl Wire {
     #[inline]
     fn write(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match *self {
+            Wire::Asked(_) => text::text(cell, out),
             Wire::Bool => number::boolean(cell, out),
             Wire::Int2 => number::int2(cell, out),
             Wire::Int4 => number::int4(cell, out),
@@ -119,12 +137,18 @@ impl Wire {
 
     /// Whether an unquoted empty cell is `''` (text, varchar, bpchar) rather than null.
     pub fn is_text(&self) -> bool {
-        matches!(self, Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. })
+        match self {
+            Wire::Asked(asked) => asked.text,
+            _ => matches!(self, Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. }),
+        }
     }
 
-    /// Whether the type has an `=`. Only `json` has none; it is compared as text.
+    /// Whether the type has an `=`. What has none, like `json`, is compared as text.
     pub fn has_equality(&self) -> bool {
-        *self != Wire::Json
+        match self {
+            Wire::Asked(asked) => asked.equality,
+            _ => *self != Wire::Json,
+        }
     }
 
     /// Whether two values of the column are equal only if their binary forms are: false where one
@@ -132,6 +156,7 @@ impl Wire {
     pub fn is_canonical(&self) -> bool {
         match self {
             Wire::Float4 | Wire::Float8 | Wire::Json | Wire::Jsonb => false,
+            Wire::Asked(asked) => asked.canonical,
             Wire::Numeric { limit } => limit.is_some(), // the column's scale is every value's scale
             Wire::Bpchar { len } => len.is_some(),      // padded, so trailing blanks agree
             _ => true,
@@ -147,10 +172,11 @@ impl Wire {
         key::append(self, binary, out)
     }
 
-    /// The SQL expression that sorts as [`Wire::sort_key`] does; `column` is quoted already. The
-    /// plain column wherever that is possible, so that the primary key's index serves.
-    pub fn order_by(&self, column: &str) -> String {
+    /// The SQL expression that sorts as [`Wire::sort_key`] does; `column` is quoted already, `send` is the function that
+    /// writes the type's binary form. The plain column wherever that is possible, so that the primary key's index serves.
+    pub fn order_by(&self, column: &str, send: &str) -> String {
         match self {
+            Wire::Asked(_) => format!("{send}({column})"),
             Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. } => format!(r#"{column} collate "C""#),
             Wire::Json => format!(r#"{column}::text collate "C""#),
             _ => column.to_owned(),

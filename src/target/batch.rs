@@ -1,0 +1,124 @@
+//! Rows on their way to the table: tuples with their sort keys and what each wants, many at a time.
+
+/// What a row wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// to be there as the tuple says; a hole keeps what the table has
+    Put,
+    /// the same for a row that was deleted before: a hole is the column's default
+    Fresh,
+    /// to be gone
+    Gone,
+    /// nothing: whatever the table has under this key stays, because the row that spoke of it was rejected
+    Leave,
+    /// to be gone because the row moves to another key; the next record is where it arrives
+    Away,
+    /// to arrive under a new key; a hole keeps what the row had under the old one
+    Here,
+}
+
+impl Wish {
+    const ALL: [Self; 6] = [Self::Put, Self::Fresh, Self::Gone, Self::Leave, Self::Away, Self::Here];
+
+    pub fn as_byte(self) -> u8 {
+        self as u8
+    }
+
+    pub fn from_byte(byte: u8) -> Self {
+        Self::ALL.get(usize::from(byte)).copied().unwrap_or(Self::Put)
+    }
+}
+
+/// One row of a batch, on loan.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub key: &'a [u8],
+    pub tuple: &'a [u8],
+    pub wish: Wish,
+    /// whether the tuple has holes
+    pub holes: bool,
+}
+
+/// Encoded rows, in key order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// the tuples, one after the other
+    pub tuples: Vec<u8>,
+    /// their sort keys, one after the other
+    pub keys: Vec<u8>,
+    rows: Vec<Slot>,
+    /// rows (by place) whose holes are to be filled from the table's row of another key, given as a tuple
+    pub elsewhere: Vec<(usize, Vec<u8>)>,
+    /// whether some row has holes, and whether some row is not to be put
+    pub holes: bool,
+    pub mixed: bool,
+}
+
+/// Where a row's tuple and key end, and what it wants.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tuple_end: u32,
+    key_end: u32,
+    wish: Wish,
+    holes: bool,
+}
+
+impl Batch {
+    /// An empty one with room for as much as `like` has.
+    pub fn like(like: &Self) -> Self {
+        let room = |used: usize| used + used / 8;
+        Self {
+            tuples: Vec::with_capacity(room(like.tuples.len())),
+            keys: Vec::with_capacity(room(like.keys.len())),
+            rows: Vec::with_capacity(room(like.rows.len())),
+            ..Self::default()
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = Wanted<'_>> {
+        (0..self.rows.len()).map(|place| self.row(place))
+    }
+
+    pub fn row(&self, place: usize) -> Wanted<'_> {
+        let (tuple, key) = place.checked_sub(1).map_or((0, 0), |before| {
+            let before = self.rows[before];
+            (before.tuple_end as usize, before.key_end as usize)
+        });
+        let Slot { tuple_end, key_end, wish, holes } = self.rows[place];
+        Wanted { key: &self.keys[key..key_end as usize], tuple: &self.tuples[tuple..tuple_end as usize], wish, holes }
+    }
+
+    pub fn push(&mut self, row: Wanted<'_>) {
+        self.tuples.extend_from_slice(row.tuple);
+        self.keys.extend_from_slice(row.key);
+        self.end_row(row.wish, row.holes);
+    }
+
+    /// Ends a row whose tuple and key were just appended.
+    pub fn end_row(&mut self, wish: Wish, holes: bool) {
+        let (tuple_end, key_end) = (self.tuples.len() as u32, self.keys.len() as u32);
+        self.rows.push(Slot { tuple_end, key_end, wish, holes });
+        self.holes |= holes;
+        self.mixed |= wish != Wish::Put;
+    }
+
+    pub fn last_key(&self) -> &[u8] {
+        self.rows.len().checked_sub(1).map_or(&[], |last| self.row(last).key)
+    }
+
+    /// The tuples that are to be put, one after the other.
+    pub fn into_tuples(self) -> Vec<u8> {
+        if !self.mixed {
+            return self.tuples;
+        }
+        let put = self.rows().filter(|row| row.wish == Wish::Put);
+        put.fold(Vec::with_capacity(self.tuples.len()), |mut all, row| {
+            all.extend_from_slice(row.tuple);
+            all
+        })
+    }
+}

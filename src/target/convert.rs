@@ -1,0 +1,282 @@
+//! Cells that only Postgres can read: their texts are sent to it, and their binary forms come back.
+//!
+//! `json_to_recordset` runs each text through the input function of the column's type with the column's modifier, which
+//! is what `COPY` and a literal do too. What is refused is found by halving, so that a reason can name line and column.
+//! This happens before the table is locked: afterwards the connection is busy with rows.
+
+use std::io::Write;
+
+use tokio::sync::mpsc;
+use tokio_postgres::Row as Answer;
+use tokio_postgres::types::{FromSql, Type};
+
+use super::arrays::Bytes;
+use super::batch::{Batch, Wanted, Wish};
+use super::catalog::Table;
+use super::chain::Chain;
+use super::encode::Wire;
+use super::encoder::CellFault;
+use super::fold::Fold;
+use super::intake::{Draft, Halt, Intake, Message, Outlet, Summary, Way, chain_all, fold_all};
+use super::rejects::{Reject, Rejects};
+use super::sort::{Mark, Record, Sorter};
+use super::{Error, Place, tuple};
+use crate::decode::File;
+use crate::pg::quote;
+use crate::pg::{self, Tx};
+
+/// Turns drafts into batches in key order; all of them are read when this returns.
+pub async fn convert(
+    tx: &Tx,
+    table: &Table,
+    drafts: Intake<Draft>,
+    order: (File, Way),
+    rejects: Option<&Rejects>,
+) -> Result<Intake, Error> {
+    let (sender, intake) = Intake::channel();
+    let (whole, rows) = mpsc::channel(1);
+    let sorting = Ordering { table: table.clone(), file: order.0, way: order.1 };
+    tokio::task::spawn_blocking(move || sorting.run(rows, Outlet::new(sender)));
+    let asking = Asking { tx, table, columns: asked_columns(table), rejects, file: order.0 };
+    let summary = asking.all(drafts, &whole).await?;
+    // if the thread is gone, it has told the intake why
+    let _ = whole.send(Message::End(summary)).await;
+    Ok(intake)
+}
+
+fn asked_columns(table: &Table) -> Vec<usize> {
+    (0..table.columns.len()).filter(|column| matches!(table.columns[*column].wire, Wire::Asked(_))).collect()
+}
+
+/// The thread that puts whole rows into order.
+struct Ordering {
+    table: Table,
+    file: File,
+    way: Way,
+}
+
+impl Ordering {
+    fn run(self, mut rows: mpsc::Receiver<Message<Whole>>, mut outlet: Outlet<Batch>) {
+        let (mut sorter, mut chain, mut key) = (Sorter::default(), Chain::default(), Vec::new());
+        let mut take = |whole: Whole| -> Result<(), Halt> {
+            for (row, mark) in whole.rows.rows().zip(whole.marks) {
+                key.clear();
+                self.table.sort_key(row.tuple, &mut key);
+                let record = Record { mark, key: &key, tuple: row.tuple };
+                match (self.way, mark.wish) {
+                    (Way::Chained, _) => chain.take(&record),
+                    (_, Wish::Away) => return Err(Error::Moving.into()),
+                    _ => sorter.push(record)?,
+                }
+            }
+            Ok(())
+        };
+        let mut done = Ok(());
+        let summary = loop {
+            match rows.blocking_recv() {
+                Some(Message::Batch(whole)) => done = done.and_then(|()| take(whole)),
+                Some(Message::End(summary)) => break summary,
+                // the delivery was given up
+                Some(Message::Failed(_)) | None => return,
+            }
+        };
+        let fold = Fold::new(self.file, self.table.is_keyless());
+        let done = done.and_then(|()| match self.way {
+            Way::Chained => chain_all(chain, &mut outlet),
+            _ => fold_all(sorter, fold, &mut outlet),
+        });
+        let done = done.and_then(|()| outlet.flush(0));
+        outlet.end(done, summary);
+    }
+}
+
+/// Rows whose cells are all binary.
+#[derive(Default)]
+struct Whole {
+    rows: Batch,
+    marks: Vec<Mark>,
+}
+
+/// Who asks.
+struct Asking<'a> {
+    tx: &'a Tx,
+    table: &'a Table,
+    columns: Vec<usize>,
+    rejects: Option<&'a Rejects>,
+    file: File,
+}
+
+impl Asking<'_> {
+    async fn all(&self, mut drafts: Intake<Draft>, whole: &mpsc::Sender<Message<Whole>>) -> Result<Summary, Error> {
+        while let Some(draft) = drafts.next().await? {
+            let rows = self.draft(&draft).await?;
+            if whole.send(Message::Batch(rows)).await.is_err() {
+                break;
+            }
+        }
+        Ok(drafts.into_summary())
+    }
+
+    /// All rows of a draft; where Postgres refuses, in halves, down to the row that is at fault.
+    async fn draft(&self, draft: &Draft) -> Result<Whole, Error> {
+        let mut whole = Whole::default();
+        let mut pieces = vec![(0, draft.rows.len())];
+        while let Some((from, to)) = pieces.pop() {
+            match self.ask(draft, from, to, &self.columns).await {
+                Ok(answers) => self.take(draft, from, &answers, &mut whole)?,
+                Err(error) if !is_of_a_cell(&error) => return Err(error.into()),
+                Err(error) if to - from == 1 => self.bad(draft, from, &error, &mut whole).await?,
+                Err(_) => {
+                    self.tx.back_to_mark().await?;
+                    let middle = from + (to - from) / 2;
+                    pieces.extend([(middle, to), (from, middle)]);
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    /// The binary forms of some columns of some rows.
+    async fn ask(&self, draft: &Draft, from: usize, to: usize, columns: &[usize]) -> Result<Vec<Answer>, pg::Error> {
+        if from == to || columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let texts = Bytes(Some(json_of(draft, from, to, columns)));
+        let answers = self.tx.query_typed(&question(self.table, columns), &[(&texts, Type::JSON)]).await;
+        answers.map_err(|error| self.tx.error(error))
+    }
+
+    fn take(&self, draft: &Draft, from: usize, answers: &[Answer], whole: &mut Whole) -> Result<(), Error> {
+        for (place, answer) in answers.iter().enumerate() {
+            let row = draft.rows.row(from + place);
+            self.splice(row, answer, &mut whole.rows.tuples).map_err(|error| self.tx.error(error))?;
+            whole.rows.end_row(row.wish, row.holes);
+            whole.marks.push(draft.marks[from + place]);
+        }
+        Ok(())
+    }
+
+    /// The row with its texts replaced by the answer's values.
+    fn splice(&self, row: Wanted<'_>, answer: &Answer, out: &mut Vec<u8>) -> Result<(), tokio_postgres::Error> {
+        tuple::begin(self.table.columns.len(), out);
+        let mut next = 0;
+        for (column, cell) in tuple::cells(row.tuple).enumerate() {
+            if self.columns.get(next) != Some(&column) {
+                out.extend_from_slice(cell.0);
+                continue;
+            }
+            match (cell.get(), answer.try_get::<_, Option<Raw<'_>>>(next)?) {
+                (Some(_), Some(Raw(value))) => tuple::value(value, out),
+                _ => out.extend_from_slice(cell.0),
+            }
+            next += 1;
+        }
+        Ok(())
+    }
+
+    /// One row that Postgres refuses: the column is found, and the row fails its delivery or goes into quarantine.
+    async fn bad(&self, draft: &Draft, place: usize, refusal: &pg::Error, whole: &mut Whole) -> Result<(), Error> {
+        let mut blamed = (self.columns[0], code_of(refusal));
+        let mut blind = false;
+        for column in &self.columns {
+            self.tx.back_to_mark().await?;
+            match self.ask(draft, place, place + 1, &[*column]).await {
+                Ok(_) => {}
+                Err(error) if !is_of_a_cell(&error) => return Err(error.into()),
+                Err(error) => {
+                    blamed = (*column, code_of(&error));
+                    blind |= self.table.key.contains(column);
+                }
+            }
+        }
+        self.tx.back_to_mark().await?;
+        let column = &self.table.columns[blamed.0];
+        let at: Place = draft.marks[place].into();
+        let type_name = match &column.wire {
+            Wire::Asked(asked) => asked.type_name.clone(),
+            _ => String::new(),
+        };
+        let fault = CellFault::Asked { type_name, code: blamed.1 };
+        let Some(rejects) = self.rejects else {
+            return Err(Error::Cell { at, column: column.name.clone(), fault });
+        };
+        blind |= self.table.is_keyless();
+        let raw = draft.raw.get(place).map_or(&[][..], Vec::as_slice);
+        rejects.add(&Reject { at, column: Some(&column.name), reason: &fault.to_string(), raw, blind })?;
+        if !blind && self.file == File::Snapshot {
+            self.leave(draft, place, whole).await?;
+        }
+        Ok(())
+    }
+
+    /// The row's key alone, so that a snapshot leaves alone whatever is there.
+    async fn leave(&self, draft: &Draft, place: usize, whole: &mut Whole) -> Result<(), Error> {
+        let row = draft.rows.row(place);
+        let mut key_only = Vec::new();
+        tuple::begin(self.table.columns.len(), &mut key_only);
+        for (column, cell) in tuple::cells(row.tuple).enumerate() {
+            match self.table.key.contains(&column) {
+                true => key_only.extend_from_slice(cell.0),
+                false => tuple::null(&mut key_only),
+            }
+        }
+        let mut alone = Draft::default();
+        alone.rows.push(Wanted { key: &[], tuple: &key_only, wish: Wish::Leave, holes: false });
+        alone.marks.push(Mark { wish: Wish::Leave, holes: false, ..draft.marks[place] });
+        let answers = self.ask(&alone, 0, 1, &self.columns).await?;
+        self.take(&alone, 0, &answers, whole)
+    }
+}
+
+/// `select c1, c2 from json_to_recordset($1) as v (c1 inet, c2 integer[])`.
+fn question(table: &Table, columns: &[usize]) -> String {
+    let names = |column: &usize| format!("c{column}");
+    let typed = |column: &usize| match &table.columns[*column].wire {
+        Wire::Asked(asked) => format!("c{column} {}", asked.type_name),
+        _ => quote::ident(&table.columns[*column].name),
+    };
+    let list = |each: &dyn Fn(&usize) -> String| columns.iter().map(each).collect::<Vec<_>>().join(", ");
+    format!("select {} from json_to_recordset($1) as v ({})", list(&names), list(&typed))
+}
+
+/// An array of objects, one per row, with the texts of the columns.
+fn json_of(draft: &Draft, from: usize, to: usize, columns: &[usize]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 * (to - from));
+    for place in from..to {
+        out.extend_from_slice(if place == from { b"[{" } else { b",{" });
+        let cells: Vec<_> = tuple::cells(draft.rows.row(place).tuple).collect();
+        let mut first = true;
+        for column in columns {
+            let Some(text) = cells[*column].get() else { continue };
+            let comma = if std::mem::take(&mut first) { "" } else { "," };
+            // writing to memory cannot fail, and the encoder has seen that it is text
+            let _ = write!(out, "{comma}\"c{column}\":");
+            let _ = serde_json::to_writer(&mut out, &String::from_utf8_lossy(text));
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    out
+}
+
+/// Whether Postgres refuses a value; some input functions call that a syntax error.
+fn is_of_a_cell(error: &pg::Error) -> bool {
+    !error.is_world() && error.code().is_some()
+}
+
+fn code_of(error: &pg::Error) -> String {
+    error.code().unwrap_or_default().to_owned()
+}
+
+/// A value of any type as its bytes.
+pub struct Raw<'a>(pub &'a [u8]);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}

@@ -1,0 +1,164 @@
+//! One row of a file becomes a tuple of the table, with its sort key — or a reason why it cannot.
+
+use super::Summary;
+use super::catalog::Table;
+use super::encode::{Refusal, Wire};
+use super::tuple;
+use crate::decode::cell::Cell;
+use crate::decode::{Op, Row};
+
+/// Why a cell cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum CellFault {
+    #[error("null, and the column is not null")]
+    Null,
+    #[error("not supplied, and it is part of the key")]
+    NoKey,
+    #[error("not supplied; a table without a key takes whole rows")]
+    NotWhole,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// the type's own input function refused it
+    #[error("no value of {type_name} ({code})")]
+    Asked { type_name: String, code: String },
+}
+
+/// The column that is to blame, and why.
+#[derive(Debug)]
+pub struct Fault {
+    pub column: usize,
+    pub fault: CellFault,
+}
+
+/// Encodes rows for a table.
+pub struct Encoder {
+    table: Table,
+    is_key: Vec<bool>,
+    /// Postgres must be asked for some cells, so that the sort key is not known yet
+    asks: bool,
+    /// the column whose highest value is the delivery's `max_event_id`
+    event: Option<usize>,
+    /// where each cell of the row at hand starts, reused
+    starts: Vec<usize>,
+}
+
+impl Encoder {
+    pub fn new(table: Table, event_id: &str) -> Self {
+        let is_key = (0..table.columns.len()).map(|column| table.key.contains(&column)).collect();
+        Self { is_key, asks: table.asks(), event: integer_column(&table, event_id), starts: Vec::new(), table }
+    }
+
+    pub fn column(&self, column: usize) -> &str {
+        &self.table.columns[column].name
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Appends the row's tuple and its sort key; whether the tuple has holes. After an error, nothing is appended.
+    #[inline]
+    pub fn row(&mut self, row: &Row<'_>, out: &mut Vec<u8>, key: &mut Vec<u8>) -> Result<bool, Fault> {
+        let start = out.len();
+        let holes = self.cells(row, out).inspect_err(|_| out.truncate(start))?;
+        self.sort_key(out, start, key);
+        Ok(holes)
+    }
+
+    fn cells(&mut self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        tuple::begin(self.table.columns.len(), out);
+        self.starts.clear();
+        let (gone, mut holes) = (row.op == Op::Delete, false);
+        for index in 0..self.table.columns.len() {
+            self.starts.push(out.len());
+            // a delete needs its key and nothing else: sources log no more
+            if gone && !self.is_key[index] {
+                tuple::null(out);
+            } else {
+                holes |= self.cell(index, row.cell(index), out)?;
+            }
+        }
+        Ok(holes)
+    }
+
+    /// Appends the tuple of the row's key alone, as it is or as it was before, and its sort key.
+    pub fn key_of(&mut self, row: &Row<'_>, old: bool, out: &mut Vec<u8>, key: &mut Vec<u8>) -> Result<(), Fault> {
+        let start = out.len();
+        tuple::begin(self.table.columns.len(), out);
+        self.starts.clear();
+        for index in 0..self.table.columns.len() {
+            self.starts.push(out.len());
+            let cell = row.before(index).filter(|_| old).unwrap_or_else(|| row.cell(index));
+            let written = if self.is_key[index] { self.cell(index, cell, out).map(drop) } else { Ok(tuple::null(out)) };
+            written.inspect_err(|_| out.truncate(start))?;
+        }
+        self.sort_key(out, start, key);
+        Ok(())
+    }
+
+    /// Whether the row was under another key before.
+    pub fn moves(&self, row: &Row<'_>) -> bool {
+        let moved = |column: &usize| row.before(*column).is_some_and(|before| before != row.cell(*column));
+        row.op == Op::Update && self.table.key.iter().any(moved)
+    }
+
+    /// Appends one cell; whether it is a hole.
+    #[inline]
+    fn cell(&self, index: usize, cell: Cell<'_>, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        let column = &self.table.columns[index];
+        let fault = |fault| Fault { column: index, fault };
+        match cell {
+            Cell::Null if column.not_null => return Err(fault(CellFault::Null)),
+            Cell::Null => tuple::null(out),
+            Cell::NotSupplied if self.is_key[index] => return Err(fault(CellFault::NoKey)),
+            Cell::NotSupplied if self.table.is_keyless() => return Err(fault(CellFault::NotWhole)),
+            Cell::NotSupplied => {
+                tuple::hole(out);
+                return Ok(true);
+            }
+            Cell::Value(text) => tuple::cell(out, |out| column.wire.encode(text, out))
+                .map_err(|refusal| fault(CellFault::Refused(refusal)))?,
+        }
+        Ok(false)
+    }
+
+    #[inline]
+    fn sort_key(&self, out: &[u8], start: usize, key: &mut Vec<u8>) {
+        if self.asks {
+            return;
+        }
+        if self.table.is_keyless() {
+            return self.table.sort_key(&out[start..], key);
+        }
+        for column in &self.table.key {
+            let cell = tuple::at(out, self.starts[*column]);
+            let _ = self.table.columns[*column].wire.sort_key(cell, key);
+        }
+    }
+
+    /// Takes the row that was just encoded into account.
+    #[inline]
+    pub fn count(&self, row: &Row<'_>, out: &[u8], summary: &mut Summary) {
+        if let Some(column) = self.event.filter(|_| row.op != Op::Delete) {
+            let value = integer(tuple::at(out, self.starts[column]));
+            summary.max_event_id = summary.max_event_id.max(value);
+        }
+    }
+}
+
+/// The column of that name, if it holds integers.
+fn integer_column(table: &Table, name: &str) -> Option<usize> {
+    table.column_named(name).filter(|column| {
+        let wire = &table.columns[*column].wire;
+        matches!(wire, Wire::Int2 | Wire::Int4 | Wire::Int8)
+    })
+}
+
+/// The value of a binary integer of two, four or eight bytes.
+fn integer(bytes: &[u8]) -> Option<i64> {
+    match *bytes {
+        [a, b] => Some(i16::from_be_bytes([a, b]).into()),
+        [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),
+        _ => bytes.try_into().ok().map(i64::from_be_bytes),
+    }
+}

@@ -1,0 +1,156 @@
+//! What happened to a key, folded into its last word, cell by cell.
+//!
+//! Records of one key meet in file order. A supplied cell replaces what was said before, a hole keeps it; a delete clears
+//! all. In a snapshot nothing folds: a key must come once.
+
+use super::batch::{Batch, Wanted, Wish};
+use super::sort::{Mark, Record};
+use super::{Error, tuple};
+use crate::decode::File;
+
+/// What is known of one key so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    pub wish: Wish,
+    pub tuple: Vec<u8>,
+    pub holes: bool,
+}
+
+impl Word {
+    pub fn of(wish: Wish, tuple: &[u8], holes: bool) -> Self {
+        let wish = match wish {
+            Wish::Away => Wish::Gone,
+            Wish::Here => Wish::Put,
+            other => other,
+        };
+        Self { wish, tuple: tuple.to_vec(), holes }
+    }
+
+    /// The word after another one was said.
+    pub fn then(&mut self, wish: Wish, tuple: &[u8], holes: bool) {
+        let mut next = Self::of(wish, tuple, holes);
+        if next.wish == Wish::Put && holes {
+            match self.wish {
+                Wish::Gone => next.wish = Wish::Fresh,
+                Wish::Put | Wish::Fresh => {
+                    next.tuple.clear();
+                    tuple::fill(tuple, &self.tuple, &mut next.tuple);
+                    next.holes = self.holes && tuple::has_hole(&next.tuple);
+                    next.wish = if next.holes { self.wish } else { Wish::Put };
+                }
+                Wish::Leave | Wish::Away | Wish::Here => {}
+            }
+        }
+        *self = next;
+    }
+}
+
+/// Folds records that come in key order.
+pub struct Fold {
+    file: File,
+    /// rows count as whole rows, and each as often as it comes
+    multiset: bool,
+    open: Option<(Mark, Vec<u8>, Word)>,
+}
+
+impl Fold {
+    pub fn new(file: File, multiset: bool) -> Self {
+        Self { file, multiset, open: None }
+    }
+
+    /// Takes the next record; the key before it is complete and goes into the batch.
+    pub fn take(&mut self, record: &Record<'_>, batch: &mut Batch) -> Result<(), Error> {
+        let Record { mark, key, tuple } = *record;
+        match &mut self.open {
+            Some((first, open, word)) if open == key && !self.multiset => {
+                if self.file == File::Snapshot {
+                    return Err(Error::Duplicate { first: (*first).into(), second: mark.into() });
+                }
+                word.then(mark.wish, tuple, mark.holes);
+                *first = mark;
+            }
+            _ => {
+                self.end(batch);
+                self.open = Some((mark, key.to_vec(), Word::of(mark.wish, tuple, mark.holes)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last key is complete too.
+    pub fn end(&mut self, batch: &mut Batch) {
+        if let Some((_, key, Word { wish, tuple, holes })) = self.open.take() {
+            batch.push(Wanted { key: &key, tuple: &tuple, wish, holes });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tuple of text cells; `-` is a hole.
+    pub(super) fn tuple_of(cells: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        tuple::begin(cells.len(), &mut out);
+        for cell in cells {
+            match *cell {
+                "-" => tuple::hole(&mut out),
+                "∅" => tuple::null(&mut out),
+                text => tuple::value(text.as_bytes(), &mut out),
+            }
+        }
+        out
+    }
+
+    fn fold(file: File, multiset: bool, records: &[(&str, Wish, &[&str])]) -> Result<Vec<(String, Word)>, Error> {
+        let (mut fold, mut batch) = (Fold::new(file, multiset), Batch::default());
+        for (line, (key, wish, cells)) in records.iter().enumerate() {
+            let tuple = tuple_of(cells);
+            let mark = Mark { part: 0, line: line as u64 + 1, wish: *wish, holes: tuple::has_hole(&tuple) };
+            fold.take(&Record { mark, key: key.as_bytes(), tuple: &tuple }, &mut batch)?;
+        }
+        fold.end(&mut batch);
+        let word = |row: Wanted<'_>| Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
+        Ok(batch.rows().map(|row| (String::from_utf8_lossy(row.key).into_owned(), word(row))).collect())
+    }
+
+    fn folds(records: &[(Wish, &[&str])], wish: Wish, cells: &[&str]) {
+        let records: Vec<_> = records.iter().map(|(wish, cells)| ("k", *wish, *cells)).collect();
+        let folded = fold(File::Changes, false, &records).expect("folded");
+        let tuple = tuple_of(cells);
+        let holes = tuple::has_hole(&tuple);
+        assert_eq!(folded, [("k".to_owned(), Word { wish, tuple, holes })], "{records:?}");
+    }
+
+    #[test]
+    fn the_last_word_counts_cell_by_cell() {
+        use Wish::{Fresh, Gone, Put};
+        folds(&[(Put, &["1", "a", "b"]), (Put, &["1", "c", "d"])], Put, &["1", "c", "d"]);
+        folds(&[(Put, &["1", "a", "b"]), (Put, &["1", "-", "∅"])], Put, &["1", "a", "∅"]);
+        folds(&[(Put, &["1", "-", "b"]), (Put, &["1", "-", "c"])], Put, &["1", "-", "c"]);
+        folds(&[(Put, &["1", "a", "-"]), (Put, &["1", "-", "b"])], Put, &["1", "a", "b"]);
+        folds(&[(Put, &["1", "a", "b"]), (Gone, &["1", "∅", "∅"])], Gone, &["1", "∅", "∅"]);
+        folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "a", "b"])], Put, &["1", "a", "b"]);
+        // what was deleted has no old cells to keep
+        folds(&[(Put, &["1", "a", "b"]), (Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"])], Fresh, &["1", "-", "c"]);
+        folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"]), (Put, &["1", "-", "d"])], Fresh, &["1", "-", "d"]);
+        folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"]), (Put, &["1", "a", "-"])], Put, &["1", "a", "c"]);
+        folds(&[(Wish::Away, &["1", "∅", "∅"]), (Wish::Here, &["1", "x", "y"])], Put, &["1", "x", "y"]);
+    }
+
+    #[test]
+    fn keys_do_not_touch_each_other() {
+        let folded = fold(File::Changes, false, &[("a", Wish::Put, &["a"]), ("b", Wish::Gone, &["b"])]);
+        let folded: Vec<_> = folded.expect("folded").into_iter().map(|(key, word)| (key, word.wish)).collect();
+        assert_eq!(folded, [("a".to_owned(), Wish::Put), ("b".to_owned(), Wish::Gone)]);
+    }
+
+    #[test]
+    fn a_snapshot_has_each_key_once_unless_rows_only_count_as_whole_rows() {
+        let twice: [(&str, Wish, &[&str]); 2] = [("a", Wish::Put, &["a"]), ("a", Wish::Put, &["a"])];
+        let error = fold(File::Snapshot, false, &twice).expect_err("refused");
+        assert_eq!(error.to_string(), "line 2: the same key as line 1; a snapshot must have each key once");
+        assert_eq!(fold(File::Snapshot, true, &twice).expect("a multiset").len(), 2);
+    }
+}

@@ -1,0 +1,142 @@
+//! Where encoded rows go on the intake's thread: straight into a batch, into the sorter, into the chain, or into a draft.
+
+use super::batch::{Batch, Wish};
+use super::chain::Chain;
+use super::intake::{BATCH, Draft, Halt, Outlet};
+use super::sort::{Mark, Record, Sorter};
+use super::{Error, Place};
+
+/// Takes rows one by one.
+pub trait Sink {
+    /// Where the next row's tuple and key are to be appended.
+    fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>);
+
+    /// The row is complete; `raw` are its bytes in the file.
+    fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Halt>;
+}
+
+/// Into batches as they come; in key order, if that is asked for.
+pub struct Straight<'a> {
+    outlet: &'a mut Outlet<Batch>,
+    in_order: bool,
+    before: Vec<u8>,
+    before_at: Place,
+}
+
+impl<'a> Straight<'a> {
+    pub fn new(outlet: &'a mut Outlet<Batch>, in_order: bool) -> Self {
+        Self { outlet, in_order, before: Vec::new(), before_at: Place::default() }
+    }
+}
+
+impl Sink for Straight<'_> {
+    #[inline]
+    fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        (&mut self.outlet.batch.tuples, &mut self.outlet.batch.keys)
+    }
+
+    #[inline]
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+        self.outlet.batch.end_row(mark.wish, mark.holes);
+        if self.in_order {
+            let (at, key) = (mark.into(), self.outlet.batch.last_key());
+            check_order(&self.before, key, self.before_at, at)?;
+            self.before.clear();
+            self.before.extend_from_slice(key);
+            self.before_at = at;
+        }
+        self.outlet.flush(BATCH)
+    }
+}
+
+fn check_order(before: &[u8], now: &[u8], before_at: Place, at: Place) -> Result<(), Error> {
+    match before.cmp(now) {
+        _ if before_at == Place::default() => Ok(()),
+        std::cmp::Ordering::Less => Ok(()),
+        std::cmp::Ordering::Equal => Err(Error::Duplicate { first: before_at, second: at }),
+        std::cmp::Ordering::Greater => Err(Error::OutOfOrder),
+    }
+}
+
+/// Into the sorter.
+pub struct Sorting<'a> {
+    pub sorter: Sorter,
+    outlet: &'a Outlet<Batch>,
+    tuple: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl<'a> Sorting<'a> {
+    pub fn new(outlet: &'a Outlet<Batch>) -> Self {
+        Self { sorter: Sorter::default(), outlet, tuple: Vec::new(), key: Vec::new() }
+    }
+}
+
+impl Sink for Sorting<'_> {
+    fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        self.tuple.clear();
+        self.key.clear();
+        (&mut self.tuple, &mut self.key)
+    }
+
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+        // sorting sends nothing, so it would not notice that the delivery was given up
+        if self.outlet.is_closed() {
+            return Err(Halt::Hangup);
+        }
+        if mark.wish == Wish::Away {
+            return Err(Error::Moving.into());
+        }
+        Ok(self.sorter.push(Record { mark, key: &self.key, tuple: &self.tuple })?)
+    }
+}
+
+/// Into the chain.
+#[derive(Default)]
+pub struct Chaining {
+    pub chain: Chain,
+    tuple: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Sink for Chaining {
+    fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        self.tuple.clear();
+        self.key.clear();
+        (&mut self.tuple, &mut self.key)
+    }
+
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+        self.chain.take(&Record { mark, key: &self.key, tuple: &self.tuple });
+        Ok(())
+    }
+}
+
+/// Into drafts, with the places of the rows.
+pub struct Drafting {
+    pub outlet: Outlet<Draft>,
+    keep_raw: bool,
+}
+
+impl Drafting {
+    pub fn new(outlet: Outlet<Draft>, keep_raw: bool) -> Self {
+        Self { outlet, keep_raw }
+    }
+}
+
+impl Sink for Drafting {
+    fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        let rows = &mut self.outlet.batch.rows;
+        (&mut rows.tuples, &mut rows.keys)
+    }
+
+    fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Halt> {
+        let draft = &mut self.outlet.batch;
+        draft.rows.end_row(mark.wish, mark.holes);
+        draft.marks.push(mark);
+        if self.keep_raw {
+            draft.raw.push(raw.to_vec());
+        }
+        self.outlet.flush(BATCH)
+    }
+}
