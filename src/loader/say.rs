@@ -45,6 +45,14 @@ pub fn applied(id: i64, changes: &Changes) {
         unchanged = counts.unchanged,
         "Delivery {id}: {entity} (create: {create}, amend: {amend}, remove: {remove})."
     );
+    if counts.rejected > 0 {
+        let rejected = counts.rejected;
+        tracing::warn!(
+            delivery = id,
+            rejected,
+            "Delivery {id}: {rejected} rows were rejected; `rejects list {id}` shows them."
+        );
+    }
 }
 
 pub fn persisted(receipt: &Receipt, changes: &Changes, rehearsal: bool) {
