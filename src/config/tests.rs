@@ -79,7 +79,10 @@ fn every_variable_arrives() {
     assert_eq!((config.source.bucket.as_str(), config.source.path.as_str()), ("b", "p"));
     assert_eq!(config.target.postgres.to_string(), "db:5432/d");
     assert_eq!(config.target.schema.as_deref(), Some("dbo"));
-    assert_eq!(config.dialect, Dialect { delimiter: b'\t', null: Some(br"\N".to_vec()) });
+    assert_eq!(
+        config.dialect,
+        Dialect { delimiter: b"\t".to_vec(), null: Some(br"\N".to_vec()), ..Dialect::default() }
+    );
     assert_eq!(config.settle, Duration::ZERO);
     assert_eq!(config.target.max_remove, Share::Rows(1000));
     assert_eq!(config.target.event_id, "seq");
@@ -161,11 +164,6 @@ fn notifications_off_need_no_broker() {
 fn files_that_are_named_must_be_there() {
     assert!(fault("NATS", "nats://h?credentials=/no/such/file").contains("credentials cannot be read"));
     assert!(fault("TARGET", "host=h sslmode=verify-ca sslrootcert=/no/such").contains("sslrootcert cannot be read"));
-}
-
-#[test]
-fn what_this_version_cannot_do_is_refused() {
-    assert!(fault("FEED", "header=1").contains("not understood by this version"));
 }
 
 #[test]

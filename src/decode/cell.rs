@@ -9,25 +9,38 @@ pub enum Cell<'a> {
     NotSupplied,
 }
 
-/// What reads as null. `text` columns keep an empty field as the empty text; for the others it can only mean null.
+/// The words that stand for no value. `text` columns keep an empty field as the empty text; for the others it can only
+/// mean null.
 #[derive(Debug, Clone)]
-pub struct Nulls {
+pub struct Words {
     null: Vec<u8>,
+    no_supply: Option<Vec<u8>>,
 }
 
-impl Nulls {
+impl Words {
     /// `null` is the feed's own word for it; without one it is `NULL`, as the DMS documentation has it.
-    pub fn new(null: Option<&[u8]>) -> Self {
-        Self { null: null.unwrap_or(b"NULL").to_vec() }
+    pub fn new(null: Option<&[u8]>, no_supply: Option<&[u8]>) -> Self {
+        Self { null: null.unwrap_or(b"NULL").to_vec(), no_supply: no_supply.map(<[u8]>::to_vec) }
     }
 
-    /// A quoted field is never null: whoever quoted it meant the text.
+    /// A quoted field is a value: whoever quoted it meant the text.
     pub fn cell<'a>(&self, field: &'a [u8], quoted: bool, text: bool) -> Cell<'a> {
         if quoted || (field != self.null.as_slice() && (text || !field.is_empty())) {
+            if self.no_supply.is_some() && !quoted && self.is_no_supply(field) {
+                return Cell::NotSupplied;
+            }
             Cell::Value(field)
         } else {
             Cell::Null
         }
+    }
+
+    pub fn has_no_supply(&self) -> bool {
+        self.no_supply.is_some()
+    }
+
+    fn is_no_supply(&self, field: &[u8]) -> bool {
+        self.no_supply.as_deref() == Some(field)
     }
 }
 
@@ -37,19 +50,30 @@ mod tests {
 
     #[test]
     fn null_empty_and_the_text_null_are_three_things() {
-        let nulls = Nulls::new(None);
-        assert_eq!(nulls.cell(b"NULL", false, true), Cell::Null);
-        assert_eq!(nulls.cell(b"NULL", true, true), Cell::Value(b"NULL"));
-        assert_eq!(nulls.cell(b"", false, true), Cell::Value(b""));
-        assert_eq!(nulls.cell(b"", false, false), Cell::Null);
-        assert_eq!(nulls.cell(b"", true, false), Cell::Value(b""));
-        assert_eq!(nulls.cell(b"null", false, true), Cell::Value(b"null"));
+        let words = Words::new(None, None);
+        assert_eq!(words.cell(b"NULL", false, true), Cell::Null);
+        assert_eq!(words.cell(b"NULL", true, true), Cell::Value(b"NULL"));
+        assert_eq!(words.cell(b"", false, true), Cell::Value(b""));
+        assert_eq!(words.cell(b"", false, false), Cell::Null);
+        assert_eq!(words.cell(b"", true, false), Cell::Value(b""));
+        assert_eq!(words.cell(b"null", false, true), Cell::Value(b"null"));
     }
 
     #[test]
     fn the_feed_may_have_its_own_word() {
-        let nulls = Nulls::new(Some(b"\\N"));
-        assert_eq!(nulls.cell(b"\\N", false, true), Cell::Null);
-        assert_eq!(nulls.cell(b"NULL", false, true), Cell::Value(b"NULL"));
+        let words = Words::new(Some(b"\\N"), None);
+        assert_eq!(words.cell(b"\\N", false, true), Cell::Null);
+        assert_eq!(words.cell(b"NULL", false, true), Cell::Value(b"NULL"));
+    }
+
+    #[test]
+    fn a_word_may_say_that_nothing_was_supplied() {
+        let words = Words::new(None, Some(b"NOSUP"));
+        for text in [true, false] {
+            assert_eq!(words.cell(b"NOSUP", false, text), Cell::NotSupplied);
+            assert_eq!(words.cell(b"NOSUP", true, text), Cell::Value(b"NOSUP"));
+            assert_eq!(words.cell(b"nosup", false, text), Cell::Value(b"nosup"));
+            assert_eq!(words.cell(b"NULL", false, text), Cell::Null);
+        }
     }
 }

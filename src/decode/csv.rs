@@ -1,4 +1,4 @@
-//! Plain bytes become records: RFC 4180, strictly, one record in memory at a time.
+//! Plain bytes become records: RFC 4180, strictly, or without any quotes; one record in memory at a time.
 //!
 //! Written here because the loader must know two things that the `csv` crate does not tell: whether a field was
 //! quoted (an unquoted `NULL` is null, a quoted one is text) and where a quote went wrong (a quote left open must not
@@ -6,17 +6,9 @@
 
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::memchr_iter;
 
-/// A field of the current record: where it lies in the buffer, and whether it was quoted.
-#[derive(Debug, Clone, Copy)]
-pub struct Field {
-    start: usize,
-    end: usize,
-    quoted: bool,
-    /// has `""` inside that still reads as two quotes
-    doubled: bool,
-}
+use super::cut::{Cut, Field, Found, Many, Next, One};
 
 /// What can be wrong with a record's form. The line is where the record starts.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +29,21 @@ pub enum Flaw {
 const LONGEST_RECORD: usize = 16 << 20;
 const FIRST_BUFFER: usize = 64 << 10;
 
+/// How records are written.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// what stands between two fields; not empty
+    pub delimiter: Vec<u8>,
+    /// a field may be quoted; otherwise a quote is a byte like any other
+    pub quotes: bool,
+    /// a record can be had as it stood in the file
+    pub keep_raw: bool,
+}
+
 /// Reads records one by one from plain bytes.
 pub struct Reader<R> {
     input: R,
-    delimiter: u8,
+    form: Form,
     buffer: Vec<u8>,
     /// the unread part of the buffer
     start: usize,
@@ -53,8 +56,7 @@ pub struct Reader<R> {
     record: usize,
     length: usize,
     line: u64,
-    /// whether the current record can be had as it stood in the file; a copy, where undoing `""` changed the buffer
-    keep_raw: bool,
+    /// the current record as it stood in the file, where undoing `""` changed the buffer
     raw: Vec<u8>,
 }
 
@@ -70,6 +72,9 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// No record at all.
+    pub const NONE: Self = Self { bytes: &[], fields: &[], line: 0, raw: &[] };
+
     pub fn width(&self) -> usize {
         self.fields.len()
     }
@@ -82,11 +87,11 @@ impl<'a> Record<'a> {
 }
 
 impl<R: Read> Reader<R> {
-    pub fn new(input: R, delimiter: u8, keep_raw: bool) -> Self {
+    pub fn new(input: R, form: Form) -> Self {
         let buffer = vec![0; FIRST_BUFFER];
         Self {
             input,
-            delimiter,
+            form,
             buffer,
             start: 0,
             end: 0,
@@ -96,7 +101,6 @@ impl<R: Read> Reader<R> {
             record: 0,
             length: 0,
             line: 1,
-            keep_raw,
             raw: Vec::new(),
         }
     }
@@ -127,7 +131,7 @@ impl<R: Read> Reader<R> {
 
     fn raw(&self) -> &[u8] {
         let raw = match self.raw.is_empty() {
-            _ if !self.keep_raw => return &[],
+            _ if !self.form.keep_raw => return &[],
             true => &self.buffer[self.record..self.record + self.length],
             false => &self.raw,
         };
@@ -145,7 +149,7 @@ impl<R: Read> Reader<R> {
         let quoted = self.fields.iter().any(|field| field.quoted);
         self.next_line += if quoted { memchr_iter(b'\n', bytes).count() as u64 } else { 1 };
         self.raw.clear();
-        if quoted && self.keep_raw {
+        if quoted && self.form.keep_raw {
             self.raw.extend_from_slice(bytes);
         }
         for field in self.fields.iter_mut().filter(|field| field.doubled) {
@@ -156,42 +160,12 @@ impl<R: Read> Reader<R> {
     /// Finds the fields of the record at `start`: its length, or none if the buffer ends before the record does.
     fn scan(&mut self) -> Result<Option<usize>, Flaw> {
         let bytes = &self.buffer[self.start..self.end];
-        self.fields.clear();
-        let mut at = 0;
-        loop {
-            let field = self.fields.len() + 1;
-            let found = if bytes.get(at) == Some(&b'"') {
-                quoted_field(bytes, at, self.eof)
-            } else {
-                plain_field(bytes, at, self.delimiter, self.eof)
-            };
-            let (parsed, after) = match found {
-                Found::Field(parsed, after) => (parsed, after),
-                Found::More => return Ok(None),
-                Found::Open => return Err(Flaw::OpenQuote { line: self.line, field }),
-                Found::Stray => return Err(Flaw::StrayQuote { line: self.line, field }),
-            };
-            self.fields.push(parsed);
-            match field_end(bytes, after, self.delimiter, self.eof) {
-                Next::Field(next) => at = next,
-                Next::Record(next) => return Ok(self.finish(next)),
-                Next::More => return Ok(None),
-                Next::Wrong => return Err(Flaw::AfterQuote { line: self.line, field }),
-            }
+        let scan = Scan { bytes, eof: self.eof, line: self.line, fields: &mut self.fields };
+        match (self.form.quotes, &self.form.delimiter[..]) {
+            (true, [only]) => scan.record(One(*only)),
+            (true, many) => scan.record(Many::<true>(many)),
+            (false, many) => scan.record(Many::<false>(many)),
         }
-    }
-
-    /// An unquoted last field gives back the CR of a CR LF.
-    fn finish(&mut self, length: usize) -> Option<usize> {
-        let bytes = &self.buffer[self.start..self.start + length];
-        if let Some(last) = self.fields.last_mut().filter(|field| !field.quoted)
-            && last.end > last.start
-            && bytes[last.end - 1] == b'\r'
-            && bytes.get(last.end) == Some(&b'\n')
-        {
-            last.end -= 1;
-        }
-        Some(length)
     }
 
     fn refill(&mut self) -> Result<(), Flaw> {
@@ -227,59 +201,74 @@ impl<R: Read> Reader<R> {
     }
 }
 
-enum Found {
-    /// the field, and where it ends (behind the closing quote)
-    Field(Field, usize),
-    More,
-    Open,
-    Stray,
+/// The look for one record's fields.
+struct Scan<'a> {
+    bytes: &'a [u8],
+    eof: bool,
+    line: u64,
+    fields: &'a mut Vec<Field>,
 }
 
-enum Next {
-    Field(usize),
-    Record(usize),
-    More,
-    Wrong,
-}
-
-fn plain_field(bytes: &[u8], at: usize, delimiter: u8, eof: bool) -> Found {
-    let field = |end| Field { start: at, end, quoted: false, doubled: false };
-    match memchr3(delimiter, b'\n', b'"', &bytes[at..]) {
-        Some(length) if bytes[at + length] == b'"' => Found::Stray,
-        Some(length) => Found::Field(field(at + length), at + length),
-        None if eof => Found::Field(field(bytes.len()), bytes.len()),
-        None => Found::More,
-    }
-}
-
-fn quoted_field(bytes: &[u8], at: usize, eof: bool) -> Found {
-    let (start, mut from, mut doubled) = (at + 1, at + 1, false);
-    loop {
-        let Some(quote) = memchr(b'"', &bytes[from..]).map(|found| from + found) else {
-            return if eof { Found::Open } else { Found::More };
-        };
-        match bytes.get(quote + 1) {
-            Some(b'"') => (from, doubled) = (quote + 2, true),
-            None if !eof => return Found::More,
-            _ => return Found::Field(Field { start, end: quote, quoted: true, doubled }, quote + 1),
+impl Scan<'_> {
+    fn record<C: Cut>(mut self, cut: C) -> Result<Option<usize>, Flaw> {
+        let (bytes, eof, line) = (self.bytes, self.eof, self.line);
+        self.fields.clear();
+        let mut at = 0;
+        loop {
+            let field = self.fields.len() + 1;
+            let (parsed, after) = match cut.field(bytes, at, eof) {
+                Found::Field(parsed, after) => (parsed, after),
+                Found::More => return Ok(None),
+                Found::Open => return Err(Flaw::OpenQuote { line, field }),
+                Found::Stray => return Err(Flaw::StrayQuote { line, field }),
+            };
+            self.fields.push(parsed);
+            match cut.next(bytes, after, eof) {
+                Next::Field(next) => at = next,
+                Next::Record(length) => return Ok(Some(self.finish(length))),
+                Next::More => return Ok(None),
+                Next::Wrong => return Err(Flaw::AfterQuote { line, field }),
+            }
         }
     }
+
+    /// An unquoted last field gives back the CR of a CR LF.
+    fn finish(&mut self, length: usize) -> usize {
+        let bytes = &self.bytes[..length];
+        if let Some(last) = self.fields.last_mut().filter(|field| !field.quoted)
+            && last.end > last.start
+            && bytes[last.end - 1] == b'\r'
+            && bytes.get(last.end) == Some(&b'\n')
+        {
+            last.end -= 1;
+        }
+        length
+    }
 }
 
-/// What follows a field: the next one, the end of the record, or something that must not be there.
-fn field_end(bytes: &[u8], at: usize, delimiter: u8, eof: bool) -> Next {
-    match bytes.get(at) {
-        Some(&byte) if byte == delimiter => Next::Field(at + 1),
-        Some(b'\n') => Next::Record(at + 1),
-        Some(b'\r') => match bytes.get(at + 1) {
-            Some(b'\n') => Next::Record(at + 2),
-            None if !eof => Next::More,
-            None => Next::Record(at + 1),
-            Some(_) => Next::Wrong,
-        },
-        Some(_) => Next::Wrong,
-        None if eof => Next::Record(at),
-        None => Next::More,
+/// A record that outlives the step to the next; its room is used again.
+#[derive(Debug, Default)]
+pub struct Kept {
+    bytes: Vec<u8>,
+    fields: Vec<Field>,
+    line: u64,
+    raw: Vec<u8>,
+}
+
+impl Kept {
+    pub fn keep(&mut self, record: Record<'_>) {
+        let end = record.fields.last().map_or(0, |field| field.end);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&record.bytes[..end]);
+        self.fields.clear();
+        self.fields.extend_from_slice(record.fields);
+        self.line = record.line;
+        self.raw.clear();
+        self.raw.extend_from_slice(record.raw);
+    }
+
+    pub fn record(&self) -> Record<'_> {
+        Record { bytes: &self.bytes, fields: &self.fields, line: self.line, raw: &self.raw }
     }
 }
 
@@ -314,7 +303,15 @@ mod tests {
     type Rows = Vec<(u64, Vec<(String, bool)>)>;
 
     fn read(text: &[u8], piece: usize) -> Result<Rows, String> {
-        let mut reader = Reader::new(Drip(text, piece), b',', false);
+        read_as(&form(",", true), text, piece)
+    }
+
+    fn form(delimiter: &str, quotes: bool) -> Form {
+        Form { delimiter: delimiter.into(), quotes, keep_raw: true }
+    }
+
+    fn read_as(form: &Form, text: &[u8], piece: usize) -> Result<Rows, String> {
+        let mut reader = Reader::new(Drip(text, piece), form.clone());
         let mut rows = Vec::new();
         while reader.advance().map_err(|flaw| flaw.to_string())? {
             let record = reader.record();
@@ -389,5 +386,102 @@ mod tests {
                 got.into_iter().map(|(_, fields)| fields.into_iter().map(|(text, _)| text).collect()).collect();
             prop_assert_eq!(got, rows);
         }
+
+        /// A delimiter of any length and a writer that quotes where it must, or never.
+        #[test]
+        fn reads_back_any_delimiter(
+            rows in prop::collection::vec(prop::collection::vec("[a|\\x01,\"\r\n é]{0,6}", 2..4), 0..8),
+            delimiter in prop::sample::select(vec![",", "|", "||", "\u{1}\u{2}", "|,|", "é", "\t", "||||||||"]),
+            quotes in any::<bool>(), always in any::<bool>(), piece in 1usize..9,
+        ) {
+            let rows: Vec<Vec<String>> = match quotes {
+                true => rows,
+                false => rows.iter().map(|row| row.iter().map(|cell| bare(cell, delimiter)).collect()).collect(),
+            };
+            let text: String = rows.iter().map(|row| written(row, delimiter, quotes, always)).collect();
+            let got = read_as(&form(delimiter, quotes), text.as_bytes(), piece).expect("good csv");
+            let texts: Vec<Vec<&str>> =
+                got.iter().map(|(_, fields)| fields.iter().map(|(text, _)| text.as_str()).collect()).collect();
+            prop_assert_eq!(texts, rows);
+            prop_assert!(quotes || got.iter().all(|(_, fields)| fields.iter().all(|(_, quoted)| !quoted)));
+        }
+
+        /// The csv crate reads the same of whatever it is that we do not refuse.
+        #[test]
+        fn reads_as_the_csv_crate_does(
+            text in "([a\"]{0,2}[;\t]){0,3}[a\"]{0,3}(\r?\n([a\"]{1,2}[;\t]){0,3}[a\"]{1,3}){0,4}",
+            delimiter in prop::sample::select(vec![";", "\t"]), quotes in any::<bool>(), piece in 1usize..9,
+        ) {
+            let mut peer = csv::ReaderBuilder::new();
+            peer.has_headers(false).flexible(true).quoting(quotes).delimiter(delimiter.as_bytes()[0]);
+            let peer = peer.from_reader(text.as_bytes()).into_records();
+            let peer = peer.map(|row| row.expect("utf-8").iter().map(str::to_owned).collect());
+            let peer: Vec<Vec<String>> = peer.filter(|row: &Vec<_>| row != &[""]).collect();
+            if let Ok(got) = read_as(&form(delimiter, quotes), text.as_bytes(), piece) {
+                let texts = |(_, fields): (u64, Vec<(String, bool)>)| fields.into_iter().map(|(text, _)| text).collect();
+                // the csv crate passes over empty lines
+                let got: Vec<Vec<String>> = got.into_iter().map(texts).filter(|row: &Vec<_>| row != &[""]).collect();
+                prop_assert_eq!(got, peer);
+            } else {
+                prop_assert!(quotes, "without quotes there is nothing to refuse");
+            }
+        }
+    }
+
+    /// What a cell may hold where nothing is quoted.
+    fn bare(cell: &str, delimiter: &str) -> String {
+        let kept = |c: &char| !delimiter.contains(*c) && !"\r\n".contains(*c);
+        cell.chars().filter(kept).collect()
+    }
+
+    fn written(row: &[String], delimiter: &str, quotes: bool, always: bool) -> String {
+        let first = delimiter.chars().next().expect("a delimiter");
+        let cell = |cell: &String| match quotes && (always || cell.contains(['"', '\r', '\n', first])) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        };
+        row.iter().map(cell).collect::<Vec<_>>().join(delimiter) + "\n"
+    }
+
+    #[test]
+    fn several_bytes_between_fields_whatever_the_pieces() {
+        let text = b"1||a|b||\"x||y\"\r\n2|||\"|||\n3||||z";
+        let wanted = vec![
+            row(1, &[("1", false), ("a|b", false), ("x||y", true)]),
+            row(2, &[("2", false), ("|\"", false), ("|", false)]),
+            row(3, &[("3", false), ("", false), ("z", false)]),
+        ];
+        for piece in [1, 2, 3, 1000] {
+            let quoted = read_as(&form("||", true), text, piece).expect_err("a quote inside a field");
+            assert_eq!(quoted, "line 2: a quote inside field 2, which does not start with one");
+            let text = String::from_utf8_lossy(text).replace("|\"|", "|q|");
+            let mut wanted = wanted.clone();
+            wanted[1] = row(2, &[("2", false), ("|q", false), ("|", false)]);
+            assert_eq!(read_as(&form("||", true), text.as_bytes(), piece).expect("good"), wanted, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn without_quotes_a_line_end_ends_the_row() {
+        let wanted = vec![row(1, &[("1", false), ("\"a", false)]), row(2, &[("b\"", false), ("\"\"", false)])];
+        assert_eq!(read_as(&form(",", false), b"1,\"a\r\nb\",\"\"\n", 2), Ok(wanted));
+    }
+
+    #[test]
+    fn a_record_can_be_had_as_it_stood() {
+        let text = b"\xef\xbb\xbf1,\"say \"\"hi\"\"\"\r\n2,\"two\nlines\"\n3,x";
+        for piece in [1, 5, 1000] {
+            let mut reader = Reader::new(Drip(text, piece), form(",", true));
+            let (mut raw, mut kept) = (Vec::new(), Kept::default());
+            while reader.advance().expect("good") {
+                raw.push(String::from_utf8_lossy(reader.record().raw).into_owned());
+                kept.keep(reader.record());
+            }
+            assert_eq!(raw, ["1,\"say \"\"hi\"\"\"", "2,\"two\nlines\"", "3,x"]);
+            let last = kept.record();
+            assert_eq!((last.line, last.field(1), last.raw), (4, (&b"x"[..], false), &b"3,x"[..]));
+        }
+        let mut reader = Reader::new(&b"1,x\n"[..], Form { keep_raw: false, ..form(",", true) });
+        assert!(reader.advance().expect("good") && reader.record().raw.is_empty(), "not asked for");
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a delivery's bytes and rows, where, and whose fault it is.
+//! What can be wrong with a delivery's bytes and rows: where, whose fault it is, and what to do. Never a cell's value.
 
 use std::io;
 
@@ -27,14 +27,21 @@ impl Error {
         }
     }
 
-    /// Whether the fault is one row's alone: the next call of `next_row` goes on behind it.
+    /// Whether the fault is one row's alone: the next call of `next_row` goes on with the record behind it.
     pub fn of_the_row(&self) -> bool {
-        matches!(self.flaw, Flaw::Width { .. } | Flaw::Op { .. } | Flaw::OpInSnapshot { .. })
+        match &self.flaw {
+            Flaw::Width { of_the_row, .. } => *of_the_row,
+            Flaw::Op { .. } | Flaw::OpInSnapshot { .. } | Flaw::NotSupplied { .. } | Flaw::LoneBefore { .. } => true,
+            _ => false,
+        }
     }
 
     /// The column that the fault names.
     pub fn column(&self) -> Option<&str> {
-        None
+        match &self.flaw {
+            Flaw::NotSupplied { column, .. } => Some(column),
+            _ => None,
+        }
     }
 }
 
@@ -44,23 +51,70 @@ pub(super) enum Flaw {
     Open(io::Error),
     #[error(transparent)]
     Csv(#[from] csv::Flaw),
+
+    // one row's
     #[error(
-        "line {line}: {found} fields where {expected} were expected ({columns} columns{op}); \
-         compare the table's columns with the feed's"
+        "line {line}: {found} fields where {expected} were expected ({columns} columns{op}); a cell may \
+         hold a delimiter or a line end that is not quoted, or the feed's columns changed on the way"
     )]
-    Width { line: u64, found: usize, expected: usize, columns: usize, op: &'static str },
-    #[error(
-        "line {line}: {found} fields, but the table has {columns} columns to fill ({columns} fields, or {with_op} \
-         with an op in front); compare the table's columns with the feed's"
-    )]
-    FirstWidth { line: u64, found: usize, columns: usize, with_op: usize },
-    #[error("line {line}: the first field is not an op (I, U or D)")]
-    Op { line: u64 },
-    #[error(
-        "line {line}: the first field is an op, but there are only {columns} fields for {columns} columns and an op; \
-         the table has a column that the feed does not have"
-    )]
-    NoRoomForOp { line: u64, columns: usize },
+    Width { line: u64, found: usize, expected: usize, columns: usize, op: &'static str, of_the_row: bool },
+    #[error("line {line}: {field} is not an op ({ops})")]
+    Op { line: u64, field: String, ops: &'static str },
     #[error("line {line}: an op other than I in a full load")]
     OpInSnapshot { line: u64 },
+    #[error(
+        "line {line}, column {column}: not supplied, in a full load; a full load must have every cell, so make the \
+         feed write it, or another word with FEED no_supply="
+    )]
+    NotSupplied { line: u64, column: String },
+    #[error("line {line}: a before-image (op B) that no update (op U) follows")]
+    LoneBefore { line: u64 },
+
+    // the file's: its width
+    #[error("line {line}: {found} fields, but {wanted}. {advice}")]
+    Misfit { line: u64, found: usize, wanted: String, advice: String },
+    #[error(
+        "line {line}: the first field is not an op (I, U or D), and without an op there is one field too many: \
+         {wanted}. {advice}"
+    )]
+    FirstOp { line: u64, wanted: String, advice: String },
+    #[error(
+        "line {line}: the first field is an op, but there are only {fields} fields for {columns} columns and an op; \
+         the table has a column that the feed does not have ({span}). Drop it from the table (alter table), then \
+         `deliveries retry`; or name the file's columns with FEED columns=; or, if it is no op, write FEED op=never"
+    )]
+    NoRoomForOp { line: u64, fields: usize, columns: usize, span: String },
+    #[error("line {line}: no op in front, but the {files} before it had one; if that is right, write FEED op={rule}")]
+    OpLost { line: u64, files: &'static str, rule: &'static str },
+    #[error("line {line}: an op in front, but the {files} before it had none; if that is right, write FEED op={rule}")]
+    OpGained { line: u64, files: &'static str, rule: &'static str },
+
+    // the file's: its columns' names
+    #[error("line {line} looks like a header; write FEED header=True (or header=False if it is a row)")]
+    LooksLikeHeader { line: u64 },
+    #[error(
+        "line {line}: the header differs from table {table}: {differences}. Add or drop the columns (alter table), or \
+         name the file's columns with FEED columns=, then `deliveries retry`"
+    )]
+    Drift { line: u64, table: String, differences: String },
+    #[error(
+        "line {line}: no header: no column of table {table} ({span}) is named in it. Write FEED header=False if the files have \
+         no header, or name their columns with FEED columns="
+    )]
+    NoHeader { line: u64, table: String, span: String },
+    #[error("line {line}: the header has {names} twice. Name the file's columns with FEED columns=")]
+    Twice { line: u64, names: String },
+    #[error("line {line}: the header differs from that of the delivery's first file: {differences}")]
+    OtherHeader { line: u64, differences: String },
+    #[error("line {line}: the header has no op column (Op), but FEED op={rule} says that it has one")]
+    NoOpInHeader { line: u64, rule: &'static str },
+    #[error("line {line}: the header has an op column ({name}), but FEED op={rule} says that it has none")]
+    OpInHeader { line: u64, name: String, rule: &'static str },
+    #[error("FEED columns= does not fit table {table} ({span}): {faults}. Mend it, then `deliveries retry`")]
+    Listed { table: String, span: String, faults: String },
+    #[error(
+        "FEED timestamp_column= has no place in the files of table {table}. Write NAME:first or NAME:last, or an item \
+         of columns= for the table, then `deliveries retry`"
+    )]
+    NoPlace { table: String },
 }

@@ -6,21 +6,27 @@
 
 pub mod cell;
 mod csv;
+mod cut;
 pub mod dialect;
 mod error;
 mod gunzip;
+mod head;
+mod layout;
+pub mod listed;
 pub mod op;
 
 use std::io::{self, Read};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cell::{Cell, Nulls};
-use csv::{Reader, Record};
+use cell::{Cell, Words};
+use csv::{Form, Kept, Reader, Record};
 use dialect::Dialect;
 pub use error::Error;
 use error::Flaw;
 use gunzip::Gunzip;
+use layout::{Claim, First, Layout, Plan};
 pub use op::Op;
 
 /// The objects of one delivery, opened one after the other.
@@ -73,22 +79,65 @@ impl File {
 
 /// Rows of the delivery whose objects are `parts`.
 pub fn rows<P: Parts>(parts: P, shape: Shape) -> Rows<P> {
-    let nulls = Nulls::new(shape.dialect.null.as_deref());
-    Rows { parts, shape, nulls, part: 0, open: None, width: None, count: Arc::default() }
+    let dialect = &shape.dialect;
+    let words = Words::new(dialect.null.as_deref(), dialect.no_supply.as_deref());
+    Rows {
+        parts,
+        shape,
+        words,
+        plan: None,
+        header: None,
+        layout: None,
+        part: 0,
+        open: None,
+        ahead: Ahead::Rows,
+        begun: false,
+        before: Before::default(),
+        count: Arc::default(),
+    }
 }
 
 /// The rows of one delivery, a stream to be walked once.
 pub struct Rows<P: Parts> {
     parts: P,
     shape: Shape,
-    nulls: Nulls,
+    words: Words,
+    /// what is known of the fields before the first row; none if headers name them
+    plan: Option<Plan>,
+    /// the names in the first part's header
+    header: Option<Vec<String>>,
+    layout: Option<Layout>,
     /// how many parts were opened
     part: usize,
     open: Option<Reader<Gunzip<P::Bytes>>>,
-    /// the fields of each row, decided by the first
-    width: Option<usize>,
+    ahead: Ahead,
+    /// a row was met
+    begun: bool,
+    before: Before,
     /// rows given so far
     count: Arc<AtomicU64>,
+}
+
+/// What comes next in a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    /// its first record
+    Head,
+    /// its first row
+    FirstRow,
+    Rows,
+}
+
+/// A before-image that stands in a record of its own, before its update.
+#[derive(Default)]
+struct Before {
+    kept: Kept,
+    /// the row at hand has it
+    of_the_row: bool,
+    /// it is at fault, and the stream stands on it
+    alone: bool,
+    /// the record behind it was read and is still to be given
+    again: bool,
 }
 
 /// One row, on loan until the next.
@@ -100,21 +149,25 @@ pub struct Row<'a> {
     /// what the row claims; a snapshot's rows are inserts
     pub op: Op,
     record: Record<'a>,
-    skip: usize,
-    nulls: &'a Nulls,
-    columns: &'a [Column],
+    before: Option<Record<'a>>,
+    layout: &'a Layout,
+    words: &'a Words,
 }
 
 impl<'a> Row<'a> {
     /// The cell of a column of the shape.
     pub fn cell(&self, column: usize) -> Cell<'a> {
-        let (field, quoted) = self.record.field(column + self.skip);
-        self.nulls.cell(field, quoted, self.columns[column].text)
+        self.layout.cell(column, self.record, self.words)
     }
 
     /// The before-image of a column, if the file has one and the cell is supplied.
-    pub fn before(&self, _column: usize) -> Option<Cell<'a>> {
-        None
+    pub fn before(&self, column: usize) -> Option<Cell<'a>> {
+        match self.before {
+            Some(record) => {
+                Some(self.layout.cell(column, record, self.words)).filter(|cell| *cell != Cell::NotSupplied)
+            }
+            None => self.layout.before(column, self.record, self.words),
+        }
     }
 
     /// The row's bytes as they stand in the file, without the line end; needs `keep_raw`.
@@ -133,161 +186,167 @@ impl<P: Parts> Rows<P> {
         self.count.clone()
     }
 
-    /// The next row; none after the last one of the last part.
+    /// The next row; none after the last one of the last part. After an error of the row, the one behind it.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>, Error> {
-        if !self.step().map_err(|flaw| self.at(flaw))? {
-            return Ok(None);
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let part = self.part - 1;
-        let width = self.width;
-        let Some(reader) = &self.open else { return Ok(None) };
-        let record = reader.record();
-        let columns = self.shape.columns.len();
-        let row = check_width(record, columns, width).and_then(|skip| {
-            if skip == 0
-                && width.is_none()
-                && self.shape.file == File::Changes
-                && Op::parse(record.field(0).0).is_some()
-            {
-                return Err(Flaw::NoRoomForOp { line: record.line, columns });
+        match self.step() {
+            Ok(Some(op)) => {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                Ok(self.row(op))
             }
-            let op = op_of(record, skip, self.shape.file)?;
-            self.width = Some(record.width());
-            Ok(Row { part, line: record.line, op, record, skip, nulls: &self.nulls, columns: &self.shape.columns })
-        });
-        row.map(Some).map_err(|flaw| Error { part, flaw })
+            Ok(None) => Ok(None),
+            Err(flaw) => Err(Error { part: self.part.saturating_sub(1), flaw }),
+        }
     }
 
     /// The part, from 0, and the line that the stream stands on.
     pub fn place(&self) -> (usize, u64) {
-        let line = self.open.as_ref().map_or(0, |reader| reader.record().line);
-        (self.part.saturating_sub(1), line)
+        (self.part.saturating_sub(1), self.stands_on().line)
     }
 
     /// The bytes of the record that the stream stands on, without the line end; needs `keep_raw`.
     pub fn raw(&self) -> &[u8] {
-        self.open.as_ref().map_or(&[], |reader| reader.record().raw)
+        self.stands_on().raw
     }
 
     /// Whether the rows have an op; none before the first row.
     pub fn has_op(&self) -> Option<bool> {
-        self.width.map(|width| width > self.shape.columns.len())
+        self.layout.as_ref().filter(|_| self.begun).map(Layout::has_op)
+    }
+
+    fn stands_on(&self) -> Record<'_> {
+        if self.before.alone { self.before.kept.record() } else { record_of(&self.open) }
+    }
+
+    fn row(&self, op: Op) -> Option<Row<'_>> {
+        let (record, layout) = (self.open.as_ref()?.record(), self.layout.as_ref()?);
+        let before = self.before.of_the_row.then(|| self.before.kept.record());
+        let part = self.part - 1;
+        Some(Row { part, line: record.line, op, record, before, layout, words: &self.words })
+    }
+
+    /// Steps to the next row. A before-image is kept for the update behind it.
+    fn step(&mut self) -> Result<Option<Op>, Flaw> {
+        let mut kept = false;
+        (self.before.of_the_row, self.before.alone) = (false, false);
+        loop {
+            if !self.advance(kept)? {
+                return Ok(None);
+            }
+            match self.claim()? {
+                Claim::Op(op) if !kept => return Ok(Some(op)),
+                Claim::Op(Op::Update) => {
+                    self.before.of_the_row = true;
+                    return Ok(Some(Op::Update));
+                }
+                _ if kept => {
+                    self.before.again = true;
+                    return Err(self.lone_before());
+                }
+                _ => self.before.kept.keep(record_of(&self.open)),
+            }
+            kept = true;
+        }
     }
 
     /// Steps to the next record, into the next part where one ends.
-    fn step(&mut self) -> Result<bool, Flaw> {
+    fn advance(&mut self, kept: bool) -> Result<bool, Flaw> {
+        if mem::take(&mut self.before.again) {
+            return Ok(true);
+        }
         loop {
-            if let Some(reader) = &mut self.open
-                && reader.advance()?
-            {
-                return Ok(true);
+            if let Some(reader) = &mut self.open {
+                if reader.advance()? {
+                    if self.ahead != Ahead::Head || self.is_row()? {
+                        return Ok(true);
+                    }
+                    continue;
+                }
+                if kept {
+                    return Err(self.lone_before());
+                }
             }
-            self.open = None;
-            let Some((bytes, must_be_gzip)) = self.parts.next_part().map_err(Flaw::Open)? else { return Ok(false) };
-            self.part += 1;
-            let plain = Gunzip::open(bytes, must_be_gzip).map_err(Flaw::Open)?;
-            self.open = Some(Reader::new(plain, self.shape.dialect.delimiter, self.shape.keep_raw));
+            if !self.open_next()? {
+                return Ok(false);
+            }
         }
     }
 
-    fn at(&self, flaw: Flaw) -> Error {
-        Error { part: self.part.saturating_sub(1), flaw }
-    }
-}
-
-/// How many fields stand before the first column: none, or the op.
-fn check_width(record: Record<'_>, columns: usize, decided: Option<usize>) -> Result<usize, Flaw> {
-    let (line, found) = (record.line, record.width());
-    match decided {
-        Some(expected) if found != expected => {
-            let op = if expected > columns { " and the op" } else { "" };
-            Err(Flaw::Width { line, found, expected, columns, op })
+    fn open_next(&mut self) -> Result<bool, Flaw> {
+        self.open = None;
+        let Some((bytes, must_be_gzip)) = self.parts.next_part().map_err(Flaw::Open)? else { return Ok(false) };
+        self.part += 1;
+        if self.part == 1 {
+            self.plan = layout::plan(&self.shape)?;
         }
-        _ if found == columns || found == columns + 1 => Ok(found - columns),
-        _ => Err(Flaw::FirstWidth { line, found, columns, with_op: columns + 1 }),
+        let plain = Gunzip::open(bytes, must_be_gzip).map_err(Flaw::Open)?;
+        let dialect = &self.shape.dialect;
+        let (delimiter, quotes) = (dialect.delimiter.clone(), dialect.rfc4180);
+        self.open = Some(Reader::new(plain, Form { delimiter, quotes, keep_raw: self.shape.keep_raw }));
+        self.ahead = Ahead::Head;
+        Ok(true)
+    }
+
+    /// Whether the first record of a part is a row; a header is taken in here.
+    fn is_row(&mut self) -> Result<bool, Flaw> {
+        self.ahead = Ahead::FirstRow;
+        let record = record_of(&self.open);
+        match self.shape.dialect.header {
+            Some(false) => Ok(true),
+            Some(true) => {
+                if self.plan.is_none() {
+                    let (line, names) = (record.line, names(record));
+                    self.take_header(line, names)?;
+                }
+                Ok(false)
+            }
+            None if head::looks_like_header(&self.shape, &names(record)) => {
+                Err(Flaw::LooksLikeHeader { line: record.line })
+            }
+            None => Ok(true),
+        }
+    }
+
+    fn take_header(&mut self, line: u64, names: Vec<String>) -> Result<(), Flaw> {
+        let layout = Layout::of(&head::from_header(&self.shape, line, &names)?, &self.shape);
+        layout::check_habit(&self.shape, line, layout.has_op())?;
+        self.layout = Some(layout);
+        let first = self.header.get_or_insert_with(|| names.clone());
+        match head::differences(first, &names) {
+            Some(differences) => Err(Flaw::OtherHeader { line, differences }),
+            None => Ok(()),
+        }
+    }
+
+    /// What the record at hand claims, once it is as wide as it must be. The first row decides how wide that is.
+    fn claim(&mut self) -> Result<Claim, Flaw> {
+        let record = record_of(&self.open);
+        let first = mem::replace(&mut self.ahead, Ahead::Rows) == Ahead::FirstRow;
+        if let (None, Some(plan)) = (&self.layout, &self.plan) {
+            self.layout = Some(plan.layout(&self.shape, First::of(record))?);
+        }
+        self.begun = true;
+        // before a first record there is neither layout nor row
+        let Some(layout) = &self.layout else { return Ok(Claim::Op(Op::Insert)) };
+        layout.check_width(record, !first || self.header.is_some())?;
+        layout.check_supply(record, &self.words, &self.shape)?;
+        layout.claim(record, self.shape.file)
+    }
+
+    fn lone_before(&mut self) -> Flaw {
+        self.before.alone = true;
+        Flaw::LoneBefore { line: self.before.kept.record().line }
     }
 }
 
-fn op_of(record: Record<'_>, skip: usize, file: File) -> Result<Op, Flaw> {
-    if skip == 0 {
-        return Ok(Op::Insert);
-    }
-    match (Op::parse(record.field(0).0), file) {
-        (None, _) => Err(Flaw::Op { line: record.line }),
-        (Some(Op::Update | Op::Delete), File::Snapshot) => Err(Flaw::OpInSnapshot { line: record.line }),
-        (Some(op), _) => Ok(op),
-    }
+/// The record that a reader stands on.
+fn record_of<R: Read>(open: &Option<Reader<R>>) -> Record<'_> {
+    open.as_ref().map_or(Record::NONE, Reader::record)
+}
+
+/// The texts of a header's fields.
+fn names(record: Record<'_>) -> Vec<String> {
+    (0..record.width()).map(|field| String::from_utf8_lossy(record.field(field).0).into_owned()).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Texts(std::vec::IntoIter<&'static str>);
-    impl Parts for Texts {
-        type Bytes = &'static [u8];
-        fn next_part(&mut self) -> io::Result<Option<(Self::Bytes, bool)>> {
-            Ok(self.0.next().map(|text| (text.as_bytes(), false)))
-        }
-    }
-
-    fn read(file: File, parts: Vec<&'static str>) -> Result<Vec<String>, String> {
-        let shape = Shape {
-            file,
-            columns: vec![
-                Column { name: "id".into(), text: false, key: true },
-                Column { name: "name".into(), text: true, key: false },
-            ],
-            table: ("dbo".into(), "e".into()),
-            dialect: Dialect::default(),
-            had_op: None,
-            keep_raw: false,
-        };
-        let mut rows = rows(Texts(parts.into_iter()), shape);
-        let mut seen = Vec::new();
-        while let Some(row) = rows.next_row().map_err(|error| format!("part {}: {error}", error.part))? {
-            let cells: Vec<_> = (0..2).map(|column| row.cell(column)).collect();
-            let cells = cells.iter().map(|cell| match cell {
-                Cell::Null => "∅".to_owned(),
-                Cell::NotSupplied => "–".to_owned(),
-                Cell::Value(text) => String::from_utf8_lossy(text).into_owned(),
-            });
-            seen.push(format!("{}:{} {:?} {}", row.part, row.line, row.op, cells.collect::<Vec<_>>().join("|")));
-        }
-        Ok(seen)
-    }
-
-    #[test]
-    fn a_snapshot_has_n_columns_or_an_i_in_front() {
-        assert_eq!(read(File::Snapshot, vec!["1,a\n2,\n"]), Ok(vec!["0:1 Insert 1|a".into(), "0:2 Insert 2|".into()]));
-        assert_eq!(read(File::Snapshot, vec!["I,1,a\n"]), Ok(vec!["0:1 Insert 1|a".into()]));
-        assert!(read(File::Snapshot, vec!["U,1,a\n"]).expect_err("op").contains("full load"));
-    }
-
-    #[test]
-    fn a_change_file_has_an_op_in_front() {
-        let seen = read(File::Changes, vec!["I,1,a\nU,1,NULL\nD,1,\"NULL\"\n"]);
-        let wanted = ["0:1 Insert 1|a", "0:2 Update 1|∅", "0:3 Delete 1|NULL"];
-        assert_eq!(seen, Ok(wanted.map(String::from).to_vec()));
-        assert_eq!(read(File::Changes, vec!["1,a\n"]), Ok(vec!["0:1 Insert 1|a".into()]), "inserts only");
-        assert!(read(File::Changes, vec!["X,1,a\n"]).expect_err("op").contains("line 1: the first field is not an op"));
-    }
-
-    #[test]
-    fn a_row_of_another_width_is_named() {
-        assert!(read(File::Snapshot, vec!["1,a\n2\n"]).expect_err("few").starts_with("part 0: line 2: 1 fields"));
-        assert!(read(File::Snapshot, vec!["1,a\nI,2,b\n"]).expect_err("many").starts_with("part 0: line 2: 3 fields"));
-        assert!(read(File::Snapshot, vec!["1,a,b,c\n"]).expect_err("first").contains("2 columns to fill"));
-    }
-
-    #[test]
-    fn parts_follow_each_other_and_lines_begin_anew() {
-        let seen = read(File::Snapshot, vec!["1,a\n2,b\n", "", "3,c\n"]);
-        assert!(seen.is_err(), "an object of no bytes is a fault");
-        let seen = read(File::Snapshot, vec!["1,a\n2,b\n", "3,c\n"]);
-        let wanted = ["0:1 Insert 1|a", "0:2 Insert 2|b", "1:1 Insert 3|c"];
-        assert_eq!(seen, Ok(wanted.map(String::from).to_vec()));
-        assert!(read(File::Snapshot, vec!["1,a\n", "2\n"]).expect_err("few").starts_with("part 1: line 1"));
-    }
-}
+mod tests;
