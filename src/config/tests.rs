@@ -79,7 +79,7 @@ fn every_variable_arrives() {
     assert_eq!((config.source.bucket.as_str(), config.source.path.as_str()), ("b", "p"));
     assert_eq!(config.target.postgres.to_string(), "db:5432/d");
     assert_eq!(config.target.schema.as_deref(), Some("dbo"));
-    assert_eq!(config.dialect, Dialect { delimiter: b'\t', null: Some(br"\N".to_vec()) });
+    assert_eq!(config.dialect, Dialect { delimiter: b'\t', null: Some(br"\N".to_vec()), ..Dialect::default() });
     assert_eq!(config.settle, Duration::ZERO);
     assert_eq!(config.target.max_remove, MaxRemove::Rows(1000));
     assert_eq!(config.target.event_id, "seq");

@@ -13,16 +13,30 @@ pub struct Dialect {
     /// The unquoted cell that means null. `None` = the default: an unquoted `NULL` is null, and an unquoted
     /// empty cell is, except in a text column.
     pub null: Option<Vec<u8>>,
+    /// What decides the order of change files.
+    pub order: Order,
 }
 
-const KEYS: [&str; 2] = ["delimiter", "null"];
+/// What decides the order of change files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The time in their names; against a full load, `LastModified`.
+    #[default]
+    Auto,
+    /// The time in their names; `LastModified` says nothing.
+    Name,
+    /// `LastModified`, then the time in their names.
+    Modified,
+}
+
+const KEYS: [&str; 3] = ["delimiter", "null", "order"];
 
 /// Keys that have a meaning in the design but none in this version. One that is understood moves to `KEYS`.
-const LATER: [&str; 7] = ["no_supply", "header", "op", "columns", "timestamp_column", "before_image_prefix", "order"];
+const LATER: [&str; 6] = ["no_supply", "header", "op", "columns", "timestamp_column", "before_image_prefix"];
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { delimiter: b',', null: None }
+        Self { delimiter: b',', null: None, order: Order::Auto }
     }
 }
 
@@ -38,8 +52,9 @@ impl FromStr for Dialect {
         }
         let delimiter = delimiter(&mut pairs);
         let null = null(&mut pairs, delimiter);
+        let order = order(&mut pairs);
         pairs.finish(&KEYS)?;
-        Ok(Self { delimiter, null })
+        Ok(Self { delimiter, null, order })
     }
 }
 
@@ -80,6 +95,18 @@ fn null(pairs: &mut Pairs, delimiter: u8) -> Option<Vec<u8>> {
     Some(null)
 }
 
+fn order(pairs: &mut Pairs) -> Order {
+    match pairs.take("order").as_deref() {
+        None | Some("auto") => Order::Auto,
+        Some("name") => Order::Name,
+        Some("modified") => Order::Modified,
+        Some(_) => {
+            pairs.fault("order is neither auto, name nor modified. Write it like order=modified");
+            Order::Auto
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +121,7 @@ mod tests {
 
     #[test]
     fn nothing_said_is_the_default() {
-        let default = Dialect { delimiter: b',', null: None };
+        let default = Dialect { delimiter: b',', null: None, order: Order::Auto };
         assert_eq!("".parse(), Ok(default.clone()));
         assert_eq!(Dialect::default(), default);
     }
@@ -117,6 +144,16 @@ mod tests {
         assert_eq!(null("null=''"), Some(vec![]));
         assert_eq!(null("null= delimiter=;"), Some(vec![]));
         assert_eq!(null("null='not there'"), Some(b"not there".to_vec()));
+    }
+
+    #[test]
+    fn the_order_is_one_of_three() {
+        let order = |text: &str| text.parse::<Dialect>().expect(text).order;
+        assert_eq!(order("order=auto"), Order::Auto);
+        assert_eq!(order("order=name delimiter=;"), Order::Name);
+        assert_eq!(order("order=modified"), Order::Modified);
+        let faults = "order=time".parse::<Dialect>().expect_err("a fault").0;
+        assert!(faults[0].contains("neither auto, name nor modified"), "{faults:?}");
     }
 
     #[test]

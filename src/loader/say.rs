@@ -17,6 +17,8 @@ pub struct Said {
     unmapped: BTreeSet<Entity>,
     stopped: BTreeMap<Entity, i64>,
     assumed: BTreeSet<Entity>,
+    /// the pair of files of each table whose names and times contradict each other
+    regressions: BTreeMap<Entity, (String, String)>,
     broker: Option<String>,
     watches: bool,
     /// the trouble of each table that is tried again
@@ -30,6 +32,9 @@ pub fn begins(id: i64, pending: &Pending) {
         parts => {
             tracing::info!(delivery = id, key, parts, "Delivery {id}: process_{schema} {key} (1 of {parts} parts).")
         }
+    }
+    if let Some(remark) = &pending.remark {
+        tracing::warn!(delivery = id, "Delivery {id}: {remark}.");
     }
 }
 
@@ -78,8 +83,7 @@ pub fn processed(id: i64, took: Duration) {
 
 /// A delivery that was written down without loading.
 pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
-    let blamed = pending.new_objects().last().map_or(pending.last(), |place| &pending.objects[place]);
-    let (key, entity, word) = (&blamed.listed.key, pending.entity.to_string(), status.as_str());
+    let (key, entity, word) = (&pending.carrier().listed.key, pending.entity.to_string(), status.as_str());
     if status.stops() {
         let advice = verdict::advice(status);
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
@@ -148,7 +152,22 @@ pub fn plan(said: &mut Said, plan: &Plan) {
             );
         }
     }
+    regressions(said, plan);
     stopped(said, plan);
+}
+
+/// Once for each pair; what is no longer pending says nothing.
+fn regressions(said: &mut Said, plan: &Plan) {
+    for (table, pair) in plan.tables.iter().filter_map(|table| Some((table, table.regression.as_ref()?))) {
+        if said.regressions.insert(table.entity.clone(), pair.clone()).as_ref() != Some(pair) {
+            let (entity, (first, second)) = (&table.entity, pair);
+            tracing::warn!(
+                entity = entity.to_string(),
+                "{entity}: {first} comes before {second} by its name but was written after it; if the names are local time \
+                 (a partition time zone), write FEED order=modified."
+            );
+        }
+    }
 }
 
 fn stopped(said: &mut Said, plan: &Plan) {
@@ -173,14 +192,14 @@ pub fn waits(quiet: Duration) {
 /// Where the files are looked for, once.
 pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
     if !std::mem::replace(&mut said.watches, true) {
-        let (bucket, path, foreign) = (source.bucket(), source.path(), plan.foreign);
+        let (bucket, path, foreigners) = (source.bucket(), source.path(), plan.foreign);
         let pending = plan.tables.iter().map(|table| table.pending.len()).sum::<usize>();
         tracing::info!(
             bucket,
             path,
             pending,
-            foreign,
-            "Bucket {bucket}, path {path:?}: {pending} deliveries pending, {foreign} objects that are no files of a table."
+            foreign = foreigners.total(),
+            "Bucket {bucket}, path {path:?}: {pending} deliveries pending, {foreigners}."
         );
     }
 }

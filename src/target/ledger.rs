@@ -119,6 +119,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
             other => other.map(|_| Request::Retry),
         },
         superseded: row.get("superseded"),
+        superseded_by: row.get("superseded_by"),
         only_added: row.get("only_added"),
     })
 }
