@@ -205,7 +205,8 @@ impl Work {
                 None => self.id_of(part).await?,
             };
             let rows_read = changes.summary.read.get(part).copied().unwrap_or(0);
-            let line = Line { rows_read, ..self.line(id, object, Status::Loaded) };
+            let reason = self.pending.remark.as_deref();
+            let line = Line { rows_read, reason, ..self.line(id, object, Status::Loaded) };
             // all effects belong to the last part
             let line = if part == last { changes.complete(line) } else { line };
             ledger::write(&self.tx, &line).await?;
