@@ -152,22 +152,22 @@ pub fn plan(said: &mut Said, plan: &Plan) {
             );
         }
     }
-    regressions(said, plan);
+    regressions(said, plan).iter().for_each(|words| tracing::warn!("{words}"));
     stopped(said, plan);
 }
 
-/// Once for each pair; what is no longer pending says nothing.
-fn regressions(said: &mut Said, plan: &Plan) {
-    for (table, pair) in plan.tables.iter().filter_map(|table| Some((table, table.regression.as_ref()?))) {
-        if said.regressions.insert(table.entity.clone(), pair.clone()).as_ref() != Some(pair) {
-            let (entity, (first, second)) = (&table.entity, pair);
-            tracing::warn!(
-                entity = entity.to_string(),
-                "{entity}: {first} comes before {second} by its name but was written after it; if the names are local time \
-                 (a partition time zone), write FEED order=modified."
-            );
-        }
-    }
+/// What there is to say of names and times that contradict each other: once for each pair.
+fn regressions(said: &mut Said, plan: &Plan) -> Vec<String> {
+    let pairs = plan.tables.iter().filter_map(|table| Some((&table.entity, table.regression.as_ref()?)));
+    let new = pairs
+        .filter(|(entity, pair)| said.regressions.insert((*entity).clone(), (*pair).clone()).as_ref() != Some(*pair));
+    let words = new.map(|(entity, (first, second))| {
+        format!(
+            "{entity}: {first} comes before {second} by its name but was written after it; if the names are local time \
+             (a partition time zone), write FEED order=modified."
+        )
+    });
+    words.collect()
 }
 
 fn stopped(said: &mut Said, plan: &Plan) {
@@ -233,4 +233,36 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
         );
     }
     said.unmapped = outcome.unmapped.iter().cloned().collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::TablePlan;
+
+    fn plan(pair: Option<(&str, &str)>) -> Plan {
+        let table = TablePlan {
+            entity: Entity { schema: "dbo".into(), name: "e".into() },
+            label: "e".into(),
+            pending: Vec::new(),
+            stopped: None,
+            superseded: Vec::new(),
+            assumed: 0,
+            regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),
+            wants_history: false,
+        };
+        Plan { tables: vec![table], ..Plan::default() }
+    }
+
+    #[test]
+    fn names_against_times_are_said_once_for_each_pair() {
+        let mut said = Said::default();
+        let words = "dbo.e: K1 comes before K2 by its name but was written after it; if the names are local time (a \
+                     partition time zone), write FEED order=modified.";
+        assert_eq!(regressions(&mut said, &plan(Some(("K1", "K2")))), [words]);
+        assert!(regressions(&mut said, &plan(Some(("K1", "K2")))).is_empty());
+        assert!(regressions(&mut said, &plan(None)).is_empty());
+        assert!(regressions(&mut said, &plan(Some(("K1", "K2")))).is_empty());
+        assert_eq!(regressions(&mut said, &plan(Some(("K1", "K3")))).len(), 1);
+    }
 }

@@ -55,7 +55,16 @@ mod tests {
         };
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let objects = parts.iter().map(object).collect();
-        Pending { entity, label: "e".into(), file: File::Snapshot, generation: 2, step, objects, after: 0, remark: None }
+        Pending {
+            entity,
+            label: "e".into(),
+            file: File::Snapshot,
+            generation: 2,
+            step,
+            objects,
+            after: 0,
+            remark: None,
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl ChangeStock {
                     folded = true;
                     self.refold(turn, now, base, &mut objects)
                 }
-                () if late => Step::Stop(Status::Late, late_reason(now, &turn.key)),
+                () if late => Step::Stop(Status::Late, late_reason(now, change)),
                 () => Step::Changes,
             };
             plan.pending.push(plan.pending(base.number, step, objects, after));
@@ -158,9 +158,11 @@ fn is_late(turn: &Turn, change: &Change, now: &Generation, base: Base) -> bool {
     !base.renewed && (before || change.rewritten_in == Some(now.number))
 }
 
-fn late_reason(now: &Generation, key: &str) -> String {
+fn late_reason(now: &Generation, change: &Change) -> String {
     match &now.last_change {
-        Some(last) if last.key != key => format!("{} was loaded before it, and comes after it", last.key),
+        Some(last) if change.rewritten_in != Some(now.number) => {
+            format!("{} was loaded before it, and comes after it", last.key)
+        }
         _ => "another version of this change file was loaded before".to_owned(),
     }
 }

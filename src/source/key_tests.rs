@@ -52,7 +52,8 @@ fn a_load_file_of_qlik_has_decimal_numbers() {
     assert_eq!(part("data/dbo/e/LOAD_0_1.csv"), at(0, 1));
     assert_eq!(part("data/dbo/e/LOAD_2_10.csv.gz"), at(2, 10));
     assert!(part("data/dbo/e/LOAD_1_9.csv") < part("data/dbo/e/LOAD_1_10.csv"));
-    for key in ["LOAD_1.csv", "LOAD_1_A.csv", "LOAD__1.csv", "LOAD_1_2_3.csv", "LOAD_+1_2.csv", "SEGMENT1_LOAD_1_2.csv"] {
+    for key in ["LOAD_1.csv", "LOAD_1_A.csv", "LOAD__1.csv", "LOAD_1_2_3.csv", "LOAD_+1_2.csv", "SEGMENT1_LOAD_1_2.csv"]
+    {
         assert_eq!(part(&format!("data/dbo/e/{key}")), None, "{key}");
     }
 }
@@ -77,7 +78,8 @@ fn a_change_file_has_a_time() {
 
 #[test]
 fn date_folders_may_stand_before_any_file() {
-    for folders in ["2022/09/22", "2022092209", "09-2022-22", "22_09_2022", "segment1/202209", "2022/09/22/09/segment1"] {
+    for folders in ["2022/09/22", "2022092209", "09-2022-22", "22_09_2022", "segment1/202209", "2022/09/22/09/segment1"]
+    {
         assert!(time(&format!("data/dbo/e/{folders}/20220922-095853123.csv.gz")).is_some(), "{folders}");
         assert!(part(&format!("data/dbo/e/{folders}/LOAD00000001.csv.gz")).is_some(), "{folders}");
     }

@@ -106,8 +106,7 @@ fn what_a_generation_before_loaded_is_not_folded_in() {
 #[test]
 fn by_name_no_change_file_is_contained_and_none_is_assumed() {
     let bucket = [listed(LOAD1, "a", 30), listed(AT_0900, "b", 29), listed(AT_0901, "c", 30)];
-    let wanted =
-        [format!("1 append first: {LOAD1}"), format!("1 changes: {AT_0900}"), format!("1 changes: {AT_0901}")];
+    let wanted = [format!("1 append first: {LOAD1}"), format!("1 changes: {AT_0900}"), format!("1 changes: {AT_0901}")];
     assert_eq!(lines(&bucket, &[], Order::Name), wanted);
     assert_eq!(lines(&bucket, &[], Order::Auto)[1], format!("1 skip (contained in snapshot 1): {AT_0900}"));
     let copied = [listed(LOAD1, "a", 200_000), listed(AT_0900, "b", 190_000)];

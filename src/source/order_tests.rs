@@ -244,13 +244,14 @@ fn seen() -> impl Strategy<Value = Vec<Seen>> {
     prop::collection::vec(key, FILES.len()).prop_map(|keys| {
         let key = |(place, (object, rows)): (usize, (Option<(String, i64)>, Vec<_>))| {
             let listed = object.map(|(etag, modified)| listed(FILES[place], &etag, modified));
-            let row = |(index, (state, etag, modified, generation, replaced)): (usize, (usize, String, i64, i32, bool))| {
-                let (status, requested, superseded) = STATES[state];
-                let id = (place * 10 + index + 1) as i64;
-                let superseded_by = replaced.then_some(99);
-                let row = entry(id, FILES[place], &etag, modified, status);
-                Entry { requested, superseded, superseded_by, generation, ..row }
-            };
+            let row =
+                |(index, (state, etag, modified, generation, replaced)): (usize, (usize, String, i64, i32, bool))| {
+                    let (status, requested, superseded) = STATES[state];
+                    let id = (place * 10 + index + 1) as i64;
+                    let superseded_by = replaced.then_some(99);
+                    let row = entry(id, FILES[place], &etag, modified, status);
+                    Entry { requested, superseded, superseded_by, generation, ..row }
+                };
             let rows: Vec<Entry> = rows.into_iter().enumerate().map(row).collect();
             (listed, rows)
         };
