@@ -132,7 +132,7 @@ impl Boot {
 
     async fn loader(self, target: Target) -> Loader {
         Loader::new(Parts {
-            source: Source::connect(&self.config.source).await,
+            source: Source::connect(&self.config.source, self.config.dialect.order).await,
             target,
             notifier: Notifier::new(self.config.notifier.as_ref(), &self.host, self.clock.clone()),
             dialect: self.config.dialect,

@@ -18,7 +18,7 @@ pub(super) enum Command {
     List(List),
     /// Show all that the ledger has of one delivery
     Show { id: i64 },
-    /// Ask for another try of a failed or held delivery; the next iteration acts
+    /// Ask for another try of a failed, held or late delivery; the next iteration acts
     Retry { id: i64 },
     /// Let a held snapshot go on, removing as much as was shown and not more; the next iteration acts
     Release { id: i64 },

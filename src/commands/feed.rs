@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::decode::dialect::Order;
 use crate::feed::{self, Changes, Edition, Entity, Layout, Packing, Shape, Written};
 use crate::loader::service::End;
 use crate::source::Source;
@@ -130,7 +131,7 @@ impl Place {
         if let Some(folder) = &args.out {
             return Ok(Self::Folder(folder.clone()));
         }
-        let source = Source::connect(&Config::source_from_env()?).await;
+        let source = Source::connect(&Config::source_from_env()?, Order::default()).await;
         if args.create_bucket {
             source.create_bucket().await?;
         }

@@ -43,12 +43,15 @@ pub enum OpRule {
     Never,
 }
 
-/// In which order a table's change files come.
+/// What decides the order of change files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
+    /// The time in their names; against a full load, `LastModified`.
     #[default]
     Auto,
+    /// The time in their names; `LastModified` says nothing.
     Name,
+    /// `LastModified`, then the time in their names.
     Modified,
 }
 

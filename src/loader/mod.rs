@@ -9,7 +9,7 @@ pub mod service;
 mod settling;
 pub mod verdict;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::health::{Health, Part};
 use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
-use crate::source::{self, Entity, Pending, Plan, Source, Status, TablePlan};
+use crate::source::{self, Asked, Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::stop::Stopper;
 use crate::target::{self, Begun, Changes, Order, Receipt, Target, Why, Work};
 use progress::Progress;
@@ -56,8 +56,8 @@ pub struct Loader {
     stopper: Stopper,
     clock: Clock,
     settling: Settling,
-    /// tables whose first load must be diffed at once, because they were not empty
-    whole: HashSet<Entity>,
+    /// what the next stock-taking must heed
+    asked: Asked,
     /// which table of the feed goes into each table of the target, by its number
     feeds: HashMap<u32, Entity>,
     /// the broker did not answer in this iteration
@@ -127,7 +127,7 @@ impl Loader {
         let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock } = parts;
         Self {
             settling: Settling::new(settle, clock.clone()),
-            whole: HashSet::new(),
+            asked: Asked::default(),
             feeds: HashMap::new(),
             broker_down: false,
             said: say::Said::default(),
@@ -192,19 +192,32 @@ impl Loader {
         }
     }
 
+    /// Stock, taken twice if a late file is to be folded in: which loaded files that takes is kept in mind for its table only.
     async fn take_stock(&mut self) -> Result<Plan, Error> {
+        let mut plan = self.look().await?;
+        let late = plan.tables.iter().filter(|table| table.wants_history).map(|table| table.entity.clone());
+        self.asked.history = late.collect();
+        if !self.asked.history.is_empty() {
+            let again = self.look().await;
+            self.asked.history.clear();
+            plan = again?;
+        }
+        say::watches(&mut self.said, &self.source, &plan);
+        say::plan(&mut self.said, &plan);
+        say::pending(&self.metrics, &plan, &BTreeMap::new(), self.clock.utc());
+        Ok(plan)
+    }
+
+    async fn look(&self) -> Result<Plan, Error> {
         let known = self.target.known().await;
         self.health.reached(Part::Target, known.as_ref().map(|_| ()).map_err(ToString::to_string));
-        let plan = self.source.pending(known?, &self.whole).await.map_err(Error::from);
+        let plan = self.source.pending(known?, &self.asked).await.map_err(Error::from);
         let plan = plan.inspect_err(|error| match error {
             Error::Source(source::Error::Unordered) => {}
             Error::Source(error) => self.health.reached(Part::Source, Err(error.to_string())),
             Error::Target(error) => self.health.reached(Part::Target, Err(error.to_string())),
         })?;
         self.health.reached(Part::Source, Ok(()));
-        say::watches(&mut self.said, &self.source, &plan);
-        say::plan(&mut self.said, &plan);
-        say::pending(&self.metrics, &plan, &BTreeMap::new(), self.clock.utc());
         Ok(plan)
     }
 
@@ -308,6 +321,11 @@ impl Loader {
     async fn give_up(&mut self, work: Work, pending: &Pending, error: Error) -> Result<Next, Error> {
         match verdict::of(&error) {
             Verdict::Stop(status) => self.note(work, pending, status, &verdict::why(&error, pending)).await,
+            // what is gone may be a file that was loaded long ago: the new listing tells
+            Verdict::Gone if pending.step == Step::Refold => {
+                work.leave().await?;
+                Ok(Next::Relist)
+            }
             Verdict::Gone => {
                 let noted = self.note(work, pending, Status::Gone, &verdict::why(&error, pending)).await?;
                 // what follows was planned for a table that has this snapshot
@@ -318,7 +336,7 @@ impl Loader {
                 Ok(Next::Relist)
             }
             Verdict::Whole => {
-                self.whole.insert(pending.entity.clone());
+                self.asked.whole.insert(pending.entity.clone());
                 work.leave().await?;
                 Ok(Next::Relist)
             }

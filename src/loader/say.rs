@@ -17,6 +17,8 @@ pub struct Said {
     unmapped: BTreeSet<Entity>,
     stopped: BTreeMap<Entity, i64>,
     assumed: BTreeSet<Entity>,
+    /// the pair of files of each table whose names and times contradict each other
+    regressions: BTreeMap<Entity, (String, String)>,
     broker: Option<String>,
     watches: bool,
     /// the trouble of each table that is tried again
@@ -30,6 +32,9 @@ pub fn begins(id: i64, pending: &Pending) {
         parts => {
             tracing::info!(delivery = id, key, parts, "Delivery {id}: process_{schema} {key} (1 of {parts} parts).")
         }
+    }
+    if let Some(remark) = &pending.remark {
+        tracing::warn!(delivery = id, "Delivery {id}: {remark}.");
     }
 }
 
@@ -86,8 +91,7 @@ pub fn processed(id: i64, took: Duration) {
 
 /// A delivery that was written down without loading.
 pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
-    let blamed = pending.new_objects().last().map_or(pending.last(), |place| &pending.objects[place]);
-    let (key, entity, word) = (&blamed.listed.key, pending.entity.to_string(), status.as_str());
+    let (key, entity, word) = (&pending.carrier().listed.key, pending.entity.to_string(), status.as_str());
     if status.stops() {
         let advice = verdict::advice(status);
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
@@ -156,7 +160,22 @@ pub fn plan(said: &mut Said, plan: &Plan) {
             );
         }
     }
+    regressions(said, plan).iter().for_each(|words| tracing::warn!("{words}"));
     stopped(said, plan);
+}
+
+/// What there is to say of names and times that contradict each other: once for each pair.
+fn regressions(said: &mut Said, plan: &Plan) -> Vec<String> {
+    let pairs = plan.tables.iter().filter_map(|table| Some((&table.entity, table.regression.as_ref()?)));
+    let new = pairs
+        .filter(|(entity, pair)| said.regressions.insert((*entity).clone(), (*pair).clone()).as_ref() != Some(*pair));
+    let words = new.map(|(entity, (first, second))| {
+        format!(
+            "{entity}: {first} comes before {second} by its name but was written after it; if the names are local time \
+             (a partition time zone), write FEED order=modified."
+        )
+    });
+    words.collect()
 }
 
 fn stopped(said: &mut Said, plan: &Plan) {
@@ -181,14 +200,14 @@ pub fn waits(quiet: Duration) {
 /// Where the files are looked for, once.
 pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
     if !std::mem::replace(&mut said.watches, true) {
-        let (bucket, path, foreign) = (source.bucket(), source.path(), plan.foreign);
+        let (bucket, path, foreigners) = (source.bucket(), source.path(), plan.foreign);
         let pending = plan.tables.iter().map(|table| table.pending.len()).sum::<usize>();
         tracing::info!(
             bucket,
             path,
             pending,
-            foreign,
-            "Bucket {bucket}, path {path:?}: {pending} deliveries pending, {foreign} objects that are no files of a table."
+            foreign = foreigners.total(),
+            "Bucket {bucket}, path {path:?}: {pending} deliveries pending, {foreigners}."
         );
     }
 }
@@ -222,4 +241,36 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
         );
     }
     said.unmapped = outcome.unmapped.iter().cloned().collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::TablePlan;
+
+    fn plan(pair: Option<(&str, &str)>) -> Plan {
+        let table = TablePlan {
+            entity: Entity { schema: "dbo".into(), name: "e".into() },
+            label: "e".into(),
+            pending: Vec::new(),
+            stopped: None,
+            superseded: Vec::new(),
+            assumed: 0,
+            regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),
+            wants_history: false,
+        };
+        Plan { tables: vec![table], ..Plan::default() }
+    }
+
+    #[test]
+    fn names_against_times_are_said_once_for_each_pair() {
+        let mut said = Said::default();
+        let words = "dbo.e: K1 comes before K2 by its name but was written after it; if the names are local time (a \
+                     partition time zone), write FEED order=modified.";
+        assert_eq!(regressions(&mut said, &plan(Some(("K1", "K2")))), [words]);
+        assert!(regressions(&mut said, &plan(Some(("K1", "K2")))).is_empty());
+        assert!(regressions(&mut said, &plan(None)).is_empty());
+        assert!(regressions(&mut said, &plan(Some(("K1", "K2")))).is_empty());
+        assert_eq!(regressions(&mut said, &plan(Some(("K1", "K3")))).len(), 1);
+    }
 }

@@ -51,10 +51,20 @@ mod tests {
             listed: Listed { key: (*key).into(), etag: "e".into(), size: 1, modified: *modified },
             entry: None,
             new: true,
+            replaces: Vec::new(),
         };
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let objects = parts.iter().map(object).collect();
-        Pending { entity, label: "e".into(), file: File::Snapshot, generation: 2, step, objects, after: 0 }
+        Pending {
+            entity,
+            label: "e".into(),
+            file: File::Snapshot,
+            generation: 2,
+            step,
+            objects,
+            after: 0,
+            remark: None,
+        }
     }
 
     #[test]

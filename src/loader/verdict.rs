@@ -122,7 +122,10 @@ pub fn advice(status: Status) -> &'static str {
             "Nothing was applied and the table waits. Put a complete snapshot into the bucket, or `deliveries release`, \
              or `deliveries skip`."
         }
-        Status::Late => "The table waits. Delete the file from the bucket, or `deliveries skip`.",
+        Status::Late => {
+            "The table waits. `deliveries retry` folds the file in with all that was loaded after it; or delete it from the \
+             bucket, or `deliveries skip`."
+        }
         Status::Loaded | Status::Skipped | Status::Gone => "",
     }
 }
@@ -135,7 +138,7 @@ mod tests {
         let entity = source::Entity { schema: "dbo".into(), name: "e".into() };
         let file = crate::decode::File::Snapshot;
         let step = source::Step::Replace;
-        Pending { entity, label: "e".into(), file, generation: 1, step, objects: Vec::new(), after: 0 }
+        Pending { entity, label: "e".into(), file, generation: 1, step, objects: Vec::new(), after: 0, remark: None }
     }
 
     fn held() -> Error {

@@ -53,7 +53,7 @@ pub fn stats(label: &str, counts: Counts) -> serde_json::Map<String, serde_json:
 
 /// The same for every repeat of a delivery: a hash of its identity in the ledger and its generation.
 fn message_id(bucket: &str, pending: &Pending) -> String {
-    let listed = &pending.last().listed;
+    let listed = &pending.carrier().listed;
     let modified = if pending.file == File::Snapshot { listed.modified } else { 0 };
     let identity = format!("{bucket}\n{}\n{}\n{modified}\n{}", listed.key, listed.etag, pending.generation);
     Sha256::digest(identity.as_bytes()).iter().take(16).fold(String::new(), |mut id, byte| {

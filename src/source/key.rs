@@ -1,9 +1,12 @@
 //! The grammar of keys: what an object's key says about it. Pure.
 //!
-//! `[path/] schema / table / [partition folders /] file`, as the DMS user guide (S3 target) has it. The load counter is
-//! hexadecimal and restarts in every segment, so an object's identity is its full key, never its basename.
+//! `[path/] schema / table / [segment and date folders /] file`, as the DMS user guide (S3 target) has it, and the names that
+//! Qlik Replicate gives. The load counter restarts in every segment, so an object's identity is its full key, never its
+//! basename. A key may hold anything: what does not fit the grammar is foreign, and nothing here panics.
 
 use std::fmt;
+
+use super::partition;
 
 /// A table of the feed, as its folder names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,11 +32,35 @@ pub enum Named {
         entity: Entity,
         time: NameTime,
     },
-    /// recognised, counted, never loaded: transaction files, temporary files, folder markers, anything else
-    Foreign,
+    /// recognised, counted, never loaded
+    Foreign(Foreign),
 }
 
-/// Where a part stands in a full load: its segment folder or prefix (0 without one), then the hex counter.
+/// What an object is that is no file of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// `CDC_TXN-…`: the changes of all tables by transaction (PreserveTransactions)
+    Transactions,
+    /// `.dfm`: what Qlik Replicate says about the file beside it
+    Dfm,
+    /// `.tmp`: a file that is still being written
+    Temporary,
+    /// stands for a folder: a key that ends in a slash, or in `_$folder$`
+    Marker,
+    Other,
+}
+
+/// How many objects are no files of a table, by what they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Foreigners {
+    pub transactions: u64,
+    pub dfm: u64,
+    pub temporary: u64,
+    pub markers: u64,
+    pub other: u64,
+}
+
+/// Where a part stands in a full load: its segment folder or prefix (0 without one), then its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part {
     segment: u32,
@@ -49,7 +76,7 @@ pub struct NameTime {
 
 /// Reads a key below `path` (which has no slash at either end, and may be empty).
 pub fn parse(path: &str, key: &str) -> Named {
-    parse_below(path, key).unwrap_or(Named::Foreign)
+    parse_below(path, key).unwrap_or_else(|| Named::Foreign(Foreign::of(key)))
 }
 
 fn parse_below(path: &str, key: &str) -> Option<Named> {
@@ -58,33 +85,67 @@ fn parse_below(path: &str, key: &str) -> Option<Named> {
     let (schema, name) = (segments.next()?, segments.next()?);
     let rest: Vec<&str> = segments.collect();
     let (file, folders) = rest.split_last()?;
-    if schema.is_empty() || name.is_empty() || !folders.iter().all(|folder| is_partition(folder)) {
+    if !is_name(schema) || !is_name(name) {
         return None;
     }
-    let entity = Entity { schema: schema.to_owned(), name: name.to_owned() };
+    let in_folder = segment_of(folders)?;
     let stem = file.strip_suffix(".gz").unwrap_or(file).strip_suffix(".csv")?;
-    if let Some(part) = parse_part(folders, stem) {
-        return Some(Named::Snapshot { entity, part });
+    let entity = |name: &str| Entity { schema: schema.to_owned(), name: name.to_owned() };
+    let changes_of = name.strip_suffix(CHANGES_FOLDER).filter(|table| !table.is_empty());
+    if let Some(time) = parse_time(stem) {
+        return Some(Named::Changes { entity: entity(changes_of.unwrap_or(name)), time });
     }
-    parse_time(stem).map(|time| Named::Changes { entity, time })
+    // a folder of changes has no full load: its table's is beside it
+    let part = parse_part(in_folder, stem).filter(|_| changes_of.is_none())?;
+    Some(Named::Snapshot { entity: entity(name), part })
 }
 
-/// `LOAD0000000A`, or `SEGMENT3_LOAD0000000A`, or the first below a folder `segment3`.
-fn parse_part(folders: &[&str], stem: &str) -> Option<Part> {
+/// Qlik Replicate stores the changes of `orders` in the folder `orders__ct`.
+const CHANGES_FOLDER: &str = "__ct";
+
+/// Anything may be the name of a table, but for what would break the lines of a log.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+/// The segment that the folders below a table name: 0 without one; none if a folder is neither a segment nor of a date.
+fn segment_of(mut folders: &[&str]) -> Option<u32> {
+    let mut segment = None;
+    while let Some((first, rest)) = folders.split_first() {
+        match segment_number(first) {
+            Some(number) => {
+                segment = segment.or(Some(number));
+                folders = rest;
+            }
+            None => folders = partition::strip(folders)?,
+        }
+    }
+    Some(segment.unwrap_or(0))
+}
+
+/// `LOAD0000000A`, or `SEGMENT3_LOAD0000000A`, or the first below a folder `segment3`; or Qlik's `LOAD_3_10`.
+fn parse_part(in_folder: u32, stem: &str) -> Option<Part> {
     let (prefix, number) = stem.split_once("LOAD")?;
-    let in_name = match prefix {
-        "" => None,
-        _ => Some(segment_number(prefix.strip_suffix('_')?)?),
+    if let Some(numbers) = number.strip_prefix('_').filter(|_| prefix.is_empty()) {
+        let (segment, number) = numbers.split_once('_')?;
+        return Some(Part { segment: decimal(segment)?, number: decimal(number)? });
+    }
+    let segment = match prefix {
+        "" => in_folder,
+        _ => segment_number(prefix.strip_suffix('_')?)?,
     };
-    let in_folder = folders.iter().find_map(|folder| segment_number(folder));
     let is_hex = number.len() == 8 && number.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
     let number = u32::from_str_radix(number, 16).ok().filter(|_| is_hex)?;
-    Some(Part { segment: in_name.or(in_folder).unwrap_or(0), number })
+    Some(Part { segment, number })
 }
 
 fn segment_number(text: &str) -> Option<u32> {
-    let digits = text.strip_prefix("SEGMENT").or_else(|| text.strip_prefix("segment"))?;
-    digits.parse().ok()
+    decimal(text.strip_prefix("SEGMENT").or_else(|| text.strip_prefix("segment"))?)
+}
+
+/// Digits and nothing else: `parse` alone would take a plus.
+fn decimal(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// `20220922-095853123`: a date, a time, and up to six digits of a fraction.
@@ -116,75 +177,53 @@ impl NameTime {
     }
 }
 
-/// A date partition (`2022`, `20220922`, `2022-09-22`, `2022_09_22_23`) or a segment folder.
-fn is_partition(folder: &str) -> bool {
-    let date = folder.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-' || byte == b'_');
-    (date && folder.bytes().any(|byte| byte.is_ascii_digit())) || segment_number(folder).is_some()
+impl Foreign {
+    fn of(key: &str) -> Self {
+        let file = key.rsplit('/').next().unwrap_or(key);
+        match file {
+            "" => Self::Marker,
+            _ if file.ends_with("_$folder$") => Self::Marker,
+            _ if file.ends_with(".tmp") => Self::Temporary,
+            _ if file.ends_with(".dfm") => Self::Dfm,
+            _ if file.starts_with("CDC_TXN-") => Self::Transactions,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Foreigners {
+    pub fn total(&self) -> u64 {
+        self.transactions + self.dfm + self.temporary + self.markers + self.other
+    }
+
+    pub(super) fn count(&mut self, foreign: Foreign) {
+        *match foreign {
+            Foreign::Transactions => &mut self.transactions,
+            Foreign::Dfm => &mut self.dfm,
+            Foreign::Temporary => &mut self.temporary,
+            Foreign::Marker => &mut self.markers,
+            Foreign::Other => &mut self.other,
+        } += 1;
+    }
+}
+
+/// `7 objects that are no files of a table (5 folder markers, 2 others)`
+impl fmt::Display for Foreigners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            (self.transactions, "transaction files"),
+            (self.dfm, ".dfm files"),
+            (self.temporary, "temporary files"),
+            (self.markers, "folder markers"),
+            (self.other, "others"),
+        ];
+        write!(f, "{} objects that are no files of a table", self.total())?;
+        let some = kinds.iter().filter(|(count, _)| *count > 0);
+        let some: Vec<String> = some.map(|(count, kind)| format!("{count} {kind}")).collect();
+        if some.is_empty() { Ok(()) } else { write!(f, " ({})", some.join(", ")) }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(key: &str) -> Option<Part> {
-        match parse("data", key) {
-            Named::Snapshot { part, .. } => Some(part),
-            _ => None,
-        }
-    }
-
-    fn time(key: &str) -> Option<NameTime> {
-        match parse("data", key) {
-            Named::Changes { time, .. } => Some(time),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_load_file_has_a_hex_number() {
-        let at = |segment, number| Some(Part { segment, number });
-        assert_eq!(part("data/dbo/entity_1/LOAD00000001.csv.gz"), at(0, 1));
-        assert_eq!(part("data/dbo/entity_1/LOAD0000000A.csv"), at(0, 10));
-        assert_eq!(part("data/dbo/entity_1/SEGMENT2_LOAD0000000A.csv.gz"), at(2, 10));
-        assert_eq!(part("data/dbo/entity_1/segment3/LOAD00000001.csv.gz"), at(3, 1));
-        assert!(part("data/dbo/e/LOAD00000009.csv.gz") < part("data/dbo/e/LOAD0000000A.csv.gz"));
-    }
-
-    #[test]
-    fn a_change_file_has_a_time() {
-        let seen = time("data/dbo/entity_1/20220922-095853123.csv.gz").expect("a change file");
-        assert_eq!(seen, NameTime { second: 20_220_922_095_853, micros: 123_000 });
-        assert_eq!(seen.unix_seconds(), Some(1_663_840_733));
-        assert_eq!(time("data/dbo/e/2022/09/22/20220922-095853.csv"), Some(NameTime { micros: 0, ..seen }));
-        assert_eq!(time("data/dbo/e/20220922-0958531234.csv.gz"), Some(NameTime { micros: 123_400, ..seen }));
-    }
-
-    #[test]
-    fn everything_else_is_foreign() {
-        for key in [
-            "data/dbo/entity_1/LOAD1.csv.gz",
-            "data/dbo/entity_1/LOAD0000000a.csv.gz",
-            "data/dbo/entity_1/LOAD00000001.csv.gz.tmp",
-            "data/dbo/entity_1/LOAD00000001.parquet",
-            "data/dbo/entity_1/20221322-095853123.csv.gz",
-            "data/dbo/entity_1/20220922-256161.csv.gz",
-            "data/dbo/entity_1/",
-            "data/dbo/LOAD00000001.csv.gz",
-            "data/dbo/entity_1/notes/LOAD00000001.csv.gz",
-            "data//entity_1/LOAD00000001.csv.gz",
-            "data/cdc/CDC_TXN-20220922095853123.csv.gz",
-            "database/dbo/entity_1/LOAD00000001.csv.gz",
-            "README.md",
-        ] {
-            assert_eq!(parse("data", key), Named::Foreign, "{key}");
-        }
-    }
-
-    #[test]
-    fn names_are_taken_literally() {
-        let key = "data/dbo/orders\"; drop table x;--/LOAD00000001.csv.gz";
-        let Named::Snapshot { entity, .. } = parse("data", key) else { panic!("a snapshot") };
-        assert_eq!(entity.name, "orders\"; drop table x;--");
-        assert!(matches!(parse("", "dbo/e/LOAD00000001.csv"), Named::Snapshot { .. }));
-    }
-}
+#[path = "key_tests.rs"]
+mod tests;

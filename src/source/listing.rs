@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use aws_sdk_s3::types::Object;
 
 use super::client::Bucket;
-use super::order::Listed;
+use super::entry::Listed;
 use super::{Error, error};
 
 /// The objects below a path. Holds one page at a time.

@@ -3,15 +3,19 @@
 //! `pending` lists the bucket against what the ledger knows and plans what to load next (`order`, pure); `open` downloads
 //! a pending delivery, pinned to the version that was listed.
 
+mod changes;
 mod client;
+mod entry;
 mod error;
 mod key;
 mod listing;
 mod object;
 mod order;
+mod partition;
+mod plan;
 pub mod settings;
+mod table;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,12 +26,16 @@ use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{Stream, StreamExt};
 
 use client::Bucket;
+pub use entry::{Entry, Listed, Request, Status};
 pub use error::Error;
-pub use key::Entity;
+pub use key::{Entity, Foreigners};
 use listing::Listing;
 pub use object::Download;
-pub use order::{Entry, Listed, Object, Pending, Plan, Request, Status, Step, Stock, Stop, TablePlan};
+pub use order::{Asked, Stock};
+pub use plan::{Object, Pending, Plan, Step, Stop, TablePlan};
 use settings::Settings;
+
+use crate::decode::dialect::Order;
 
 /// The ledger's rows for this bucket and path, in key order (byte by byte); whoever keeps the ledger makes it.
 pub struct Known<E> {
@@ -48,14 +56,16 @@ pub enum StockError<E> {
 pub struct Source {
     bucket: Bucket,
     path: String,
+    order: Order,
     /// the store was seen to list in another order than by key
     unordered: Arc<AtomicBool>,
 }
 
 impl Source {
-    pub async fn connect(settings: &Settings) -> Self {
+    /// `order` says what decides the order of change files.
+    pub async fn connect(settings: &Settings, order: Order) -> Self {
         let unordered = Arc::default();
-        Self { bucket: Bucket::connect(settings).await, path: settings.path.clone(), unordered }
+        Self { bucket: Bucket::connect(settings).await, path: settings.path.clone(), order, unordered }
     }
 
     pub fn bucket(&self) -> &str {
@@ -67,23 +77,28 @@ impl Source {
     }
 
     /// What to load next: the listing and the ledger walked side by side, in key order. `Error::Unordered` comes once, from
-    /// a store that does not list in key order; from then on its listing is sorted here. `whole` names tables whose first
-    /// load must be diffed at once, because they were not empty.
-    pub async fn pending<E>(&self, known: Known<E>, whole: &HashSet<Entity>) -> Result<Plan, StockError<E>> {
+    /// a store that does not list in key order; from then on its listing is sorted here. `asked` is what the last plan brought
+    /// to light.
+    pub async fn pending<E>(&self, known: Known<E>, asked: &Asked) -> Result<Plan, StockError<E>> {
         let listing = match self.unordered.load(Ordering::Relaxed) {
             false => Listing::new(&self.bucket, &self.path),
             true => Listing::sorted(&self.bucket, &self.path).await.map_err(StockError::Source)?,
         };
-        let stock = self.walk(listing, known).await;
-        stock.map(|stock| stock.plan(whole)).inspect_err(|error| {
+        let stock = self.walk(listing, known, asked).await;
+        stock.map(Stock::plan).inspect_err(|error| {
             if matches!(error, StockError::Source(Error::Unordered)) {
                 self.unordered.store(true, Ordering::Relaxed);
             }
         })
     }
 
-    async fn walk<E>(&self, mut listing: Listing, mut known: Known<E>) -> Result<Stock, StockError<E>> {
-        let mut stock = Stock::new(&self.path);
+    async fn walk<'a, E>(
+        &self,
+        mut listing: Listing,
+        mut known: Known<E>,
+        asked: &'a Asked,
+    ) -> Result<Stock<'a>, StockError<E>> {
+        let mut stock = Stock::new(&self.path, self.order, asked);
         let mut object = listing.next().await.map_err(StockError::Source)?;
         let mut entry = known.entries.next().await.transpose().map_err(StockError::Ledger)?;
         while let Some(key) = first_key(object.as_ref(), entry.as_ref()) {

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use tokio::runtime::Handle;
 
 use super::client::Bucket;
-use super::order::Listed;
+use super::entry::Listed;
 use super::{Error, error};
 use crate::decode::Parts;
 

@@ -7,7 +7,7 @@ use tokio_postgres::{Row, RowStream};
 use super::{Counts, Error, Feed};
 use crate::decode::File;
 use crate::pg::Tx;
-use crate::source::{Entry, Object, Pending, Request, Status, Step};
+use crate::source::{Entry, Object, Pending, Request, Status};
 
 /// One row to write: an object of a delivery and what became of it.
 #[derive(Debug)]
@@ -66,6 +66,18 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     ];
     let sql = include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"));
     tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+    if line.object.replaces.is_empty() { Ok(()) } else { replace(tx, line).await }
+}
+
+/// The rows of other versions say which one came in their place: those that were closed, and what was loaded once the new
+/// one is.
+async fn replace(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
+    let sql = "update public.loader_deliveries set superseded_by = $1
+        where id = any($2) and superseded_by is null and (status = 'skipped' or (status = 'loaded' and $3))";
+    let loaded = line.status == Status::Loaded;
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&line.id, Type::INT8), (&line.object.replaces, Type::INT8_ARRAY), (&loaded, Type::BOOL)];
+    tx.execute_typed(sql, &parameters).await.map_err(|error| tx.error(error))?;
     Ok(())
 }
 
@@ -120,6 +132,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
             other => other.map(|_| Request::Retry),
         },
         superseded: row.get("superseded"),
+        superseded_by: row.get("superseded_by"),
         only_added: row.get("only_added"),
     })
 }
@@ -199,7 +212,7 @@ pub async fn supersede(tx: &Tx, ids: &[i64]) -> Result<u64, Error> {
 /// How many rows a held snapshot would have removed, if its release was asked for.
 pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> {
     let ids: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
-    if ids.is_empty() || pending.step == Step::Changes {
+    if ids.is_empty() || pending.file == File::Changes {
         return Ok(None);
     }
     let sql = "select max(rows_remove) from public.loader_deliveries where id = any($1) and requested = 'release'";

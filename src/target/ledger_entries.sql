@@ -1,5 +1,5 @@
 select id, object_key, etag, extract(epoch from last_modified)::bigint as modified, kind, generation, status,
-       requested,
+       requested, superseded_by,
        (status = 'skipped' and actor = 'loader' and reason like 'superseded:%') as superseded,
        (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added
 from public.loader_deliveries

@@ -24,6 +24,7 @@ on conflict (id) do update set
     version = excluded.version,
     attempts = l.attempts + 1,
     requested = null,
+    superseded_by = null,
     error = excluded.error,
     actor = coalesce(excluded.actor, l.actor),
     reason = coalesce(excluded.reason, l.reason)

@@ -31,7 +31,7 @@ impl Request {
     /// The states in which it can be asked for.
     fn states(self) -> &'static [&'static str] {
         match self {
-            Self::Retry => &["failed", "held"],
+            Self::Retry => &["failed", "held", "late"],
             Self::Release => &["held"],
         }
     }

@@ -286,7 +286,8 @@ impl Work {
                 }
                 None => self.id_of(part).await?,
             };
-            let line = changes.of_part(part, self.line(id, object, Status::Loaded));
+            let reason = self.pending.remark.as_deref();
+            let line = changes.of_part(part, Line { reason, ..self.line(id, object, Status::Loaded) });
             // all effects belong to the last part
             let line = if part == last { changes.complete(line) } else { line };
             ledger::write(&self.tx, &line).await?;

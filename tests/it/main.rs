@@ -9,6 +9,7 @@ mod dry_run;
 mod encode;
 mod faults;
 mod messages;
+mod order;
 mod path;
 mod quarantine;
 mod service;

@@ -1,0 +1,127 @@
+//! What there is to do: the plan, a table's part of it, a pending delivery and its objects.
+
+use super::entry::{Listed, Status};
+use super::key::{Entity, Foreigners};
+use crate::decode::File;
+
+/// What there is to do, table by table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// in the order in which to take them
+    pub tables: Vec<TablePlan>,
+    /// objects that are no file of a table
+    pub foreign: Foreigners,
+}
+
+/// What there is to do for one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablePlan {
+    pub entity: Entity,
+    pub label: String,
+    /// in feed order
+    pub pending: Vec<Pending>,
+    /// the ledger row that stops the table: nothing is pending then
+    pub stopped: Option<Stop>,
+    /// ledger rows that stopped the table for a version that the bucket no longer shows
+    pub superseded: Vec<i64>,
+    /// change files whose `LastModified` says nothing, because they were copied: assumed to follow the snapshot
+    pub assumed: usize,
+    /// two change files, the first of which comes first by its name and was written long after the other
+    pub regression: Option<(String, String)>,
+    /// a late file is to be folded in, for which stock must be taken again with this table in `Asked::history`: what is
+    /// pending ends before it
+    pub wants_history: bool,
+}
+
+/// The row that stops a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    pub id: i64,
+    pub status: Status,
+    pub key: String,
+}
+
+/// One delivery to load: a change file, a part of a first load, or all parts of a generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    pub entity: Entity,
+    /// the table's name in messages and metrics: the schema is told only where two schemas have the name
+    pub label: String,
+    pub file: File,
+    pub generation: i32,
+    pub step: Step,
+    /// in feed order, at least one
+    pub objects: Vec<Object>,
+    /// the table's highest ledger id when this was planned: more by now means that somebody else was here
+    pub after: i64,
+    /// what the ledger is to say about it once it is loaded
+    pub remark: Option<String>,
+}
+
+/// An object to load, with the id of its ledger row if it has one already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    pub listed: Listed,
+    pub entry: Option<i64>,
+    /// whether it is to be accounted for; what was loaded before is read again only with the others
+    pub new: bool,
+    /// the rows of other versions of the key, in whose place this one comes
+    pub replaces: Vec<i64>,
+}
+
+/// What a pending delivery does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// a part of a first load: added as it comes. The first one asks for an empty table.
+    Append { first: bool },
+    /// a whole generation, diffed against the table
+    Replace,
+    /// a change file
+    Changes,
+    /// late change files, and with them what was loaded of the generation and comes after the first of them
+    Refold,
+    /// nothing to load: written down with a reason
+    Skip(String),
+    /// not to be loaded as it is: the table stops
+    Stop(Status, String),
+}
+
+impl Step {
+    /// What is written down instead of loading: a status and a reason.
+    pub fn note(&self) -> Option<(Status, &str)> {
+        match self {
+            Self::Skip(reason) => Some((Status::Skipped, reason)),
+            Self::Stop(status, reason) => Some((*status, reason)),
+            Self::Append { .. } | Self::Replace | Self::Changes | Self::Refold => None,
+        }
+    }
+}
+
+impl Pending {
+    /// The object whose ledger row carries the delivery's effects: the last one that is to be accounted for.
+    pub fn carrier(&self) -> &Object {
+        let new = self.objects.iter().rev().find(|object| object.new);
+        new.or(self.objects.last()).expect("a pending delivery has at least one object")
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.objects.iter().map(|object| object.listed.size).sum()
+    }
+
+    /// The places of the objects that are to be accounted for.
+    pub fn new_objects(&self) -> impl Iterator<Item = usize> {
+        self.objects.iter().enumerate().filter(|(_, object)| object.new).map(|(place, _)| place)
+    }
+}
+
+impl TablePlan {
+    pub(super) fn says_something(&self) -> bool {
+        !self.pending.is_empty() || self.stopped.is_some() || !self.superseded.is_empty() || self.wants_history
+    }
+
+    /// Across tables: by the first pending object's time, then its key.
+    pub(super) fn order(&self) -> (i64, &str, &Entity) {
+        let first = self.pending.first().map(|pending| &pending.objects[0].listed);
+        (first.map_or(i64::MAX, |listed| listed.modified), first.map_or("", |listed| &listed.key), &self.entity)
+    }
+}

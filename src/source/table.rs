@@ -1,0 +1,226 @@
+//! One table while stock is taken: what the ledger has loaded of it, its parts, its change files, and the plan for them.
+
+use std::collections::BTreeMap;
+
+use super::changes::{Base, ChangeStock, Turn};
+use super::entry::{Entry, Listed, Request, Status};
+use super::key::{Entity, NameTime, Part};
+use super::plan::{Object, Pending, Step, Stop, TablePlan};
+use crate::decode::File;
+use crate::decode::dialect::Order;
+
+/// What is known of one table while stock is taken.
+#[derive(Debug)]
+pub(super) struct TableStock {
+    last_id: i64,
+    stops: Vec<Stop>,
+    /// snapshot parts that are held: they stop the table until a part more comes
+    held_parts: Vec<Stop>,
+    superseded: Vec<i64>,
+    /// the newest generation that the ledger has
+    now: Generation,
+    /// all listed parts, and whether an operator released each
+    parts: BTreeMap<(Part, String), (Object, bool)>,
+    changes: ChangeStock,
+}
+
+/// What the ledger has loaded of a table's newest generation.
+#[derive(Debug, Default)]
+pub(super) struct Generation {
+    pub number: i32,
+    /// key → LastModified
+    parts: BTreeMap<String, i64>,
+    not_only_added: bool,
+    /// how many change files
+    change_files: u64,
+    pub last_change: Option<Turn>,
+    /// its change files, if they are kept in mind: their rows, and the objects that are still as they were loaded
+    pub loaded: BTreeMap<Turn, (i64, Option<Listed>)>,
+}
+
+impl Generation {
+    /// Rows of older generations say nothing any more; a row of a newer one begins it.
+    fn reach(&mut self, number: i32) -> Option<&mut Self> {
+        if number > self.number {
+            *self = Self { number, ..Self::default() };
+        }
+        (number == self.number).then_some(self)
+    }
+}
+
+impl TableStock {
+    /// `keeps` says that the loaded change files must be kept in mind.
+    pub(super) fn new(order: Order, keeps: bool) -> Self {
+        Self {
+            last_id: 0,
+            stops: Vec::new(),
+            held_parts: Vec::new(),
+            superseded: Vec::new(),
+            now: Generation::default(),
+            parts: BTreeMap::new(),
+            changes: ChangeStock::new(order, keeps),
+        }
+    }
+
+    pub(super) fn see_part(&mut self, part: Part, listed: Option<Listed>, rows: &[Entry]) {
+        let same = |row: &Entry, listed: &Listed| row.etag == listed.etag && row.modified == listed.modified;
+        self.note(listed.as_ref(), rows, same);
+        for row in rows.iter().filter(|row| row.status == Status::Loaded) {
+            if let Some(now) = self.now.reach(row.generation) {
+                now.parts.insert(row.key.clone(), row.modified);
+                now.not_only_added |= !row.only_added;
+            }
+        }
+        let Some(listed) = listed else { return };
+        let row = rows.iter().find(|row| same(row, &listed));
+        let released = row.is_some_and(|row| row.requested == Some(Request::Release));
+        let object = Object::of(listed, row, rows);
+        self.parts.insert((part, object.listed.key.clone()), (object, released));
+    }
+
+    pub(super) fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
+        self.note(listed.as_ref(), rows, |row, listed| row.etag == listed.etag);
+        for row in rows.iter().filter(|row| row.status == Status::Loaded) {
+            let Some(now) = self.now.reach(row.generation) else { continue };
+            let turn = self.changes.turn(time, row.modified, &row.key);
+            now.change_files += 1;
+            if self.changes.keeps && row.superseded_by.is_none() {
+                let as_loaded = listed.clone().filter(|listed| listed.etag == row.etag);
+                now.loaded.insert(turn.clone(), (row.id, as_loaded));
+            }
+            now.last_change = now.last_change.take().max(Some(turn));
+        }
+        if let Some(listed) = listed {
+            self.changes.see(time, listed, rows);
+        }
+    }
+
+    /// Rows that stop the table, and rows that would if the bucket still showed their version.
+    fn note(&mut self, listed: Option<&Listed>, rows: &[Entry], same: impl Fn(&Entry, &Listed) -> bool) {
+        for row in rows {
+            self.last_id = self.last_id.max(row.id);
+            if !row.status.stops() {
+                continue;
+            }
+            if !listed.is_some_and(|listed| same(row, listed)) {
+                self.superseded.push(row.id);
+            } else if row.requested.is_none() {
+                let held_part = row.status == Status::Held && row.file == File::Snapshot;
+                let stops = if held_part { &mut self.held_parts } else { &mut self.stops };
+                stops.push(Stop { id: row.id, status: row.status, key: row.key.clone() });
+            }
+        }
+    }
+
+    pub(super) fn plan(mut self, entity: Entity, label: String, whole: bool) -> TablePlan {
+        let part_more = self.parts.values().any(|(object, _)| object.new && object.entry.is_none());
+        if !part_more {
+            self.stops.append(&mut self.held_parts);
+        }
+        self.superseded.sort_unstable();
+        self.stops.sort_by_key(|stop| stop.id);
+        let mut plan = TablePlan {
+            entity,
+            label,
+            pending: Vec::new(),
+            stopped: self.stops.first().cloned(),
+            superseded: std::mem::take(&mut self.superseded),
+            assumed: 0,
+            regression: self.changes.regression(),
+            wants_history: false,
+        };
+        if plan.stopped.is_none() {
+            plan.pending = self.snapshot(&plan, whole);
+            let base = self.base(&plan.pending);
+            let after = self.last_id;
+            self.changes.add_to(&mut plan, &self.now, base, after);
+        }
+        plan
+    }
+
+    /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once.
+    fn snapshot(&self, table: &TablePlan, whole: bool) -> Vec<Pending> {
+        let new: Vec<&Object> = self.parts.values().map(|(object, _)| object).filter(|object| object.new).collect();
+        if new.is_empty() {
+            return Vec::new();
+        }
+        let pending = |generation, step, objects: Vec<Object>| Pending {
+            file: File::Snapshot,
+            ..table.pending(generation, step, objects, self.last_id)
+        };
+        let first_load = self.now.parts.is_empty() && self.now.last_change.is_none() && !whole;
+        let rewritten = new.iter().any(|object| self.now.parts.contains_key(&object.listed.key));
+        let grows = !self.now.parts.is_empty() && !rewritten && self.now.last_change.is_none();
+        if first_load || (grows && !self.now.not_only_added) {
+            let number = self.now.number.max(1);
+            let step = |index| Step::Append { first: first_load && index == 0 };
+            let one = |(index, object): (usize, &Object)| pending(number, step(index), vec![object.clone()]);
+            return new.into_iter().enumerate().map(one).collect();
+        }
+        let all = self.parts.values().map(|(object, _)| object.clone()).collect();
+        let (step, remark) = self.reload();
+        vec![Pending { remark, ..pending(self.now.number + 1, step, all) }]
+    }
+
+    /// A reload is diffed, unless its parts do not look like one whole load; and what the ledger is to say of it.
+    fn reload(&self) -> (Step, Option<String>) {
+        let mixed = self.mixed();
+        if self.parts.values().any(|(_, released)| *released) {
+            return (Step::Replace, mixed.map(|mixed| format!("released: {mixed}")));
+        }
+        match mixed.or_else(|| self.incomplete()) {
+            Some(reason) => (Step::Stop(Status::Held, reason), None),
+            None => (Step::Replace, None),
+        }
+    }
+
+    /// Some parts were written again and some were not. The old ones know nothing of the change files since, so whoever
+    /// releases them must hear what that takes back.
+    fn mixed(&self) -> Option<String> {
+        let old = self.parts.values().filter(|(object, _)| !object.new).map(|(object, _)| object.listed.key.as_str());
+        let old: Vec<&str> = old.collect();
+        let names = old.join(", ");
+        match (old.len(), self.now.change_files) {
+            (0, _) => None,
+            (_, 0) => Some(format!("mixed reload: {names} not rewritten with the other parts")),
+            (_, files) => Some(format!(
+                "mixed reload: {names} not rewritten with the other parts; a release takes back what the {files} change \
+                 files loaded since did to the rows of what was not rewritten"
+            )),
+        }
+    }
+
+    fn incomplete(&self) -> Option<String> {
+        let newest = self.parts.values().map(|(object, _)| object.listed.modified).max();
+        let (found, before) = (self.parts.len(), self.now.parts.len());
+        let incomplete = found < before && !self.changes.any_newer_than(newest);
+        incomplete.then(|| format!("maybe incomplete: {found} of the {before} parts that the load before had"))
+    }
+
+    /// The generation that change files belong to, and the time of its earliest part.
+    fn base(&self, snapshot: &[Pending]) -> Base {
+        let renewed = snapshot.first().is_some_and(|pending| pending.generation > self.now.number);
+        let number = snapshot.first().map_or(self.now.number, |pending| pending.generation);
+        let planned = snapshot.iter().flat_map(|pending| &pending.objects).map(|object| object.listed.modified);
+        let loaded = self.now.parts.values().copied().filter(|_| !renewed);
+        Base { number, earliest: planned.chain(loaded).min(), renewed }
+    }
+}
+
+impl TablePlan {
+    /// A delivery of change files; a snapshot's differs in its kind only.
+    pub(super) fn pending(&self, generation: i32, step: Step, objects: Vec<Object>, after: i64) -> Pending {
+        let (entity, label) = (self.entity.clone(), self.label.clone());
+        Pending { entity, label, file: File::Changes, generation, step, objects, after, remark: None }
+    }
+}
+
+impl Object {
+    /// A listed version, its row, and the rows of all versions of its key.
+    pub(super) fn of(listed: Listed, row: Option<&Entry>, rows: &[Entry]) -> Self {
+        let entry = row.map(|row| row.id);
+        let new = !row.is_some_and(Entry::is_accounted);
+        let others = rows.iter().filter(|row| new && Some(row.id) != entry && row.is_replaceable());
+        Self { replaces: others.map(|row| row.id).collect(), entry, new, listed }
+    }
+}

@@ -1,0 +1,345 @@
+//! Keys and their order: late files folded in, FEED order, the names of other writers, what comes in the place of what.
+
+use crate::support::World;
+use crate::support::program::{Ended, program, run, run_once, start};
+
+const LOAD1: &str = "e/LOAD00000001.csv.gz";
+const AT_1: &str = "e/20991231-120100000.csv.gz";
+const AT_2: &str = "e/20991231-120200000.csv.gz";
+const AT_3: &str = "e/20991231-120300000.csv.gz";
+const AT_4: &str = "e/20991231-120400000.csv.gz";
+
+async fn fails(world: &World, words: &str) {
+    let ended = run_once(world).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains(words), "{words:?} is not in\n{}", ended.log);
+}
+
+async fn steer(world: &World, args: &[&str]) -> Ended {
+    let mut command = program(world);
+    command.arg("deliveries").args(args);
+    run(command).await
+}
+
+async fn run_with_feed(world: &World, feed: &str) -> Ended {
+    let mut command = program(world);
+    command.env("FEED", feed);
+    run(command).await
+}
+
+async fn a_second() {
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+}
+
+async fn names(world: &World) -> Vec<String> {
+    world.rows("select id, name from dbo.e order by id").await
+}
+
+/// A full load, and the files of 12:01 and 12:04 after it.
+async fn loaded() -> World {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n2,b,1\n3,c,1\n").await;
+    world.bucket.put(AT_1, "U,1,a1,1\n").await;
+    world.bucket.put(AT_4, "U,2,b4,1\nD,3,NULL,NULL\nI,9,i4,1\n").await;
+    run_once(&world).await.ok();
+    world
+}
+
+#[tokio::test]
+async fn a_late_file_is_folded_in_and_later_values_win() {
+    let world = loaded().await;
+    world.bucket.put(AT_2, "U,1,a2,1\nU,2,b2,1\nU,3,c2,1\nI,8,i2,1\n").await;
+    fails(&world, "`deliveries retry` folds the file in").await;
+    assert_eq!(names(&world).await, ["1|a1", "2|b4", "9|i4"], "nothing is applied");
+    let before = world.ledger().await;
+    steer(&world, &["retry", "4"]).await.ok();
+    let ended = run_once(&world).await.ok();
+    assert_eq!(ended.effects(), ["e (create: 1, amend: 1, remove: 0)."], "{}", ended.log);
+    assert_eq!(names(&world).await, ["1|a2", "2|b4", "8|i2", "9|i4"]);
+    let after = world.ledger().await;
+    assert_eq!(after[..3], before[..3], "the others' counts stay");
+    assert_eq!(after[3], "20991231-120200000.csv.gz|loaded|1/1/0/2");
+    let row = "select rows_read, attempts, requested, generation, claimed ->> 'U' from loader_deliveries where id = 4";
+    assert_eq!(world.value(row).await, "4|2|∅|1|4");
+    assert!(run_once(&world).await.ok().effects().is_empty(), "nothing is left to do");
+}
+
+#[tokio::test]
+async fn several_late_files_are_folded_in_at_once_with_the_counts_on_the_last() {
+    let world = loaded().await;
+    world.bucket.put(AT_3, "U,1,a3,1\nU,2,b3,1\n").await;
+    fails(&world, "late").await;
+    steer(&world, &["retry", "4"]).await.ok();
+    world.bucket.put(AT_2, "U,1,a2,1\nI,8,i2,1\n").await;
+    fails(&world, "late").await;
+    assert_eq!(
+        world.value("select status || coalesce(requested, '') from loader_deliveries where id = 4").await,
+        "lateretry"
+    );
+    steer(&world, &["retry", "5"]).await.ok();
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 1, amend: 1, remove: 0)."]);
+    assert_eq!(names(&world).await, ["1|a3", "2|b4", "8|i2", "9|i4"]);
+    let rows = "select id, status, rows_read, rows_create + rows_amend from loader_deliveries where id > 3 order by id";
+    assert_eq!(world.rows(rows).await, ["4|loaded|2|2", "5|loaded|2|0"]);
+}
+
+#[tokio::test]
+async fn a_late_file_cannot_be_folded_in_without_what_was_loaded_after_it() {
+    let world = loaded().await;
+    world.bucket.put(AT_2, "U,1,a2,1\n").await;
+    fails(&world, "late").await;
+    steer(&world, &["retry", "4"]).await.ok();
+    world.bucket.delete(AT_4).await;
+    let why = format!(
+        "cannot be folded in: {} was loaded after it and is not in the bucket any more",
+        world.bucket.key(AT_4)
+    );
+    fails(&world, &why).await;
+    let row = world.value("select status, requested, error from loader_deliveries where id = 4").await;
+    assert_eq!(row, format!("late|∅|{why}; skip it with a reason"));
+    assert_eq!(names(&world).await, ["1|a1", "2|b4", "9|i4"]);
+    steer(&world, &["skip", "4", "--reason", "too old"]).await.ok();
+    assert!(run_once(&world).await.ok().effects().is_empty());
+}
+
+#[tokio::test]
+async fn a_new_version_of_a_loaded_file_is_folded_in_its_place() {
+    let world = loaded().await;
+    world.bucket.put(AT_1, "U,1,again,1\nU,2,again,1\n").await;
+    fails(&world, "another version of this change file was loaded before").await;
+    let replaced = "select string_agg(coalesce(superseded_by::text, '-'), ' ' order by id) from loader_deliveries";
+    assert_eq!(world.value(replaced).await, "- - - -", "what is late takes nobody's place");
+    steer(&world, &["retry", "4"]).await.ok();
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
+    assert_eq!(names(&world).await, ["1|again", "2|b4", "9|i4"]);
+    assert_eq!(world.value(replaced).await, "- 4 - -");
+}
+
+#[tokio::test]
+async fn the_message_of_what_was_folded_in_is_one_of_its_own() {
+    let world = loaded().await;
+    world.bucket.put(AT_2, "I,8,i2,1\n").await;
+    fails(&world, "late").await;
+    steer(&world, &["retry", "4"]).await.ok();
+    let broker = crate::support::broker::Broker::core().await;
+    let heard = broker.listen().await;
+    let mut command = program(&world);
+    command.env("NOTIFICATIONS", "True").env("NATS", broker.url());
+    world.bucket.put("e/20991231-120500000.csv.gz", "I,10,i5,1\n").await;
+    run(command).await.ok();
+    crate::support::broker::heard(&heard, 2).await;
+    let ids = "select count(distinct message_id), count(*) from loader_notifications";
+    assert_eq!(world.value(ids).await, "2|2");
+    let own = "select string_agg(delivery_id::text, ' ' order by id) from loader_notifications";
+    assert_eq!(world.value(own).await, "4 5");
+}
+
+#[tokio::test]
+async fn by_name_what_was_written_before_the_full_load_follows_it() {
+    for (feed, wanted) in [("order=name", "1|changed"), ("order=auto", "1|a"), ("order=modified", "1|a")] {
+        let world = World::with_table().await;
+        world.bucket.put(AT_1, "U,1,changed,1\n").await;
+        world.bucket.put_later(LOAD1, "1,a,1\n").await;
+        run_with_feed(&world, feed).await.ok();
+        assert_eq!(names(&world).await, [wanted], "{feed}");
+    }
+}
+
+#[tokio::test]
+async fn by_time_written_the_last_file_written_wins() {
+    for (feed, wanted) in [("order=modified", "1|first"), ("order=name", "1|second")] {
+        let world = World::with_table().await;
+        world.bucket.put(LOAD1, "1,a,1\n").await;
+        world.bucket.put(AT_2, "U,1,second,1\n").await;
+        world.bucket.put_later(AT_1, "U,1,first,1\n").await;
+        run_with_feed(&world, feed).await.ok();
+        assert_eq!(names(&world).await, [wanted], "{feed}");
+        // a name long past is late by name only
+        world.bucket.put_later("e/20991231-110000000.csv.gz", "U,1,third,1\n").await;
+        let ended = run_with_feed(&world, feed).await;
+        assert_eq!(ended.code, i32::from(feed == "order=name"), "{}", ended.log);
+    }
+}
+
+#[tokio::test]
+async fn files_of_one_second_are_all_loaded_in_the_order_of_their_names() {
+    for feed in ["order=auto", "order=modified"] {
+        let world = World::with_table().await;
+        world.bucket.put(LOAD1, "1,a,1\n").await;
+        for (fraction, name) in
+            [("120100009", "nine"), ("12010001", "ten"), ("120100", "none"), ("1201000095", "last?")]
+        {
+            world
+                .bucket
+                .put(&format!("e/20991231-{fraction}.csv.gz"), &format!("U,1,{name},1\nI,{fraction},x,1\n"))
+                .await;
+        }
+        run_with_feed(&world, feed).await.ok();
+        assert_eq!(world.value("select count(*) from dbo.e").await, "5", "{feed}");
+        if feed == "order=auto" {
+            assert_eq!(world.value("select name from dbo.e where id = 1").await, "ten");
+            let order =
+                "select string_agg(substring(object_key from '-(\\d+)[.]csv'), ' ' order by id) from loader_deliveries
+                         where kind = 'changes'";
+            assert_eq!(world.value(order).await, "120100 120100009 1201000095 12010001");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_names_of_qlik_and_date_folders_are_understood() {
+    let world = World::with_table().await;
+    world.bucket.put("e/LOAD_1_9.csv.gz", "9,nine,1\n").await;
+    world.bucket.put("e/LOAD_1_10.csv.gz", "10,ten,1\n").await;
+    world.bucket.put("e/LOAD_1_9.csv.gz.dfm", "{}").await;
+    world.bucket.put("e/LOAD_1_11.csv.gz.tmp", "x").await;
+    world.bucket.put("cdc/CDC_TXN-20991231120000000.csv.gz", "x").await;
+    world.bucket.put("e/notes/20991231-120000000.csv.gz", "x").await;
+    world.bucket.put("e__ct/20991231-120100000.csv.gz", "U,9,first,1\n").await;
+    world.bucket.put("e/2099/12/31/20991231-120200000.csv.gz", "U,9,second,1\n").await;
+    world.bucket.put("e/2099123112/20991231-120300000.csv.gz", "U,9,third,1\n").await;
+    world.bucket.put("e/12-2099-31/20991231-120400000.csv.gz", "U,9,fourth,1\n").await;
+    world.bucket.put("e/31_12_2099/20991231-120500000.csv.gz", "U,9,fifth,1\n").await;
+    let ended = run_once(&world).await.ok();
+    let foreign =
+        "4 objects that are no files of a table (1 transaction files, 1 .dfm files, 1 temporary files, 1 others)";
+    assert!(ended.log.contains(foreign), "{}", ended.log);
+    assert_eq!(names(&world).await, ["9|fifth", "10|ten"]);
+    let ledger = world.ledger().await;
+    assert_eq!(ledger[..2], ["LOAD_1_9.csv.gz|loaded|1/0/0/0", "LOAD_1_10.csv.gz|loaded|1/0/0/0"]);
+    assert_eq!(ledger.len(), 7, "{ledger:?}");
+    assert_eq!(world.value("select count(distinct entity) from loader_deliveries").await, "1");
+}
+
+/// Begins a run that waits for the table before it reads a second file; that file is deleted meanwhile.
+async fn deleted_under_way(world: &World, file: &str) -> Ended {
+    world.sql("begin; lock table dbo.e in access exclusive mode").await;
+    let running = start(program(world));
+    running.says("process_dbo").await;
+    a_second().await;
+    world.bucket.delete(file).await;
+    world.sql("commit").await;
+    running.ends().await
+}
+
+#[tokio::test]
+async fn what_was_gone_is_loaded_when_it_is_listed_again() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put(AT_1, "U,1,b,1\n").await;
+    world.bucket.put(AT_2, "U,1,c,1\n").await;
+    deleted_under_way(&world, AT_2).await.ok();
+    assert_eq!(world.ledger().await[2], "20991231-120200000.csv.gz|gone|0/0/0/0");
+    assert!(run_once(&world).await.ok().effects().is_empty());
+    world.bucket.put(AT_2, "U,1,c,1\n").await;
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
+    let row = world.value("select status, attempts from loader_deliveries where id = 3").await;
+    assert_eq!(row, "loaded|2", "its row is the same");
+}
+
+#[tokio::test]
+async fn a_loaded_file_that_goes_away_while_it_is_folded_makes_nothing_gone() {
+    let world = loaded().await;
+    world.bucket.put(AT_2, "U,1,a2,1\n").await;
+    fails(&world, "late").await;
+    steer(&world, &["retry", "4"]).await.ok();
+    let ended = deleted_under_way(&world, AT_4).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    let row = world.value("select status, error like 'cannot be folded in%' from loader_deliveries where id = 4").await;
+    assert_eq!(row, "late|t");
+    assert_eq!(names(&world).await, ["1|a1", "2|b4", "9|i4"]);
+}
+
+#[tokio::test]
+async fn each_row_says_which_version_came_in_its_place() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,broken\n").await;
+    fails(&world, "column price").await;
+    world.bucket.put_later(LOAD1, "1,a,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "1,b,1\n").await;
+    run_once(&world).await.ok();
+    let rows = "select id, status, superseded_by from loader_deliveries order by id";
+    assert_eq!(world.rows(rows).await, ["1|skipped|2", "2|loaded|3", "3|loaded|∅"]);
+    // what is held takes nobody's place, until it is loaded
+    world.bucket.put_later(LOAD1, "").await;
+    fails(&world, "the snapshot is empty").await;
+    assert_eq!(world.value("select superseded_by from loader_deliveries where id = 3").await, "∅");
+    steer(&world, &["release", "4"]).await.ok();
+    run_once(&world).await.ok();
+    assert_eq!(world.value("select superseded_by from loader_deliveries where id = 3").await, "4");
+}
+
+#[tokio::test]
+async fn a_version_that_comes_back_is_in_nobodys_shadow() {
+    let world = World::with_table().await;
+    world.sql("alter table dbo.e add constraint cheap check (price < 100)").await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(AT_1, "U,1,b,100\n").await;
+    fails(&world, "constraint cheap").await;
+    world.bucket.put(AT_1, "U,1,c,200\n").await;
+    fails(&world, "constraint cheap").await;
+    let rows = "select id, status, superseded_by from loader_deliveries where id > 1 order by id";
+    assert_eq!(world.rows(rows).await, ["2|skipped|3", "3|failed|∅"]);
+    world.sql("alter table dbo.e drop constraint cheap").await;
+    world.bucket.put(AT_1, "U,1,b,100\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.rows(rows).await, ["2|loaded|∅", "3|skipped|2"]);
+}
+
+#[tokio::test]
+async fn two_folders_for_one_table_are_a_fault_whatever_their_files_are() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    a_second().await;
+    world.bucket.put("E__ct/20991231-120100000.csv.gz", "U,1,b,1\n").await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 78, "{}", ended.log);
+    assert!(ended.log.contains("dbo.e and dbo.E are one table of the target"), "{}", ended.log);
+    assert_eq!(names(&world).await, ["1|a"]);
+    assert_eq!(world.value("select count(*) from loader_deliveries").await, "1");
+}
+
+#[tokio::test]
+async fn a_reload_in_eleven_parts_is_one_delivery() {
+    let world = World::with_table().await;
+    let parts: Vec<String> = (1..=11).map(|number| format!("e/LOAD{number:08X}.csv.gz")).collect();
+    for (place, part) in parts.iter().enumerate() {
+        world.bucket.put(part, &format!("{place},old,1\n")).await;
+    }
+    run_once(&world).await.ok();
+    world.bucket.put(AT_1, "U,5,changed,1\n").await;
+    run_once(&world).await.ok();
+    a_second().await;
+    for (place, part) in parts.iter().enumerate() {
+        world.bucket.put(part, &format!("{place},new,1\n")).await;
+    }
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 11, remove: 0)."]);
+    let rows = "select count(*), sum(rows_read), sum(rows_amend), max(id) filter (where rows_amend > 0) = min(id)
+                from loader_deliveries where generation = 2";
+    assert_eq!(world.value(rows).await, "11|11|11|t", "all effects belong to the last part, whose id is drawn first");
+    let last = world.value("select object_key from loader_deliveries where generation = 2 and rows_amend > 0").await;
+    assert!(last.ends_with("LOAD0000000B.csv.gz"), "{last}");
+    assert_eq!(world.value("select count(*) from loader_deliveries where superseded_by is null").await, "12");
+}
+
+#[tokio::test]
+async fn a_released_mixed_reload_says_what_it_takes_back() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put("e/LOAD00000002.csv.gz", "2,b,1\n").await;
+    world.bucket.put(AT_1, "U,2,changed,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "1,x,1\n").await;
+    let words = "a release takes back what the 1 change files loaded since did to the rows of what was not rewritten";
+    fails(&world, words).await;
+    assert_eq!(names(&world).await, ["1|a", "2|changed"]);
+    assert!(steer(&world, &["list", "--status", "held"]).await.ok().log.contains(words));
+    steer(&world, &["release", "4"]).await.ok();
+    let ended = run_once(&world).await.ok();
+    assert!(ended.log.contains("Delivery 4: released: mixed reload"), "{}", ended.log);
+    assert_eq!(names(&world).await, ["1|x", "2|b"], "as the parts have it");
+    let row = world.value("select status, reason from loader_deliveries where id = 4").await;
+    assert!(row.starts_with("loaded|released: mixed reload") && row.contains(words), "{row}");
+}
