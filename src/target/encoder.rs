@@ -88,9 +88,12 @@ impl Encoder {
         self.starts.clear();
         for index in 0..self.table.columns.len() {
             self.starts.push(out.len());
+            if !self.is_key[index] {
+                tuple::null(out);
+                continue;
+            }
             let cell = row.before(index).filter(|_| old).unwrap_or_else(|| row.cell(index));
-            let written = if self.is_key[index] { self.cell(index, cell, out).map(drop) } else { Ok(tuple::null(out)) };
-            written.inspect_err(|_| out.truncate(start))?;
+            self.cell(index, cell, out).inspect_err(|_| out.truncate(start))?;
         }
         self.sort_key(out, start, key);
         Ok(())

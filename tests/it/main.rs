@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
 
+mod cells;
 mod config;
 mod dry_run;
 mod encode;
