@@ -51,13 +51,15 @@ impl Chain {
     /// The row under `key` is about to move: `tuple` holds its key and nothing else.
     fn leave(&mut self, key: &[u8], tuple: &[u8]) {
         let gone = Held { word: Word::of(Wish::Gone, tuple, false), elsewhere: None };
-        let before = self.words.insert(key.to_vec(), gone);
-        self.moving = Some(before.unwrap_or_else(|| Held::of_table(tuple)));
+        let mut moving = self.words.insert(key.to_vec(), gone).unwrap_or_else(|| Held::of_table(tuple));
+        // what it lacks is still under the key that it leaves
+        moving.elsewhere.get_or_insert_with(|| tuple.to_vec());
+        self.moving = Some(moving);
     }
 
     fn arrive(&mut self, key: &[u8], tuple: &[u8], holes: bool) {
         let mut held = self.moving.take().unwrap_or_else(|| Held::of_table(tuple));
-        held.word.then(Wish::Put, tuple, holes);
+        held.take(Wish::Put, tuple, holes);
         self.put(key, held);
     }
 }

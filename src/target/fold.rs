@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     /// A tuple of text cells; `-` is a hole.
-    pub(super) fn tuple_of(cells: &[&str]) -> Vec<u8> {
+    fn tuple_of(cells: &[&str]) -> Vec<u8> {
         let mut out = Vec::new();
         tuple::begin(cells.len(), &mut out);
         for cell in cells {

@@ -15,6 +15,8 @@ mod delta;
 pub mod encode;
 mod encoder;
 mod fold;
+#[cfg(test)]
+mod fold_tests;
 mod guard;
 mod intake;
 mod ledger;
