@@ -107,7 +107,7 @@ class World:
 
     def empty(self):
         """An empty table, an empty ledger, and nothing left to write for the server."""
-        self.sql(f"truncate {TABLE}; truncate loader_notifications, loader_deliveries; checkpoint")
+        self.sql(f"truncate {TABLE}; truncate loader_rejects, loader_notifications, loader_deliveries; checkpoint")
 
     def rows(self):
         return int(self.sql(f"select count(*) from {TABLE}"))
