@@ -116,7 +116,8 @@ impl Anomaly {
             record.set(place(entity, column), value.as_bytes());
         }
         let names: Vec<_> = columns.iter().map(|(column, _)| *column).collect();
-        format!("column {}", names.join(" and "))
+        let plural = if names.len() > 1 { "s" } else { "" };
+        format!("column{plural} {}", names.join(" and "))
     }
 }
 

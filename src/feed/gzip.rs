@@ -74,7 +74,7 @@ impl<W: Write> Gzip<W> {
 
 /// The member that is open, or the file itself if it is not packed.
 enum Member<W: Write> {
-    Gzip(GzEncoder<Counted<W>>),
+    Gzip(Box<GzEncoder<Counted<W>>>),
     Plain(Counted<W>),
 }
 
@@ -83,7 +83,7 @@ impl<W: Write> Member<W> {
         if packing.plain {
             return Self::Plain(out);
         }
-        Self::Gzip(GzEncoder::new(out, Compression::new(packing.level.min(9))))
+        Self::Gzip(Box::new(GzEncoder::new(out, Compression::new(packing.level.min(9)))))
     }
 
     fn finish(self) -> io::Result<Counted<W>> {

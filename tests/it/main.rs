@@ -8,6 +8,7 @@ mod config;
 mod dry_run;
 mod encode;
 mod faults;
+mod make;
 mod messages;
 mod path;
 mod service;

@@ -351,7 +351,7 @@ fn unescape(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use clap::Parser;
 
@@ -361,7 +361,7 @@ mod tests {
         args: Args,
     }
 
-    fn args(words: &[&str]) -> Args {
+    pub(in crate::commands::feed) fn args(words: &[&str]) -> Args {
         let words = ["make", "--out", "x"].iter().chain(words);
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).args
     }
