@@ -117,8 +117,10 @@ impl<'a> Table<'a> {
         let after = i32::try_from(place).ok().and_then(|place| self.args.every().checked_mul(place));
         let time = after.and_then(|after| self.start.checked_add(after));
         let time = time.context("the times of the change files do not lie between the years 0 and 9999")?;
-        let number = if place < 0 { self.args.changes } else { place as u32 };
-        let number = self.args.number.checked_add(number).context("--number is too large")?;
+        // Other changes than those of the files that it comes before.
+        let late = self.args.number.checked_sub(1).unwrap_or(self.args.changes);
+        let number = u32::try_from(place).map_or(Some(late), |place| self.args.number.checked_add(place));
+        let number = number.context("--number is too large")?;
         let changes = Changes::new(&self.edition, number, self.args.ops).in_dialect(&self.args.dialect());
         Ok(File {
             key: self.names.changes(time),
@@ -241,7 +243,7 @@ mod tests {
         assert_eq!(order("--upload-order=reverse"), ["LOAD00000002", "LOAD00000001", change, late]);
         let files = plan(&words);
         assert_eq!(files[3].modified, datetime!(2022-09-22 10:00:01));
-        assert_eq!(files.iter().filter_map(number).collect::<Vec<_>>(), [1, 2], "other changes than the others");
+        assert_eq!(files.iter().filter_map(number).collect::<Vec<_>>(), [1, 0], "other changes than the others");
     }
 
     /// The anomalies of each file.
