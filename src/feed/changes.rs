@@ -151,9 +151,9 @@ impl Changes {
         let version = if same || op == Op::Delete { known.unwrap_or(0) } else { fresh };
         let is_there = match steps[..step as usize].last() {
             Some((before, _)) => *before != Op::Delete,
-            None => known.is_some() && self.reserves() && row & 1 == 0,
+            None => known.is_some() && row & 1 == 0,
         };
-        let leaves_out = self.no_supply && op == Op::Update && is_there;
+        let leaves_out = self.no_supply && self.reserves() && op == Op::Update && is_there;
         Some(Change { op, row, content: Content { row, version }, from: None, leaves_out })
     }
 

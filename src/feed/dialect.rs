@@ -167,8 +167,10 @@ impl Dialect {
 /// A value as FEED wants it: control characters as `\t` or `\x01`, quotes only around what needs them.
 fn quoted(value: &str) -> String {
     let mut text = String::new();
-    for letter in value.chars() {
+    let mut letters = value.chars().peekable();
+    while let Some(letter) = letters.next() {
         match letter {
+            '\\' if matches!(letters.peek(), None | Some('\\' | '\'' | ' ')) => text.push_str(r"\\"),
             '\t' => text.push_str(r"\t"),
             _ if letter.is_ascii_control() => text.push_str(&format!(r"\x{:02x}", u32::from(letter))),
             '\'' => text.push_str(r"\'"),
@@ -200,6 +202,15 @@ mod tests {
             assert_eq!(delimiter(text).check(), Ok(()), "{text:?}");
         }
         assert_eq!(Dialect { quotes: false, ..delimiter("\t;") }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_backslash_escapes_nothing_by_accident() {
+        for (value, wanted) in [(r"\N", r"\N"), (r"\", r"\\"), (r"\ ", r"'\\ '"), (r"a\\b", r"a\\\b")] {
+            assert_eq!(quoted(value), wanted);
+            let mut read = crate::pairs::Pairs::read(&format!("null={wanted} header=True"));
+            assert_eq!(read.take("null").as_deref(), Some(value), "{wanted}");
+        }
     }
 
     #[test]

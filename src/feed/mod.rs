@@ -72,7 +72,13 @@ pub fn changes_in(style: &Style, changes: &Changes, out: impl Write) -> Result<W
     });
     let has_op = !style.dialect.inserts_only || style.dialect.full_load_op;
     let (slots, moves) = (changes.len(), changes.key_changes.is_some());
-    write::write(&Page { edition: &changes.edition, style, slots, has_op, moves }, lines, out)
+    let page = Page { edition: &changes.edition, style, slots, has_op, moves };
+    let mut written = write::write(&page, lines, out)?;
+    if moves && slots == changes.ops {
+        let why = "not done, its row is not in the full load; another --number takes another";
+        written.spots.push(Spot::file(Anomaly::KeyChange, why));
+    }
+    Ok(written)
 }
 
 /// How a file is written. The default is what DMS does without settings.

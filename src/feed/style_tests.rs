@@ -264,7 +264,8 @@ fn cells_left_out_and_keys_changed_have_the_effect_that_is_expected() {
                 let (written, csv) = change_file(&style(dialect.clone()), &changes);
                 let csv = String::from_utf8(csv).unwrap();
                 assert_eq!(csv.contains(",?,"), dialect.no_supply.is_some());
-                assert_eq!(written.spots.len() as u64, written.rows - 300);
+                let moved = written.spots.iter().filter(|spot| spot.line.is_some()).count() as u64;
+                assert_eq!((moved, written.spots.len()), (written.rows - 300, usize::from(moves) * 3));
                 assert_eq!(apply(&mut table, &csv), expected.change(&changes), "{entity:?} {number} {dialect:?}");
                 assert_eq!(expected.size(), table.len() as u64);
             }
@@ -289,6 +290,23 @@ fn a_key_changes_once_and_another_twice() {
     assert!(written.spots.iter().zip(&keys).all(|(spot, (_, old, new))| {
         spot.key == new.parse().ok() && spot.what.ends_with(old) && spot.line.is_some()
     }));
+}
+
+#[test]
+fn a_key_that_cannot_change_is_told() {
+    let changes = Changes { key_changes: Some(KeyChanges::Hidden), ..Changes::new(&base(Entity::Orders, 7), 1, 10) };
+    let (written, _) = change_file(&style(usual()), &changes);
+    let [spot] = &written.spots[..] else { panic!("one spot: {:?}", written.spots) };
+    assert_eq!((written.rows, spot.line), (10, None));
+    assert!(spot.to_string().starts_with("key-change: not done"));
+}
+
+/// In so few rows whatever one script updates another deletes.
+#[test]
+fn of_few_rows_nothing_is_left_out() {
+    let dialect = Dialect { header: true, no_supply: Some("?".to_owned()), ..usual() };
+    let few = |number| change_text(&dialect, Changes::new(&base(Entity::Orders, 3), number, 500));
+    assert!((0..5).all(|number| !few(number).contains(",?,")));
 }
 
 fn spoiled(anomaly: Anomaly, edition: &Edition) -> (Spot, Vec<String>) {
