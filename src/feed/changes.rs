@@ -2,7 +2,7 @@
 //! Plain changes are the most; the rest is what loaders get wrong: several operations on one key, an
 //! insert of a row that the full load had, an update or a delete of a row that it had not.
 
-use super::{Edition, mix::Draws};
+use super::{Dialect, Edition, mix::Draws};
 
 /// A change file over an edition.
 #[derive(Clone, Debug)]
@@ -16,13 +16,47 @@ pub struct Changes {
     pub ops: u64,
     /// Deletes give only the key and NULL for the rest, as a source without full logging does.
     pub key_only_deletes: bool,
+    /// The file has inserts only.
+    pub inserts_only: bool,
+    /// Updates leave out lasting cells of rows that are there, whichever of the edition's change files
+    /// were loaded before.
+    pub no_supply: bool,
+    /// At the end of the file, three updates that change the key: a row's once, another's twice.
+    pub key_changes: Option<KeyChanges>,
 }
 
-/// One operation: `row` is there in `version` afterwards, or is there no more. A delete's version is
-/// the one in its before-image.
+/// What a file says of a changed key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyChanges {
+    /// The old key stands in a before-image column.
+    Shown,
+    /// Nothing: nobody can tell that the old row is gone.
+    Hidden,
+}
+
+impl KeyChanges {
+    /// What the dialect can say.
+    pub fn in_dialect(dialect: &Dialect) -> Self {
+        if dialect.before_image.is_some() { Self::Shown } else { Self::Hidden }
+    }
+}
+
+/// One operation: `row` is there with `content` afterwards, or is there no more. A delete's content is
+/// its before-image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) op: Op,
+    pub(super) row: u64,
+    pub(super) content: Content,
+    /// The row that it was before its key changed.
+    pub(super) from: Option<u64>,
+    /// Lasting cells are not supplied.
+    pub(super) leaves_out: bool,
+}
+
+/// The values of a row, its key aside: those of `row` in `version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
     pub(super) row: u64,
     pub(super) version: u64,
 }
@@ -52,7 +86,25 @@ pub struct Claims {
 impl Changes {
     /// A file of `ops` operations; deletes carry the full row.
     pub fn new(edition: &Edition, number: u32, ops: u64) -> Self {
-        Self { edition: edition.clone(), number, ops, key_only_deletes: false }
+        Self {
+            edition: edition.clone(),
+            number,
+            ops,
+            key_only_deletes: false,
+            inserts_only: false,
+            no_supply: false,
+            key_changes: None,
+        }
+    }
+
+    /// The same, as far as the dialect decides what can be said.
+    pub fn in_dialect(self, dialect: &Dialect) -> Self {
+        Self {
+            inserts_only: dialect.inserts_only,
+            no_supply: dialect.no_supply.is_some(),
+            key_changes: self.key_changes.map(|_| KeyChanges::in_dialect(dialect)),
+            ..self
+        }
     }
 
     /// What the file claims.
@@ -75,7 +127,14 @@ impl Changes {
             .step_by(ABREAST as usize)
             .flat_map(move |first| (0..LONGEST).flat_map(weave(first)))
             .filter_map(|(script, step)| self.step(script, step))
+            .filter(|change| !self.inserts_only || change.op == Op::Insert)
             .take(self.ops as usize)
+            .chain(self.moves())
+    }
+
+    /// How many operations `iter` gives.
+    pub(super) fn len(&self) -> u64 {
+        self.ops + self.moves().count() as u64
     }
 
     /// The step of a script, if it has so many.
@@ -84,12 +143,57 @@ impl Changes {
         let (found, steps) = draws.pick(SCRIPTS);
         let (op, same) = *steps.get(step as usize)?;
         let row = match found {
-            Found::Yes => draws.below(self.edition.reach().max(1)),
-            Found::No => self.edition.reach() + u64::from(self.number) * self.ops + script,
+            Found::Yes => self.apart(draws.below(self.edition.reach().max(1)), steps),
+            Found::No => self.edition.reach() + u64::from(self.number) * self.stride() + script,
         };
-        let known = self.edition.version_of(row).unwrap_or(0);
+        let known = self.edition.version_of(row);
         let fresh = FIRST_VERSION + u64::from(self.number) * LONGEST + step;
-        Some(Change { op, row, version: if same || op == Op::Delete { known } else { fresh } })
+        let version = if same || op == Op::Delete { known.unwrap_or(0) } else { fresh };
+        let is_there = match steps[..step as usize].last() {
+            Some((before, _)) => *before != Op::Delete,
+            None => known.is_some() && row & 1 == 0,
+        };
+        let leaves_out = self.no_supply && self.reserves() && op == Op::Update && is_there;
+        Some(Change { op, row, content: Content { row, version }, from: None, leaves_out })
+    }
+
+    /// Rows that a file may insert. Of inserts only there are fewer in as many scripts.
+    fn stride(&self) -> u64 {
+        self.ops * if self.inserts_only { 16 } else { 1 }
+    }
+
+    /// Whether rows are reserved: of four one for deletes, one for changes of the key, two for the rest. So
+    /// a cell is left out only where the row is there, whatever other files did.
+    fn reserves(&self) -> bool {
+        (self.no_supply || self.key_changes.is_some()) && self.edition.reach() >= 8
+    }
+
+    /// The row, or one beside it that is reserved for what the script does.
+    fn apart(&self, row: u64, steps: &[Step]) -> u64 {
+        if !self.reserves() {
+            return row;
+        }
+        let deletes = steps.iter().any(|(op, _)| *op == Op::Delete);
+        let reserved = row & !3 | if deletes { 1 } else { row & 2 };
+        if reserved < self.edition.reach() { reserved } else { reserved - 4 }
+    }
+
+    /// The updates that change a key; none if the edition has too few rows.
+    fn moves(&self) -> impl Iterator<Item = Change> {
+        let new = |place| NEW_KEYS + u64::from(self.number) * 2 + place;
+        let quarters = self.edition.reach() / 4;
+        let first = u64::from(self.number) * 2;
+        let row = move |place: u64| (first + place) % quarters.max(1) * 4 + 3;
+        let version = |place| self.edition.version_of(row(place));
+        let versions = self.key_changes.filter(|_| quarters >= 2).and_then(|_| version(0).zip(version(1)));
+        // Once round, a row may have been moved away by another file.
+        let leaves_out = self.no_supply && self.key_changes == Some(KeyChanges::Shown) && first + 1 < quarters;
+        let moved = move |content, from, to| Change { op: Op::Update, row: to, content, from: Some(from), leaves_out };
+        versions.into_iter().flat_map(move |(once, twice)| {
+            let once = Content { row: row(0), version: once };
+            let twice = Content { row: row(1), version: twice };
+            [moved(once, once.row, new(0)), moved(twice, twice.row, new(1)), moved(twice, new(1), new(1) + MOVED_AGAIN)]
+        })
     }
 }
 
@@ -147,6 +251,12 @@ const LONGEST: u64 = 3;
 
 /// Scripts that run side by side.
 const ABREAST: u64 = 8;
+
+/// Above all rows of an edition; an `integer` key has room for it.
+const NEW_KEYS: u64 = 1_000_000_000;
+
+/// The second new key of a row that is moved twice, counted from the first.
+const MOVED_AGAIN: u64 = 500_000_000;
 
 /// Above the versions that reloads give.
 const FIRST_VERSION: u64 = 1_000;

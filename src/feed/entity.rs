@@ -50,6 +50,16 @@ impl Entity {
             Self::Strategies => STRATEGIES,
         }
     }
+
+    /// The places of the columns that have one value through all versions of a row: what an update need
+    /// not supply. The key is none of them.
+    pub(super) const fn lasting(self) -> &'static [usize] {
+        match self {
+            Self::Orders => &[1, 2, 3, 4, 7],
+            Self::Events => &[1, 5],
+            Self::Strategies => &[1, 2, 5],
+        }
+    }
 }
 
 #[rustfmt::skip]

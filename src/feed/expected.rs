@@ -2,6 +2,7 @@
 //! change files in turn and counts their effect. It holds only rows that changed, so it costs little
 //! beside a large base. Counting follows the loader's rule: the effect, not the claim.
 
+use super::changes::{Content, KeyChanges};
 use super::{Changes, Edition, Op};
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 pub struct Expected {
     edition: Edition,
-    touched: HashMap<u64, Option<u64>>,
+    touched: HashMap<u64, Option<Content>>,
 }
 
 /// What a file did to a table, in rows.
@@ -42,7 +43,7 @@ impl Expected {
         let reach = self.edition.reach().max(edition.reach());
         let beyond = self.touched.keys().copied().filter(|&row| row >= reach);
         let mut counts = Counts::default();
-        (0..reach).chain(beyond).for_each(|row| counts.add(self.version_of(row), after.version_of(row)));
+        (0..reach).chain(beyond).for_each(|row| counts.add(self.content_of(row), after.content_of(row)));
         *self = after;
         counts
     }
@@ -51,29 +52,34 @@ impl Expected {
     pub fn change(&mut self, changes: &Changes) -> Counts {
         let mut folded = HashMap::new();
         for change in changes.iter() {
-            folded.insert(change.row, (change.op != Op::Delete).then_some(change.version));
+            if let (Some(from), Some(KeyChanges::Shown)) = (change.from, changes.key_changes) {
+                folded.insert(from, None);
+            }
+            folded.insert(change.row, (change.op != Op::Delete).then_some(change.content));
         }
         let mut counts = Counts::default();
-        folded.iter().for_each(|(&row, &after)| counts.add(self.version_of(row), after));
+        folded.iter().for_each(|(&row, &after)| counts.add(self.content_of(row), after));
         self.touched.extend(folded);
         counts
     }
 
     /// How many rows the table has.
     pub fn size(&self) -> u64 {
-        let there = |edition: Option<u64>| u64::from(edition.is_some());
         let touched = self.touched.iter();
-        touched.fold(self.edition.size(), |size, (&row, &now)| size + there(now) - there(self.edition.version_of(row)))
+        touched.fold(self.edition.size(), |size, (&row, now)| {
+            size + u64::from(now.is_some()) - u64::from(self.edition.version_of(row).is_some())
+        })
     }
 
-    /// The version in which the table has the row, if it has it.
-    fn version_of(&self, row: u64) -> Option<u64> {
-        self.touched.get(&row).copied().unwrap_or_else(|| self.edition.version_of(row))
+    /// What the table has in the row, if it has it.
+    fn content_of(&self, row: u64) -> Option<Content> {
+        let of_edition = || self.edition.version_of(row).map(|version| Content { row, version });
+        self.touched.get(&row).copied().unwrap_or_else(of_edition)
     }
 }
 
 impl Counts {
-    fn add(&mut self, before: Option<u64>, after: Option<u64>) {
+    fn add(&mut self, before: Option<Content>, after: Option<Content>) {
         match (before, after) {
             (None, None) => {}
             (None, Some(_)) => self.create += 1,

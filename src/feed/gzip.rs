@@ -1,6 +1,7 @@
 //! The gzip side: one or more members into whatever was handed in, bytes counted on both sides. The
-//! header holds no name and no time, so the same rows give the same file.
+//! header holds no name and no time, so the same rows give the same file. Here a file's end is damaged, too.
 
+use super::anomaly::Damage;
 use flate2::{Compression, write::GzEncoder};
 use std::io::{self, Write};
 
@@ -12,17 +13,19 @@ pub struct Packing {
     /// gzip members in the file, at least one. Members are cut in the middle of a row; more members
     /// than rows make empty ones.
     pub members: u32,
+    /// No gzip at all.
+    pub plain: bool,
 }
 
 impl Default for Packing {
     fn default() -> Self {
-        Self { level: 6, members: 1 }
+        Self { level: 6, members: 1, plain: false }
     }
 }
 
-/// A gzip file being written.
+/// A file being written.
 pub(super) struct Gzip<W: Write> {
-    member: GzEncoder<Counted<W>>,
+    member: Member<W>,
     packing: Packing,
     /// Lines that the file has room for: members are cut by it.
     slots: u64,
@@ -32,14 +35,17 @@ pub(super) struct Gzip<W: Write> {
 }
 
 impl<W: Write> Gzip<W> {
-    pub(super) fn new(out: W, packing: Packing, slots: u64) -> Self {
-        let member = encoder(Counted { out, bytes: 0 }, packing);
+    pub(super) fn new(out: W, packing: Packing, slots: u64, damage: Option<Damage>) -> Self {
+        let member = Member::new(Counted { out, bytes: 0, damage, tail: Vec::new() }, packing);
         Self { member, packing, slots, begun: 1, csv_bytes: 0 }
     }
 
     pub(super) fn write(&mut self, csv: &[u8]) -> io::Result<()> {
         self.csv_bytes += csv.len() as u64;
-        self.member.write_all(csv)
+        match &mut self.member {
+            Member::Gzip(encoder) => encoder.write_all(csv),
+            Member::Plain(counted) => counted.write_all(csv),
+        }
     }
 
     /// Whether the next member begins within the line in this slot.
@@ -50,7 +56,7 @@ impl<W: Write> Gzip<W> {
 
     /// Ends this member and begins the next.
     pub(super) fn cut(mut self) -> io::Result<Self> {
-        self.member = encoder(self.member.finish()?, self.packing);
+        self.member = Member::new(self.member.finish()?, self.packing);
         self.begun += 1;
         Ok(self)
     }
@@ -61,25 +67,72 @@ impl<W: Write> Gzip<W> {
             self = self.cut()?;
         }
         let mut counted = self.member.finish()?;
-        counted.out.flush()?;
+        counted.end()?;
         Ok((self.csv_bytes, counted.bytes))
     }
 }
 
-fn encoder<W: Write>(out: W, packing: Packing) -> GzEncoder<W> {
-    GzEncoder::new(out, Compression::new(packing.level.min(9)))
+/// The member that is open, or the file itself if it is not packed.
+enum Member<W: Write> {
+    Gzip(Box<GzEncoder<Counted<W>>>),
+    Plain(Counted<W>),
+}
+
+impl<W: Write> Member<W> {
+    fn new(out: Counted<W>, packing: Packing) -> Self {
+        if packing.plain {
+            return Self::Plain(out);
+        }
+        Self::Gzip(Box::new(GzEncoder::new(out, Compression::new(packing.level.min(9)))))
+    }
+
+    fn finish(self) -> io::Result<Counted<W>> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Plain(counted) => Ok(counted),
+        }
+    }
 }
 
 struct Counted<W> {
     out: W,
     bytes: u64,
+    damage: Option<Damage>,
+    /// The last bytes, kept back if they are to be damaged.
+    tail: Vec<u8>,
+}
+
+/// A member's checksum and length, and the last bytes of its rows.
+const TAIL: usize = 16;
+
+impl<W: Write> Counted<W> {
+    /// Writes what was kept back, as the damage wants it.
+    fn end(&mut self) -> io::Result<()> {
+        let mut tail = std::mem::take(&mut self.tail);
+        match self.damage.take() {
+            Some(Damage::Truncated) => tail.truncate(tail.len().saturating_sub(TAIL - 4)),
+            // The checksum stands eight bytes before the end.
+            Some(Damage::Crc) => tail.iter_mut().rev().skip(7).take(1).for_each(|byte| *byte ^= 0x55),
+            None => {}
+        }
+        self.write_all(&tail)?;
+        self.out.flush()
+    }
 }
 
 impl<W: Write> Write for Counted<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = self.out.write(bytes)?;
-        self.bytes += taken as u64;
-        Ok(taken)
+        if self.damage.is_none() {
+            let taken = self.out.write(bytes)?;
+            self.bytes += taken as u64;
+            return Ok(taken);
+        }
+        self.tail.extend_from_slice(bytes);
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.out.write_all(&self.tail[..surplus])?;
+        self.bytes += surplus as u64;
+        self.tail.drain(..surplus);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -96,7 +149,7 @@ mod tests {
         for members in [0, 1, 2, 5] {
             let mut out = Vec::new();
             let packing = Packing { members, ..Packing::default() };
-            let mut gzip = Gzip::new(&mut out, packing, 2);
+            let mut gzip = Gzip::new(&mut out, packing, 2, None);
             gzip.write(b"one\n").unwrap();
             let (csv, gz) = gzip.finish().unwrap();
             assert_eq!((csv, gz), (4, out.len() as u64));
@@ -107,7 +160,7 @@ mod tests {
     #[test]
     fn cuts_are_spread_over_the_slots() {
         let packing = Packing { members: 4, ..Packing::default() };
-        let mut gzip = Gzip::new(Vec::new(), packing, 100);
+        let mut gzip = Gzip::new(Vec::new(), packing, 100, None);
         let mut cuts = Vec::new();
         for slot in 0..100 {
             while gzip.cuts_at(slot) {
@@ -121,6 +174,6 @@ mod tests {
     #[test]
     fn no_level_is_too_high() {
         let packing = Packing { level: 99, ..Packing::default() };
-        assert!(Gzip::new(Vec::new(), packing, 0).finish().is_ok());
+        assert!(Gzip::new(Vec::new(), packing, 0, None).finish().is_ok());
     }
 }

@@ -3,51 +3,102 @@
 //! call gives the same bytes and every file's effect on a table is known before it is loaded.
 //! Where the bytes go is the caller's business.
 
+mod anomaly;
 mod cells;
 mod changes;
+mod dialect;
 mod edition;
 mod entity;
 mod expected;
 mod gzip;
 mod key;
 mod mix;
+mod record;
 mod rows;
 mod text;
+mod write;
 
-pub use changes::{Changes, Claims, Op};
+pub use anomaly::{Anomaly, Spot};
+pub use changes::{Changes, Claims, KeyChanges, Op};
+pub use dialect::{Dialect, DialectError, Timestamp};
 pub use edition::{Edition, Shape};
 pub use entity::Entity;
 pub use expected::{Counts, Expected};
 pub use gzip::Packing;
-pub use key::{changes_key, snapshot_key};
+pub use key::{Names, Partition, PartitionError, Segments, changes_key, snapshot_key};
 pub use rows::MAX_EVENT_ID;
 
-use cells::Cells;
-use gzip::Gzip;
+use changes::Content;
 use std::io::{self, Write};
+use time::PrimitiveDateTime;
+use time::macros::datetime;
+use write::{Line, Page};
 
 /// Writes one part of `edition` as DMS writes a full load: no op column, no header.
 pub fn snapshot(edition: &Edition, layout: Layout, packing: Packing, out: impl Write) -> Result<Written, Error> {
-    let places = layout.places(edition.reach())?;
-    let (first, slots) = (places.start, places.end - places.start);
-    let lines = places.filter_map(|place| {
-        let row = if layout.shuffled { edition.shuffle(place) } else { place };
-        let version = edition.version_of(row)?;
-        Some(Line { slot: place - first, op: None, key_only: false, row, version })
-    });
-    write(edition, lines, slots, packing, out)
+    snapshot_in(&Style { packing, ..Style::default() }, edition, layout, out)
 }
 
 /// Writes a change file: the op letter, then the columns of `snapshot`, in the order of the changes.
 pub fn changes(changes: &Changes, packing: Packing, out: impl Write) -> Result<Written, Error> {
+    changes_in(&Style { packing, ..Style::default() }, changes, out)
+}
+
+/// Writes one part of `edition` in a style of its own.
+pub fn snapshot_in(style: &Style, edition: &Edition, layout: Layout, out: impl Write) -> Result<Written, Error> {
+    style.dialect.check()?;
+    let places = layout.places(edition.reach())?;
+    let (first, slots) = (places.start, places.end - places.start);
+    let lines = places.filter_map(|place| {
+        let row = if layout.shuffled { edition.shuffle(place) } else { place };
+        let content = Content { row, version: edition.version_of(row)? };
+        Some(Line { slot: place - first, op: None, key_only: false, row, content, from: None, leaves_out: false })
+    });
+    let page = Page { edition, style, slots, has_op: style.dialect.full_load_op, moves: false };
+    write::write(&page, lines, out)
+}
+
+/// Writes a change file in a style of its own; `changes` should be what `in_dialect` makes of them.
+pub fn changes_in(style: &Style, changes: &Changes, out: impl Write) -> Result<Written, Error> {
+    style.dialect.check()?;
     let lines = changes.iter().zip(0..).map(|(change, slot)| Line {
         slot,
         op: Some(change.op),
         key_only: changes.key_only_deletes && change.op == Op::Delete,
         row: change.row,
-        version: change.version,
+        content: change.content,
+        from: change.from,
+        leaves_out: change.leaves_out,
     });
-    write(&changes.edition, lines, changes.ops, packing, out)
+    let has_op = !style.dialect.inserts_only || style.dialect.full_load_op;
+    let (slots, moves) = (changes.len(), changes.key_changes.is_some());
+    let page = Page { edition: &changes.edition, style, slots, has_op, moves };
+    let mut written = write::write(&page, lines, out)?;
+    if moves && slots == changes.ops {
+        let why = "not done, its row is not in the full load; another --number takes another";
+        written.spots.push(Spot::file(Anomaly::KeyChange, why));
+    }
+    Ok(written)
+}
+
+/// How a file is written. The default is what DMS does without settings.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// The form of its rows.
+    pub dialect: Dialect,
+    /// How its bytes are packed.
+    pub packing: Packing,
+    /// The time in a timestamp column.
+    pub time: PrimitiveDateTime,
+    /// What shall be wrong with it; those that are no matter of one file's bytes are passed over.
+    pub anomalies: Vec<Anomaly>,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        let (dialect, packing) = (Dialect::default(), Packing::default());
+        Self { dialect, packing, time: datetime!(2022-09-22 09:58:53.123), anomalies: Vec::new() }
+    }
 }
 
 /// How a full load lies in its files.
@@ -79,9 +130,9 @@ impl Layout {
 }
 
 /// What a file holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Lines of CSV in the sense of records; a quoted newline does not count.
+    /// Lines of CSV in the sense of records, the header aside; a quoted newline does not count.
     pub rows: u64,
     /// Bytes before compression.
     pub csv_bytes: u64,
@@ -89,6 +140,15 @@ pub struct Written {
     pub gz_bytes: u64,
     /// The highest `event_id` among the rows, deletes aside; none if there is no such row.
     pub max_event_id: Option<u64>,
+    /// What is wrong with it, as was asked for.
+    pub spots: Vec<Spot>,
+}
+
+impl Written {
+    fn add(&mut self, event_id: Option<u64>) {
+        self.rows += 1;
+        self.max_event_id = self.max_event_id.max(event_id);
+    }
 }
 
 /// Why a file was not written.
@@ -108,67 +168,12 @@ pub enum Error {
     /// Shares that are no shares.
     #[error("gone, changed and new must not be negative, and gone and changed together at most 1: {0:?}")]
     Shape(Shape),
+    /// Rows in a form that nobody could read back.
+    #[error(transparent)]
+    Dialect(#[from] DialectError),
 }
 
-/// One row on its way into a file. `slot` is its place there, for cutting the file into members.
-struct Line {
-    slot: u64,
-    op: Option<Op>,
-    key_only: bool,
-    row: u64,
-    version: u64,
-}
-
-/// The compressor is fed in blocks: a call for each row would cost more than the row.
-const BLOCK: usize = 64 * 1024;
-
-fn write(
-    edition: &Edition,
-    lines: impl Iterator<Item = Line>,
-    slots: u64,
-    packing: Packing,
-    out: impl Write,
-) -> Result<Written, Error> {
-    let mut gzip = Gzip::new(out, packing, slots);
-    let mut written = Written::default();
-    let mut block = Vec::with_capacity(BLOCK + 1024);
-    for line in lines {
-        let event_id = put(edition, &line, &mut block);
-        written.rows += 1;
-        written.max_event_id = written.max_event_id.max(event_id);
-        while gzip.cuts_at(line.slot) {
-            // In the middle of a row, where whoever reads member by member falls.
-            let half = block.len().saturating_sub(8);
-            gzip.write(&block[..half])?;
-            gzip = gzip.cut()?;
-            block.drain(..half);
-        }
-        if block.len() >= BLOCK {
-            gzip.write(&block)?;
-            block.clear();
-        }
-    }
-    gzip.write(&block)?;
-    (written.csv_bytes, written.gz_bytes) = gzip.finish()?;
-    Ok(written)
-}
-
-/// Appends one line to `block` and returns its event id if it counts.
-fn put(edition: &Edition, line: &Line, block: &mut Vec<u8>) -> Option<u64> {
-    let mut cells = Cells::new(block);
-    if let Some(op) = line.op {
-        cells.plain(op.letter());
-    }
-    let rows = edition.rows();
-    let event_id = if line.key_only {
-        rows.write_key(line.row, &mut cells);
-        None
-    } else {
-        Some(rows.write(line.row, line.version, &mut cells))
-    };
-    cells.end();
-    event_id.filter(|_| line.op != Some(Op::Delete))
-}
-
+#[cfg(test)]
+mod style_tests;
 #[cfg(test)]
 mod tests;

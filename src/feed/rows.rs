@@ -41,6 +41,11 @@ impl Rows {
         cells.nulls(self.entity.columns().len() - 1);
     }
 
+    /// The key of a row.
+    pub(super) fn key(&self, row: u64) -> u64 {
+        key(self.entity, row)
+    }
+
     fn order(&self, row: u64, version: u64, cells: &mut Cells<'_>) -> u64 {
         let (mut fixed, mut moving) = (self.fixed(row), self.moving(row, version));
         let event_id = later(first_event_id() + last_event(row), version, &mut moving);
@@ -275,6 +280,21 @@ mod tests {
         let strategy = format!("1,breakout 01,paper-us,275000.00,true,2020-08-10,\"{settings}\"");
         let strategy = format!("{strategy},1019692418");
         assert_eq!(line(Entity::Strategies, 0, 0), (1_019_692_418, strategy));
+    }
+
+    #[test]
+    fn lasting_columns_last_and_no_others() {
+        for entity in Entity::ALL {
+            let mut lasting: Vec<_> = (1..entity.columns().len()).collect();
+            for row in 0..90 {
+                let cells = |version| line(entity, row, version).1.replace(", \"\"", "; \"\"");
+                let (first, other) = (cells(0), cells(1_000 + row));
+                let pairs: Vec<_> = first.split(',').zip(other.split(',')).collect();
+                lasting.retain(|&at| pairs[at].0 == pairs[at].1);
+            }
+            assert!(entity.lasting().iter().all(|at| lasting.contains(at)), "{entity:?}: {lasting:?}");
+            assert!(entity.lasting().len() >= 2);
+        }
     }
 
     #[test]

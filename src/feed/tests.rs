@@ -102,7 +102,8 @@ fn events_are_as_long_and_as_dense_as_the_missions() {
 #[test]
 fn the_full_load_of_events() {
     let edition = base(Entity::Events, Entity::Events.full_size());
-    let written = snapshot(&edition, Layout::default(), Packing { level: 0, members: 1 }, io::sink()).unwrap();
+    let written =
+        snapshot(&edition, Layout::default(), Packing { level: 0, ..Packing::default() }, io::sink()).unwrap();
     assert_eq!((written.rows, written.csv_bytes), (1_494_975, 143_794_553));
     assert_eq!(written.max_event_id, Some(MAX_EVENT_ID));
 }

@@ -9,6 +9,7 @@ mod config;
 mod dry_run;
 mod encode;
 mod faults;
+mod make;
 mod messages;
 mod order;
 mod path;
