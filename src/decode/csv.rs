@@ -234,7 +234,7 @@ impl Scan<'_> {
                 }
                 continue;
             }
-            let Some(end) = cut.end(bytes, at, eof) else {
+            let Some(end) = cut.end(bytes, at) else {
                 self.fields.push(Field::plain(at, bytes.len()));
                 return Ok(eof.then_some((bytes.len(), quoted)));
             };

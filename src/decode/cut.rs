@@ -24,7 +24,7 @@ pub(super) trait Cut: Copy {
 
     /// Where the unquoted field at `at` ends: at a delimiter, a line end or, with `QUOTES`, a quote that must not be there.
     /// None if `bytes` end before.
-    fn end(self, bytes: &[u8], at: usize, eof: bool) -> Option<usize>;
+    fn end(self, bytes: &[u8], at: usize) -> Option<usize>;
 
     /// How long a delimiter is.
     fn length(self) -> usize;
@@ -50,7 +50,7 @@ impl Cut for One {
     const QUOTES: bool = true;
 
     #[inline]
-    fn end(self, bytes: &[u8], at: usize, _: bool) -> Option<usize> {
+    fn end(self, bytes: &[u8], at: usize) -> Option<usize> {
         memchr3(self.0, b'\n', b'"', &bytes[at..]).map(|length| at + length)
     }
 
@@ -71,7 +71,7 @@ pub(super) struct Many<'a, const QUOTES: bool>(pub &'a [u8]);
 impl<const QUOTES: bool> Cut for Many<'_, QUOTES> {
     const QUOTES: bool = QUOTES;
 
-    fn end(self, bytes: &[u8], at: usize, eof: bool) -> Option<usize> {
+    fn end(self, bytes: &[u8], at: usize) -> Option<usize> {
         let mut from = at;
         loop {
             let end = from + self.candidate(&bytes[from..])?;
@@ -79,9 +79,7 @@ impl<const QUOTES: bool> Cut for Many<'_, QUOTES> {
             if rest[0] == b'\n' || (QUOTES && rest[0] == b'"') || rest.starts_with(self.0) {
                 return Some(end);
             }
-            if self.may_begin(rest, eof) {
-                return None;
-            }
+            // a delimiter that the buffer cuts holds no other candidate: the search ends, and begins again with more
             from = end + 1;
         }
     }
