@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use memchr::memchr_iter;
 
-use super::cut::{Cut, Field, Found, Many, Next, One};
+use super::cut::{self, Cut, Field, Many, Next, One, Quoted};
 
 /// What can be wrong with a record's form. The line is where the record starts.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,12 @@ impl<'a> Record<'a> {
         let field = self.fields[index];
         (&self.bytes[field.start..field.end], field.quoted)
     }
+
+    /// The same; none if there is no such field.
+    pub fn get(&self, index: usize) -> Option<(&'a [u8], bool)> {
+        let field = self.fields.get(index)?;
+        Some((&self.bytes[field.start..field.end], field.quoted))
+    }
 }
 
 impl<R: Read> Reader<R> {
@@ -113,8 +119,8 @@ impl<R: Read> Reader<R> {
         self.line = self.next_line;
         loop {
             if self.start < self.end || !self.eof {
-                if let Some(length) = self.scan()? {
-                    self.take(length);
+                if let Some((length, quoted)) = self.scan()? {
+                    self.take(length, quoted);
                     return Ok(true);
                 }
             } else {
@@ -141,15 +147,18 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn take(&mut self, length: usize) {
+    fn take(&mut self, length: usize, quoted: bool) {
         (self.record, self.length) = (self.start, length);
         self.start += length;
-        let bytes = &mut self.buffer[self.record..self.start];
-        // only a quoted field can hold a line end of its own
-        let quoted = self.fields.iter().any(|field| field.quoted);
-        self.next_line += if quoted { memchr_iter(b'\n', bytes).count() as u64 } else { 1 };
         self.raw.clear();
-        if quoted && self.form.keep_raw {
+        // only a quoted field can hold a line end of its own, or two quotes for one
+        if !quoted {
+            self.next_line += 1;
+            return;
+        }
+        let bytes = &mut self.buffer[self.record..self.start];
+        self.next_line += memchr_iter(b'\n', bytes).count() as u64;
+        if self.form.keep_raw {
             self.raw.extend_from_slice(bytes);
         }
         for field in self.fields.iter_mut().filter(|field| field.doubled) {
@@ -157,8 +166,9 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Finds the fields of the record at `start`: its length, or none if the buffer ends before the record does.
-    fn scan(&mut self) -> Result<Option<usize>, Flaw> {
+    /// Finds the fields of the record at `start`: its length, and whether one is quoted; none if the buffer ends before the
+    /// record does.
+    fn scan(&mut self) -> Result<Option<(usize, bool)>, Flaw> {
         let bytes = &self.buffer[self.start..self.end];
         let scan = Scan { bytes, eof: self.eof, line: self.line, fields: &mut self.fields };
         match (self.form.quotes, &self.form.delimiter[..]) {
@@ -210,35 +220,54 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn record<C: Cut>(mut self, cut: C) -> Result<Option<usize>, Flaw> {
-        let (bytes, eof, line) = (self.bytes, self.eof, self.line);
+    fn record<C: Cut>(mut self, cut: C) -> Result<Option<(usize, bool)>, Flaw> {
+        let (bytes, eof) = (self.bytes, self.eof);
         self.fields.clear();
-        let mut at = 0;
+        let (mut at, mut quoted) = (0, false);
         loop {
-            let field = self.fields.len() + 1;
-            let (parsed, after) = match cut.field(bytes, at, eof) {
-                Found::Field(parsed, after) => (parsed, after),
-                Found::More => return Ok(None),
-                Found::Open => return Err(Flaw::OpenQuote { line, field }),
-                Found::Stray => return Err(Flaw::StrayQuote { line, field }),
+            if C::QUOTES && bytes.get(at) == Some(&b'"') {
+                quoted = true;
+                match self.quoted(cut, at)? {
+                    Next::Field(next) => at = next,
+                    Next::Record(length) => return Ok(Some((length, true))),
+                    _ => return Ok(None),
+                }
+                continue;
+            }
+            let Some(end) = cut.end(bytes, at) else {
+                self.fields.push(Field::plain(at, bytes.len()));
+                return Ok(eof.then_some((bytes.len(), quoted)));
             };
-            self.fields.push(parsed);
-            match cut.next(bytes, after, eof) {
-                Next::Field(next) => at = next,
-                Next::Record(length) => return Ok(Some(self.finish(length))),
-                Next::More => return Ok(None),
-                Next::Wrong => return Err(Flaw::AfterQuote { line, field }),
+            self.fields.push(Field::plain(at, end));
+            match bytes[end] {
+                b'\n' => return Ok(Some((self.finish(end + 1), quoted))),
+                b'"' if C::QUOTES => return Err(Flaw::StrayQuote { line: self.line, field: self.fields.len() }),
+                _ => at = end + cut.length(),
             }
         }
     }
 
-    /// An unquoted last field gives back the CR of a CR LF.
+    /// Takes the quoted field at `at`; where it goes on behind it.
+    fn quoted<C: Cut>(&mut self, cut: C, at: usize) -> Result<Next, Flaw> {
+        let (line, field) = (self.line, self.fields.len() + 1);
+        match cut::quoted(self.bytes, at, self.eof) {
+            Quoted::More => Ok(Next::More),
+            Quoted::Open => Err(Flaw::OpenQuote { line, field }),
+            Quoted::Field(parsed, after) => {
+                self.fields.push(parsed);
+                match cut.after_quote(self.bytes, after, self.eof) {
+                    Next::Wrong => Err(Flaw::AfterQuote { line, field }),
+                    next => Ok(next),
+                }
+            }
+        }
+    }
+
+    /// The last field, unquoted, gives back the CR of a CR LF.
     fn finish(&mut self, length: usize) -> usize {
-        let bytes = &self.bytes[..length];
-        if let Some(last) = self.fields.last_mut().filter(|field| !field.quoted)
+        if let Some(last) = self.fields.last_mut()
             && last.end > last.start
-            && bytes[last.end - 1] == b'\r'
-            && bytes.get(last.end) == Some(&b'\n')
+            && self.bytes[last.end - 1] == b'\r'
         {
             last.end -= 1;
         }

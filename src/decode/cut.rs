@@ -12,54 +12,34 @@ pub(super) struct Field {
     pub doubled: bool,
 }
 
-/// What a look for a field's end gives.
-pub(super) enum Found {
-    /// the field, and where it ends (behind the closing quote)
-    Field(Field, usize),
-    /// the buffer ends before the field does
-    More,
-    /// a quote that is never closed
-    Open,
-    /// a quote inside an unquoted field
-    Stray,
-}
-
-/// What follows a field.
-pub(super) enum Next {
-    Field(usize),
-    Record(usize),
-    More,
-    /// something that must not be there
-    Wrong,
-}
-
-/// Whether a delimiter stands at a place, and how long it is.
-pub(super) enum Delimiter {
-    Here(usize),
-    Elsewhere,
-    More,
+impl Field {
+    pub fn plain(start: usize, end: usize) -> Self {
+        Self { start, end, quoted: false, doubled: false }
+    }
 }
 
 /// How a record is cut into fields. `eof`: nothing comes behind `bytes`.
 pub(super) trait Cut: Copy {
     const QUOTES: bool;
 
-    /// The unquoted field at `at`.
-    fn plain(self, bytes: &[u8], at: usize, eof: bool) -> Found;
+    /// Where the unquoted field at `at` ends: at a delimiter, a line end or, with `QUOTES`, a quote that must not be there.
+    /// None if `bytes` end before.
+    fn end(self, bytes: &[u8], at: usize) -> Option<usize>;
 
-    fn delimiter(self, bytes: &[u8], at: usize, eof: bool) -> Delimiter;
+    /// How long a delimiter is.
+    fn length(self) -> usize;
 
-    fn field(self, bytes: &[u8], at: usize, eof: bool) -> Found {
-        if Self::QUOTES && bytes.get(at) == Some(&b'"') { quoted(bytes, at, eof) } else { self.plain(bytes, at, eof) }
-    }
+    /// What stands behind a quoted field that ends before `at`.
+    fn after_quote(self, bytes: &[u8], at: usize, eof: bool) -> Next;
+}
 
-    fn next(self, bytes: &[u8], at: usize, eof: bool) -> Next {
-        match self.delimiter(bytes, at, eof) {
-            Delimiter::Here(length) => Next::Field(at + length),
-            Delimiter::More => Next::More,
-            Delimiter::Elsewhere => record_end(bytes, at, eof),
-        }
-    }
+/// What follows a quoted field.
+pub(super) enum Next {
+    Field(usize),
+    Record(usize),
+    More,
+    /// something that must not be there
+    Wrong,
 }
 
 /// One byte between two fields, and quotes.
@@ -69,21 +49,18 @@ pub(super) struct One(pub u8);
 impl Cut for One {
     const QUOTES: bool = true;
 
-    fn plain(self, bytes: &[u8], at: usize, eof: bool) -> Found {
-        match memchr3(self.0, b'\n', b'"', &bytes[at..]) {
-            Some(length) if bytes[at + length] == b'"' => Found::Stray,
-            Some(length) => unquoted(at, at + length),
-            None if eof => unquoted(at, bytes.len()),
-            None => Found::More,
-        }
+    #[inline]
+    fn end(self, bytes: &[u8], at: usize) -> Option<usize> {
+        memchr3(self.0, b'\n', b'"', &bytes[at..]).map(|length| at + length)
     }
 
-    fn delimiter(self, bytes: &[u8], at: usize, eof: bool) -> Delimiter {
-        match bytes.get(at) {
-            Some(&byte) if byte == self.0 => Delimiter::Here(1),
-            None if !eof => Delimiter::More,
-            _ => Delimiter::Elsewhere,
-        }
+    #[inline]
+    fn length(self) -> usize {
+        1
+    }
+
+    fn after_quote(self, bytes: &[u8], at: usize, eof: bool) -> Next {
+        if bytes.get(at) == Some(&self.0) { Next::Field(at + 1) } else { record_end(bytes, at, eof) }
     }
 }
 
@@ -94,33 +71,31 @@ pub(super) struct Many<'a, const QUOTES: bool>(pub &'a [u8]);
 impl<const QUOTES: bool> Cut for Many<'_, QUOTES> {
     const QUOTES: bool = QUOTES;
 
-    fn plain(self, bytes: &[u8], at: usize, eof: bool) -> Found {
+    fn end(self, bytes: &[u8], at: usize) -> Option<usize> {
         let mut from = at;
         loop {
-            let Some(end) = self.candidate(&bytes[from..]).map(|length| from + length) else {
-                return if eof { unquoted(at, bytes.len()) } else { Found::More };
-            };
-            match bytes[end] {
-                b'\n' => return unquoted(at, end),
-                b'"' if QUOTES => return Found::Stray,
-                _ => {}
+            let end = from + self.candidate(&bytes[from..])?;
+            let rest = &bytes[end..];
+            if rest[0] == b'\n' || (QUOTES && rest[0] == b'"') || rest.starts_with(self.0) {
+                return Some(end);
             }
-            match self.delimiter(bytes, end, eof) {
-                Delimiter::Here(_) => return unquoted(at, end),
-                Delimiter::More => return Found::More,
-                Delimiter::Elsewhere => from = end + 1,
-            }
+            // a delimiter that the buffer cuts holds no other candidate: the search ends, and begins again with more
+            from = end + 1;
         }
     }
 
-    fn delimiter(self, bytes: &[u8], at: usize, eof: bool) -> Delimiter {
+    fn length(self) -> usize {
+        self.0.len()
+    }
+
+    fn after_quote(self, bytes: &[u8], at: usize, eof: bool) -> Next {
         let rest = &bytes[at..];
         if rest.starts_with(self.0) {
-            Delimiter::Here(self.0.len())
-        } else if !eof && self.0.starts_with(rest) {
-            Delimiter::More
+            Next::Field(at + self.0.len())
+        } else if self.may_begin(rest, eof) {
+            Next::More
         } else {
-            Delimiter::Elsewhere
+            record_end(bytes, at, eof)
         }
     }
 }
@@ -131,22 +106,34 @@ impl<const QUOTES: bool> Many<'_, QUOTES> {
         let first = self.0[0];
         if QUOTES { memchr3(first, b'\n', b'"', bytes) } else { memchr2(first, b'\n', bytes) }
     }
+
+    /// Whether the last bytes of the buffer may be the beginning of a delimiter.
+    fn may_begin(self, rest: &[u8], eof: bool) -> bool {
+        !eof && self.0.starts_with(rest)
+    }
 }
 
-fn unquoted(start: usize, end: usize) -> Found {
-    Found::Field(Field { start, end, quoted: false, doubled: false }, end)
+/// What a look for a quoted field's end gives.
+pub(super) enum Quoted {
+    /// the field, and the place behind its quote
+    Field(Field, usize),
+    /// the buffer ends before the field does
+    More,
+    /// it is never closed
+    Open,
 }
 
-fn quoted(bytes: &[u8], at: usize, eof: bool) -> Found {
+/// The field whose opening quote stands at `at`.
+pub(super) fn quoted(bytes: &[u8], at: usize, eof: bool) -> Quoted {
     let (start, mut from, mut doubled) = (at + 1, at + 1, false);
     loop {
-        let Some(quote) = memchr(b'"', &bytes[from..]).map(|found| from + found) else {
-            return if eof { Found::Open } else { Found::More };
+        let Some(end) = memchr(b'"', &bytes[from..]).map(|found| from + found) else {
+            return if eof { Quoted::Open } else { Quoted::More };
         };
-        match bytes.get(quote + 1) {
-            Some(b'"') => (from, doubled) = (quote + 2, true),
-            None if !eof => return Found::More,
-            _ => return Found::Field(Field { start, end: quote, quoted: true, doubled }, quote + 1),
+        match bytes.get(end + 1) {
+            Some(b'"') => (from, doubled) = (end + 2, true),
+            None if !eof => return Quoted::More,
+            _ => return Quoted::Field(Field { start, end, quoted: true, doubled }, end + 1),
         }
     }
 }

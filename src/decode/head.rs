@@ -26,6 +26,10 @@ const QLIK: &str = "header__";
 
 /// What the fields of a header are.
 pub(super) fn from_header(shape: &Shape, line: u64, names: &[String]) -> Result<Vec<Role>, Flaw> {
+    if !names.iter().any(|name| column(shape, name).is_some()) {
+        // it is hardly a header: its words may be a row's values, so they are not repeated
+        return Err(Flaw::NoHeader { line, table: name_of(shape), span: span(&shape.columns) });
+    }
     let op = header_op(shape, line, names)?;
     let twice = twice(names.iter().enumerate().filter(|(place, _)| Some(*place) != op).map(|(_, name)| name.as_str()));
     if !twice.is_empty() {
@@ -199,16 +203,11 @@ fn listed_role(shape: &Shape, name: &str) -> Option<Role> {
 struct Drift {
     file: Vec<String>,
     table: Vec<String>,
-    whole: bool,
 }
 
 impl Drift {
     fn flaw(self, shape: &Shape, line: u64) -> Flaw {
         let table = name_of(shape);
-        if self.whole {
-            // it is hardly a header: its words may be a row's values
-            return Flaw::NoHeader { line, table, span: span(&shape.columns) };
-        }
         let file = (!self.file.is_empty()).then(|| format!("the file has {}, which the table lacks", and(&self.file)));
         let lacks =
             (!self.table.is_empty()).then(|| format!("the table has {}, which the file lacks", and(&self.table)));
@@ -238,7 +237,7 @@ fn match_names(shape: &Shape, names: &[String], op: Option<usize>) -> Result<Vec
     }
     let unknown = names.iter().zip(&roles).filter(|(_, role)| role.is_none()).map(|(name, _)| name.clone());
     let missing = shape.columns.iter().zip(&taken).filter(|(_, taken)| !**taken).map(|(column, _)| column.name.clone());
-    let drift = Drift { file: unknown.collect(), table: missing.collect(), whole: !taken.contains(&true) };
+    let drift = Drift { file: unknown.collect(), table: missing.collect() };
     match drift.file.is_empty() && drift.table.is_empty() {
         true => Ok(roles.into_iter().flatten().collect()),
         false => Err(drift),

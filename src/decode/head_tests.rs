@@ -52,13 +52,12 @@ fn drift_names_all_differences_at_once() {
 
 #[test]
 fn what_is_no_header_is_not_repeated() {
-    let error = header(File::Snapshot, FEED, "id*,name", "42,secret").expect_err("a row");
-    assert!(
-        error.starts_with(
-            "line 1: no header: no column of table dbo.e (id, name) is named in it. Write FEED header=False"
-        )
-    );
-    assert!(!error.contains("42") && !error.contains("secret"), "{error}");
+    for (feed, row) in [(FEED, "42,secret"), (FEED, "42,secret,42"), ("header=True op=always", "42,secret")] {
+        let error = header(File::Snapshot, feed, "id*,name", row).expect_err("a row");
+        let words = "line 1: no header: no column of table dbo.e (id, name) is named in it. Write FEED header=False";
+        assert!(error.starts_with(words), "{error}");
+        assert!(!error.contains("42") && !error.contains("secret"), "{error}");
+    }
 }
 
 #[test]

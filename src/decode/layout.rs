@@ -25,7 +25,7 @@ struct OpField {
     befores: bool,
 }
 
-/// The places of one column; `NOWHERE` if the file does not have it.
+/// The places of one column; `NOWHERE`, where no row has a field, if the file does not have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
     field: usize,
@@ -64,20 +64,16 @@ impl Layout {
 
     pub fn cell<'a>(&self, column: usize, record: Record<'a>, words: &Words) -> Cell<'a> {
         let slot = self.slots[column];
-        if slot.field == NOWHERE {
-            return Cell::NotSupplied;
+        match record.get(slot.field) {
+            Some((field, quoted)) => words.cell(field, quoted, slot.text),
+            None => Cell::NotSupplied,
         }
-        let (field, quoted) = record.field(slot.field);
-        words.cell(field, quoted, slot.text)
     }
 
     /// The cell of the column that holds this one's old value.
     pub fn before<'a>(&self, column: usize, record: Record<'a>, words: &Words) -> Option<Cell<'a>> {
         let slot = self.slots[column];
-        if slot.before == NOWHERE {
-            return None;
-        }
-        let (field, quoted) = record.field(slot.before);
+        let (field, quoted) = record.get(slot.before)?;
         Some(words.cell(field, quoted, slot.text)).filter(|cell| *cell != Cell::NotSupplied)
     }
 

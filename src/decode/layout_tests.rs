@@ -89,6 +89,11 @@ fn a_misfit_says_how_many_there_are_which_and_what_to_do() {
              not): id … price. The file has 1 column more: add the column to the table (alter table), {retry}"
         ),
     );
+}
+
+#[test]
+fn a_misfit_knows_what_feed_says() {
+    let retry = "then `deliveries retry`; or name the file's columns with FEED columns=";
     says(
         File::Snapshot,
         "op=never",

@@ -149,7 +149,7 @@ pub struct Row<'a> {
     /// what the row claims; a snapshot's rows are inserts
     pub op: Op,
     record: Record<'a>,
-    before: Option<Record<'a>>,
+    before: Option<&'a Kept>,
     layout: &'a Layout,
     words: &'a Words,
 }
@@ -163,8 +163,8 @@ impl<'a> Row<'a> {
     /// The before-image of a column, if the file has one and the cell is supplied.
     pub fn before(&self, column: usize) -> Option<Cell<'a>> {
         match self.before {
-            Some(record) => {
-                Some(self.layout.cell(column, record, self.words)).filter(|cell| *cell != Cell::NotSupplied)
+            Some(kept) => {
+                Some(self.layout.cell(column, kept.record(), self.words)).filter(|cell| *cell != Cell::NotSupplied)
             }
             None => self.layout.before(column, self.record, self.words),
         }
@@ -219,7 +219,7 @@ impl<P: Parts> Rows<P> {
 
     fn row(&self, op: Op) -> Option<Row<'_>> {
         let (record, layout) = (self.open.as_ref()?.record(), self.layout.as_ref()?);
-        let before = self.before.of_the_row.then(|| self.before.kept.record());
+        let before = self.before.of_the_row.then_some(&self.before.kept);
         let part = self.part - 1;
         Some(Row { part, line: record.line, op, record, before, layout, words: &self.words })
     }

@@ -3,9 +3,9 @@
 use super::dialect::OpRule;
 use super::*;
 
-pub(super) struct Texts(std::vec::IntoIter<&'static str>);
+struct Texts<'a>(std::slice::Iter<'a, &'static str>);
 
-impl Parts for Texts {
+impl Parts for Texts<'_> {
     type Bytes = &'static [u8];
     fn next_part(&mut self) -> io::Result<Option<(Self::Bytes, bool)>> {
         Ok(self.0.next().map(|text| (text.as_bytes(), false)))
@@ -42,7 +42,7 @@ fn show(cell: Cell<'_>) -> String {
 
 fn read_as(shape: Shape, parts: &[&'static str]) -> Result<Vec<String>, String> {
     let columns = shape.columns.len();
-    let mut rows = rows(Texts(parts.to_vec().into_iter()), shape);
+    let mut rows = rows(Texts(parts.iter()), shape);
     let mut seen = Vec::new();
     while let Some(row) = rows.next_row().map_err(|error| format!("part {}: {error}", error.part))? {
         let cells: Vec<_> = (0..columns).map(|column| show(row.cell(column))).collect();
@@ -301,7 +301,7 @@ fn delimiters_and_quotes_are_as_feed_says() {
 
 /// Walks on after each error of a row: what was given, and what was refused, where.
 fn walk(shape: Shape, parts: &[&'static str]) -> (Vec<String>, Vec<String>, Option<Error>) {
-    let mut rows = rows(Texts(parts.to_vec().into_iter()), shape);
+    let mut rows = rows(Texts(parts.iter()), shape);
     let (mut given, mut refused) = (Vec::new(), Vec::new());
     assert_eq!(rows.has_op(), None, "before the first row");
     loop {
@@ -368,7 +368,8 @@ fn whether_there_is_an_op_is_known_from_the_first_row_on() {
         ("header=1", "id,name\n1,a\n", Some(false)),
         ("header=1", "id,name\n", None),
     ] {
-        let mut rows = rows(Texts(vec![text].into_iter()), shape(Changes, feed, TABLE));
+        let parts = [text];
+        let mut rows = rows(Texts(parts.iter()), shape(Changes, feed, TABLE));
         assert_eq!(rows.has_op(), None);
         while rows.next_row().expect("good").is_some() {}
         assert_eq!(rows.has_op(), wanted, "{feed} {text:?}");

@@ -6,6 +6,7 @@
 
 mod cells;
 mod config;
+mod dialect;
 mod dry_run;
 mod encode;
 mod faults;
