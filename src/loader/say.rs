@@ -131,7 +131,8 @@ pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, n
     let mut objects = 0;
     for table in &plan.tables {
         let left = table.pending.iter().skip(done.get(&table.entity).copied().unwrap_or(0));
-        let listed = left.flat_map(|pending| &pending.objects).map(|object| &object.listed);
+        let new = left.flat_map(|pending| &pending.objects).filter(|object| object.new);
+        let listed = new.map(|object| &object.listed);
         objects += listed.clone().count() as u64;
         if let Some(first) = listed.map(|listed| listed.modified).min() {
             let age = now.unix_timestamp().saturating_sub(first);

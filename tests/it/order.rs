@@ -53,6 +53,10 @@ async fn a_late_file_is_folded_in_and_later_values_win() {
     assert_eq!(names(&world).await, ["1|a1", "2|b4", "9|i4"], "nothing is applied");
     let before = world.ledger().await;
     steer(&world, &["retry", "4"]).await.ok();
+    let mut rehearsal = program(&world);
+    rehearsal.env("DRY_RUN", "True");
+    assert_eq!(run(rehearsal).await.ok().effects(), ["e (create: 1, amend: 1, remove: 0)."]);
+    assert_eq!(names(&world).await, ["1|a1", "2|b4", "9|i4"], "a rehearsal leaves nothing");
     let ended = run_once(&world).await.ok();
     assert_eq!(ended.effects(), ["e (create: 1, amend: 1, remove: 0)."], "{}", ended.log);
     assert_eq!(names(&world).await, ["1|a2", "2|b4", "8|i2", "9|i4"]);
