@@ -105,6 +105,8 @@ fn full_loads_come_before_changes_and_parts_in_hex_order() {
         ["1 append first: e/LOAD00000009.csv.gz", "1 append: e/LOAD0000000A.csv.gz", &format!("1 changes: {AT_0900}")];
     assert_eq!(plan(&bucket, &[]), wanted);
     assert_eq!(whole_plan(&bucket, &[], Order::Auto).foreign.total(), 1);
+    let forgotten = entry(1, "e/notes/LOAD00000001.csv", "x", 2, Status::Loaded);
+    assert_eq!(whole_plan(&[], &[forgotten], Order::Auto).foreign.total(), 0, "what is listed is counted");
 }
 
 #[test]
