@@ -245,6 +245,8 @@ impl Loader {
                 None => return Ok(()),
             }
         }
+        // somebody asked for a late file between the two looks
+        outcome.relist |= table.wants_history;
         Ok(())
     }
 

@@ -139,7 +139,8 @@ pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, n
     let mut objects = 0;
     for table in &plan.tables {
         let left = table.pending.iter().skip(done.get(&table.entity).copied().unwrap_or(0));
-        let listed = left.flat_map(|pending| &pending.objects).map(|object| &object.listed);
+        let new = left.flat_map(|pending| &pending.objects).filter(|object| object.new);
+        let listed = new.map(|object| &object.listed);
         objects += listed.clone().count() as u64;
         if let Some(first) = listed.map(|listed| listed.modified).min() {
             let age = now.unix_timestamp().saturating_sub(first);
@@ -246,7 +247,7 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::TablePlan;
+    use crate::source::{Listed, Object, Step, TablePlan};
 
     fn plan(pair: Option<(&str, &str)>) -> Plan {
         let table = TablePlan {
@@ -260,6 +261,27 @@ mod tests {
             wants_history: false,
         };
         Plan { tables: vec![table], ..Plan::default() }
+    }
+
+    #[test]
+    fn what_is_read_again_for_a_late_file_is_not_pending() {
+        let object = |key: &str, modified, new| Object {
+            listed: Listed { key: key.to_owned(), etag: "a".into(), size: 1, modified },
+            entry: Some(1),
+            new,
+            replaces: Vec::new(),
+        };
+        let mut plan = plan(None);
+        let entity = plan.tables[0].entity.clone();
+        let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
+        let objects = vec![object("late", 90, true), object("loaded", 10, false)];
+        let refold = Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None };
+        plan.tables[0].pending.push(refold);
+        let metrics = Metrics::new("1");
+        pending(&metrics, &plan, &BTreeMap::new(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100));
+        let text = metrics.render();
+        assert!(text.contains("\npaper_engine_pending_objects 1\n"), "{text}");
+        assert!(text.contains("\npaper_engine_oldest_pending_age_seconds{entity=\"e\"} 10\n"), "{text}");
     }
 
     #[test]

@@ -136,6 +136,14 @@ fn from_late_to_pending_when_a_retry_is_asked_for() {
 }
 
 #[test]
+fn from_failed_to_pending_with_what_was_loaded_after_it_when_folding_it_in_failed() {
+    let bucket = [listed(LOAD1, "a", 0), listed(AT_0901, "c", 61), listed(AT_0900, "b", 90)];
+    let failed = Entry { requested: Some(Request::Retry), ..entry(7, AT_0900, "b", 90, Status::Failed) };
+    let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded), entry(2, AT_0901, "c", 61, Status::Loaded), failed];
+    assert_eq!(plan(&bucket, &ledger), [format!("1 refold: {AT_0900} ={AT_0901}")]);
+}
+
+#[test]
 fn from_late_to_late_when_it_cannot_be_folded_in() {
     let bucket = [listed(LOAD1, "a", 0), listed(AT_0900, "b", 90)];
     assert!(late(Some(Request::Retry), &bucket)[0].starts_with("1 late (cannot be folded in"));

@@ -72,6 +72,10 @@ fn a_new_version_of_a_loaded_file_is_folded_without_the_old_one() {
     bucket.push(listed(AT_0900, "b", 400));
     ledger.push(asked(entry(5, AT_0900, "b", 400, Status::Late)));
     assert_eq!(plan(&bucket, &ledger), [format!("1 refold: {AT_0900} ={AT_0901} ={AT_0903}")]);
+    // by time written the two versions have two turns
+    (bucket[3], ledger[4].modified) = (listed(AT_0900, "b", 60), bucket[0].modified + 60);
+    let wanted = [format!("1 refold: {AT_0900} ={AT_0903} ={AT_0901}")];
+    assert_eq!(lines(&bucket, &ledger, Order::Modified), wanted);
 }
 
 #[test]

@@ -78,5 +78,9 @@ mod tests;
 mod late_tests;
 
 #[cfg(test)]
+#[path = "rule_tests.rs"]
+mod rule_tests;
+
+#[cfg(test)]
 #[path = "arrow_tests.rs"]
 mod arrow_tests;

@@ -105,6 +105,8 @@ fn full_loads_come_before_changes_and_parts_in_hex_order() {
         ["1 append first: e/LOAD00000009.csv.gz", "1 append: e/LOAD0000000A.csv.gz", &format!("1 changes: {AT_0900}")];
     assert_eq!(plan(&bucket, &[]), wanted);
     assert_eq!(whole_plan(&bucket, &[], Order::Auto).foreign.total(), 1);
+    let forgotten = entry(1, "e/notes/LOAD00000001.csv", "x", 2, Status::Loaded);
+    assert_eq!(whole_plan(&[], &[forgotten], Order::Auto).foreign.total(), 0, "what is listed is counted");
 }
 
 #[test]
@@ -238,25 +240,27 @@ const FILES: [&str; 6] =
 /// A key: what the bucket lists there, and up to three rows of its versions.
 type Seen = (Option<Listed>, Vec<Entry>);
 
+/// A row of some version: its state by number, etag, time and generation, and whether another came in its place.
+type SomeRow = (usize, String, i64, i32, bool);
+
 fn seen() -> impl Strategy<Value = Vec<Seen>> {
     let row = (0..STATES.len(), "[a-c]", 0i64..400, 1i32..3, any::<bool>());
     let key = (prop::option::of(("[a-c]", 0i64..400)), prop::collection::vec(row, 0..3));
     prop::collection::vec(key, FILES.len()).prop_map(|keys| {
-        let key = |(place, (object, rows)): (usize, (Option<(String, i64)>, Vec<_>))| {
-            let listed = object.map(|(etag, modified)| listed(FILES[place], &etag, modified));
-            let row =
-                |(index, (state, etag, modified, generation, replaced)): (usize, (usize, String, i64, i32, bool))| {
-                    let (status, requested, superseded) = STATES[state];
-                    let id = (place * 10 + index + 1) as i64;
-                    let superseded_by = replaced.then_some(99);
-                    let row = entry(id, FILES[place], &etag, modified, status);
-                    Entry { requested, superseded, superseded_by, generation, ..row }
-                };
-            let rows: Vec<Entry> = rows.into_iter().enumerate().map(row).collect();
-            (listed, rows)
-        };
-        keys.into_iter().enumerate().map(key).collect()
+        let see = |(place, (object, rows))| seen_at(place, object, rows);
+        keys.into_iter().enumerate().map(see).collect()
     })
+}
+
+fn seen_at(place: usize, object: Option<(String, i64)>, rows: Vec<SomeRow>) -> Seen {
+    let file = FILES[place];
+    let row = |(index, (state, etag, modified, generation, replaced)): (usize, SomeRow)| {
+        let (status, requested, superseded) = STATES[state];
+        let row = entry((place * 10 + index + 1) as i64, file, &etag, modified, status);
+        Entry { requested, superseded, superseded_by: replaced.then_some(99), generation, ..row }
+    };
+    let object = object.map(|(etag, modified)| listed(file, &etag, modified));
+    (object, rows.into_iter().enumerate().map(row).collect())
 }
 
 fn plan_seen<'a>(seen: impl IntoIterator<Item = &'a Seen>, order: Order, asked: &Asked) -> Plan {

@@ -197,7 +197,7 @@ pub async fn is_loaded(tx: &Tx, id: i64) -> Result<bool, Error> {
 
 /// A part that was loaded in an older generation and belongs to the new one as it is.
 pub async fn carry_over(tx: &Tx, id: i64, generation: i32) -> Result<(), Error> {
-    let sql = "update public.loader_deliveries set generation = $2 where id = $1";
+    let sql = "update public.loader_deliveries set generation = $2 where id = $1 and generation <> $2";
     let carried = tx.execute_typed(sql, &[(&id, Type::INT8), (&generation, Type::INT4)]).await;
     carried.map_err(|error| tx.error(error))?;
     Ok(())
