@@ -9,7 +9,7 @@ pub mod service;
 mod settling;
 pub mod verdict;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::notifier::Notifier;
 use crate::retry::Backoff;
 use crate::source::{self, Asked, Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::stop::Stopper;
-use crate::target::{self, Begun, Changes, Order, Receipt, Target, Why, Work};
+use crate::target::{Begun, Changes, Order, Receipt, Target, Why, Work};
 use progress::Progress;
 use settling::Settling;
 pub use verdict::Error;
@@ -58,8 +58,6 @@ pub struct Loader {
     settling: Settling,
     /// what the next stock-taking must heed
     asked: Asked,
-    /// which table of the feed goes into each table of the target, by its number
-    feeds: HashMap<u32, Entity>,
     /// the broker did not answer in this iteration
     broker_down: bool,
     /// what was said already and is not said again until it changes
@@ -128,7 +126,6 @@ impl Loader {
         Self {
             settling: Settling::new(settle, clock.clone()),
             asked: Asked::default(),
-            feeds: HashMap::new(),
             broker_down: false,
             said: say::Said::default(),
             source,
@@ -202,6 +199,9 @@ impl Loader {
             self.asked.history.clear();
             plan = again?;
         }
+        for (one, other) in &plan.twins {
+            self.target.tell_apart(one, other).await?;
+        }
         say::watches(&mut self.said, &self.source, &plan);
         say::plan(&mut self.said, &plan);
         say::pending(&self.metrics, &plan, &BTreeMap::new(), self.clock.utc());
@@ -258,11 +258,6 @@ impl Loader {
             Begun::Moved => return Ok(Next::Relist),
             Begun::NoTable => return Ok(Next::NoTable),
         };
-        let feeds = self.feeds.entry(work.table_oid()).or_insert_with(|| pending.entity.clone());
-        if *feeds != pending.entity {
-            let (one, other) = (feeds.clone(), pending.entity.clone());
-            return Err(target::Error::Clash { one, other }.into());
-        }
         if let Some((status, reason)) = pending.step.note() {
             return self.note(work, pending, status, &Why::of(reason)).await;
         }

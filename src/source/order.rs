@@ -52,6 +52,7 @@ impl<'a> Stock<'a> {
     pub fn plan(self) -> Plan {
         let mut names: HashMap<String, u32> = HashMap::new();
         self.tables.keys().for_each(|entity| *names.entry(entity.name.clone()).or_default() += 1);
+        let twins = self.twins();
         let tables = self.tables.into_iter().map(|(entity, stock)| {
             let clash = names.get(&entity.name).is_some_and(|count| *count > 1);
             let label = if clash { entity.to_string() } else { entity.name.clone() };
@@ -60,7 +61,22 @@ impl<'a> Stock<'a> {
         });
         let mut tables: Vec<_> = tables.filter(TablePlan::says_something).collect();
         tables.sort_by(|a, b| a.order().cmp(&b.order()));
-        Plan { tables, foreign: self.foreign }
+        Plan { tables, foreign: self.foreign, twins }
+    }
+
+    /// Folders that may be meant for one table: their names differ in case only, or in the schema only.
+    fn twins(&self) -> Vec<(Entity, Entity)> {
+        let shown = self.tables.iter().filter(|(_, stock)| stock.shown).map(|(entity, _)| entity);
+        let mut names: BTreeMap<String, Vec<&Entity>> = BTreeMap::new();
+        shown.for_each(|entity| names.entry(entity.name.to_lowercase()).or_default().push(entity));
+        let pairs = |same: &Vec<&Entity>| {
+            let others = |(place, one): (usize, &&Entity)| {
+                let one = (*one).clone();
+                same[place + 1..].iter().map(move |other| (one.clone(), (*other).clone())).collect::<Vec<_>>()
+            };
+            same.iter().enumerate().flat_map(others).collect::<Vec<_>>()
+        };
+        names.values().flat_map(pairs).collect()
     }
 
     fn table(&mut self, entity: Entity) -> &mut TableStock {

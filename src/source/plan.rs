@@ -11,6 +11,8 @@ pub struct Plan {
     pub tables: Vec<TablePlan>,
     /// objects that are no file of a table
     pub foreign: Foreigners,
+    /// folders that the target may look up as one table
+    pub twins: Vec<(Entity, Entity)>,
 }
 
 /// What there is to do for one table.

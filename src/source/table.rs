@@ -12,6 +12,8 @@ use crate::decode::dialect::Order;
 /// What is known of one table while stock is taken.
 #[derive(Debug)]
 pub(super) struct TableStock {
+    /// whether the bucket shows an object of it
+    pub shown: bool,
     last_id: i64,
     stops: Vec<Stop>,
     /// snapshot parts that are held: they stop the table until a part more comes
@@ -52,6 +54,7 @@ impl TableStock {
     /// `keeps` says that the loaded change files must be kept in mind.
     pub(super) fn new(order: Order, keeps: bool) -> Self {
         Self {
+            shown: false,
             last_id: 0,
             stops: Vec::new(),
             held_parts: Vec::new(),
@@ -64,6 +67,7 @@ impl TableStock {
 
     pub(super) fn see_part(&mut self, part: Part, listed: Option<Listed>, rows: &[Entry]) {
         let same = |row: &Entry, listed: &Listed| row.etag == listed.etag && row.modified == listed.modified;
+        self.shown |= listed.is_some();
         self.note(listed.as_ref(), rows, same);
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             if let Some(now) = self.now.reach(row.generation) {
@@ -79,6 +83,7 @@ impl TableStock {
     }
 
     pub(super) fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
+        self.shown |= listed.is_some();
         self.note(listed.as_ref(), rows, |row, listed| row.etag == listed.etag);
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             let Some(now) = self.now.reach(row.generation) else { continue };

@@ -92,7 +92,7 @@ impl Encoder {
                 tuple::null(out);
                 continue;
             }
-            let cell = row.before(index).filter(|_| old).unwrap_or_else(|| row.cell(index));
+            let cell = before(row, index).filter(|_| old).unwrap_or_else(|| row.cell(index));
             self.cell(index, cell, out).inspect_err(|_| out.truncate(start))?;
         }
         self.sort_key(out, start, key);
@@ -101,7 +101,7 @@ impl Encoder {
 
     /// Whether the row was under another key before.
     pub fn moves(&self, row: &Row<'_>) -> bool {
-        let moved = |column: &usize| row.before(*column).is_some_and(|before| before != row.cell(*column));
+        let moved = |column: &usize| before(row, *column).is_some_and(|before| before != row.cell(*column));
         row.op == Op::Update && self.table.key.iter().any(moved)
     }
 
@@ -147,6 +147,11 @@ impl Encoder {
             summary.max_event_id = summary.max_event_id.max(value);
         }
     }
+}
+
+/// The key's cell before the row moved. A key is never null: such a before-image says nothing.
+fn before<'a>(row: &Row<'a>, column: usize) -> Option<Cell<'a>> {
+    row.before(column).filter(|cell| *cell != Cell::Null)
 }
 
 /// The column of that name, if it holds integers.

@@ -111,6 +111,19 @@ impl Target {
         Table::find(tx, entity, self.settings.schema.as_deref()).await
     }
 
+    /// Refuses two tables of the feed that are one table of the target: each would undo the other.
+    pub async fn tell_apart(&self, one: &Entity, other: &Entity) -> Result<(), Error> {
+        let tx = self.pg.begin("tell apart").await?;
+        let (first, second) = (self.table(&tx, one).await?, self.table(&tx, other).await?);
+        tx.rollback().await?;
+        match (first, second) {
+            (Some(first), Some(second)) if first.oid == second.oid => {
+                Err(Error::Clash { one: one.clone(), other: other.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What the ledger says of the table now; none if the delivery is not its first pending one any more.
     async fn still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<Option<Head>, Error> {
         let head = ledger::head(tx, &self.feed, pending).await?;
@@ -325,11 +338,6 @@ impl Work {
     /// The place of the last object that is to be accounted for: it carries the effects.
     fn last_new(&self) -> usize {
         self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
-    }
-
-    /// The table that is loaded, by its number in the catalog.
-    pub fn table_oid(&self) -> u32 {
-        self.table.oid
     }
 
     /// Leaves without a trace.

@@ -50,7 +50,8 @@ async fn a_cell_that_is_not_supplied_keeps_what_the_table_has_or_gets_the_column
 #[tokio::test]
 async fn what_happens_to_a_key_in_one_file_is_folded_cell_by_cell() {
     let world = loaded().await;
-    let text = "U,1,a,??\nU,1,??,8\nU,1,??,9\nD,2,,\nI,2,??,3\nI,3,c,3\nU,3,??,4\nI,5,e,5\nD,5,,\nI,6,f,6\nD,6,,\nI,6,??,1\n";
+    let text =
+        "U,1,a,??\nU,1,??,8\nU,1,??,9\nD,2,,\nI,2,??,3\nI,3,c,3\nU,3,??,4\nI,5,e,5\nD,5,,\nI,6,f,6\nD,6,,\nI,6,??,1\n";
     change(&world, 1, text).await;
     load(&world, NO_SUPPLY).await.ok();
     // what was deleted in between has no old cells: 2 and 6 get the default
@@ -99,10 +100,10 @@ async fn a_row_that_moves_to_another_key_is_removed_and_created() {
     let world = World::new().await;
     world.sql("create schema dbo; create table dbo.e (id int primary key, a text default 'x', b int default 7)").await;
     world.sql("insert into dbo.e values (1, 'one', 1), (2, 'two', 2), (3, 'three', 3)").await;
-    change(&world, 1, "U,10,uno,1,1\nU,2,zwei,2,2\nI,4,four,4,??\n").await;
+    change(&world, 1, "U,10,uno,1,1\nU,2,zwei,2,2\nI,4,four,4,??\nU,3,drei,3,NULL\n").await;
     let ended = load(&world, MOVES).await.ok();
-    assert_eq!(ended.effects(), ["e (create: 2, amend: 1, remove: 1)."]);
-    assert_eq!(table(&world).await, ["2|zwei|2", "3|three|3", "4|four|4", "10|uno|1"]);
+    assert_eq!(ended.effects(), ["e (create: 2, amend: 2, remove: 1)."]);
+    assert_eq!(table(&world).await, ["2|zwei|2", "3|drei|3", "4|four|4", "10|uno|1"]);
 }
 
 #[tokio::test]

@@ -304,9 +304,21 @@ async fn two_folders_for_one_table_are_a_fault_whatever_their_files_are() {
     world.bucket.put("E__ct/20991231-120100000.csv.gz", "U,1,b,1\n").await;
     let ended = run_once(&world).await;
     assert_eq!(ended.code, 78, "{}", ended.log);
-    assert!(ended.log.contains("dbo.e and dbo.E are one table of the target"), "{}", ended.log);
+    assert!(ended.log.contains("dbo.E and dbo.e are one table of the target"), "{}", ended.log);
+    assert_eq!(world.value("select count(*) from loader_deliveries").await, "0", "neither is loaded");
+}
+
+#[tokio::test]
+async fn two_folders_for_one_table_are_found_even_when_one_of_them_was_loaded_before() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put("E/20991231-120100000.csv.gz", "U,1,b,1\n").await;
+    assert_eq!(run_once(&world).await.code, 78);
     assert_eq!(names(&world).await, ["1|a"]);
-    assert_eq!(world.value("select count(*) from loader_deliveries").await, "1");
+    world.sql("create table dbo.\"E\" (like dbo.e including all)").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.value("select count(*) from dbo.\"E\"").await, "1", "two tables may differ in case only");
 }
 
 #[tokio::test]

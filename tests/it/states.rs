@@ -354,14 +354,3 @@ async fn ops_are_never_taken_for_a_column() {
     fails(&world, "the first field is an op, but there are only 3 fields for 3 columns and an op").await;
     assert_eq!(world.value("select count(*) from dbo.e").await, "0");
 }
-
-#[tokio::test]
-async fn two_feed_tables_on_one_table_are_a_fault_of_the_configuration() {
-    let world = World::with_table().await;
-    world.bucket.put(LOAD1, "1,a,1\n").await;
-    world.bucket.put("E/LOAD00000001.csv.gz", "2,b,2\n").await;
-    let ended = run_once(&world).await;
-    assert_eq!(ended.code, 78, "{}", ended.log);
-    assert!(ended.log.contains("are one table of the target"), "{}", ended.log);
-    assert_eq!(world.value("select count(*) from dbo.e").await, "1", "the other's rows stay");
-}
