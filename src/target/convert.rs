@@ -228,9 +228,10 @@ impl Asking<'_> {
     }
 }
 
-/// `select c1, c2 from json_to_recordset($1) as v (c1 inet, c2 integer[])`.
+/// `select inet_send(c1), array_send(c2) from json_to_recordset($1) as v (c1 inet, c2 integer[])`: as bytes, because the
+/// driver would look up a type that it does not know, and wait for ever behind this very answer.
 fn question(table: &Table, columns: &[usize]) -> String {
-    let names = |column: &usize| format!("c{column}");
+    let names = |column: &usize| format!("{}(c{column})", table.columns[*column].send);
     let typed = |column: &usize| match &table.columns[*column].wire {
         Wire::Asked(asked) => format!("c{column} {}", asked.type_name),
         _ => quote::ident(&table.columns[*column].name),

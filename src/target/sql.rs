@@ -2,6 +2,7 @@
 //! rows are called: something with the columns `c1`, `c2`, … of an alias `v`.
 
 use super::catalog::{Column, Table};
+use super::encode::Wire;
 use crate::pg::quote;
 
 /// Rows of the given columns into the table.
@@ -17,11 +18,15 @@ pub fn copy_out(table: &Table) -> String {
     format!("copy (select {address}{columns} from {from} t order by {}) to stdout (format binary)", order(table))
 }
 
-/// The rows that have the given keys, in key order.
+/// The rows that have the given keys, in key order. A type that the driver may not know comes as its bytes.
 pub fn rows_of_keys(table: &Table, source: &str) -> String {
-    let (columns, from) = (columns("t.", table), table.quoted());
+    let value = |column: &Column| match column.wire {
+        Wire::Asked(_) => format!("{}(t.{})", column.send, quote::ident(&column.name)),
+        _ => format!("t.{}", quote::ident(&column.name)),
+    };
+    let (values, from) = (table.columns.iter().map(value).collect::<Vec<_>>().join(", "), table.quoted());
     format!(
-        "select {columns} from {from} t join {source} on {} order by {}",
+        "select {values} from {from} t join {source} on {} order by {}",
         key_match(table, table.key.iter().copied().enumerate()),
         order(table)
     )
@@ -91,7 +96,7 @@ mod tests {
     use tokio_postgres::types::Type;
 
     use super::super::arrays::{unnest, values};
-    use super::super::encode::Wire;
+    use super::super::encode::Asked;
     use super::*;
 
     fn column(name: &str, wire: Wire, base: Type, array: Type) -> Column {
@@ -103,8 +108,10 @@ mod tests {
         let id = || column("id", Wire::Int8, Type::INT8, Type::INT8_ARRAY);
         let text = |name: &str| column(name, Wire::Text, Type::TEXT, Type::TEXT_ARRAY);
         let json = || column("json", Wire::Json, Type::JSON, Type::JSON_ARRAY);
+        let asked = Asked { type_name: "inet".into(), text: false, equality: true, canonical: true };
+        let inet = column("ip", Wire::Asked(asked), Type::INET, Type::INET_ARRAY);
         vec![
-            Table::of("dbo", "orders", vec![id(), text("name"), json()], &[0]),
+            Table::of("dbo", "orders", vec![id(), text("name"), json(), inet], &[0]),
             Table::of("Odd \"one\"", "e; drop table x", vec![text("a"), id(), text("b")], &[2, 1]),
         ]
     }

@@ -172,6 +172,21 @@ async fn every_type_goes_in_as_postgres_reads_it() {
     assert_eq!(differences(&world).await, Vec::<String>::new(), "a change file");
 }
 
+/// The driver looks types up that it does not know, on the connection whose answer it holds back: that must not happen.
+#[tokio::test]
+async fn many_rows_of_a_type_of_ones_own_come_through() {
+    let world = world().await;
+    world.sql("create table dbo.many (id integer primary key, m mood, p pair)").await;
+    let rows = |op: &str, mood: &str| {
+        (0..30_000).map(|id| format!("{op}{id},{mood},\"({id},some text to make it long)\"\n")).collect::<String>()
+    };
+    world.bucket.put("many/LOAD00000001.csv.gz", &rows("", "sad")).await;
+    world.bucket.put("many/20991231-235900000.csv.gz", &rows("U,", "happy")).await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), run_once(&world)).await;
+    let effects = ["many (create: 30000, amend: 0, remove: 0).", "many (create: 0, amend: 30000, remove: 0)."];
+    assert_eq!(ended.expect("it does not hang").ok().effects(), effects);
+}
+
 #[tokio::test]
 async fn what_no_type_reads_is_named_by_its_column_and_not_shown() {
     let bad: Vec<_> = TYPES.iter().enumerate().filter(|(_, (name, _))| is_asked(name)).collect();
