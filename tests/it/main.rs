@@ -7,6 +7,7 @@
 mod config;
 mod dry_run;
 mod encode;
+mod exits;
 mod faults;
 mod messages;
 mod order;
@@ -14,6 +15,7 @@ mod path;
 mod quarantine;
 mod service;
 mod states;
+mod steering;
 mod support;
 mod tables;
 mod types;
