@@ -216,7 +216,8 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
     }
     if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(Status::stops) {
         let id = row["id"].as_i64().unwrap_or_default();
-        writeln!(out, "\n{}", show::wrapped(&super::status::next(word(row, "status"), id), 0))?;
+        writeln!(out, "\nNext, one of")?;
+        super::status::next(word(row, "status"), id).iter().try_for_each(|step| writeln!(out, "    {step}"))?;
     }
     Ok(())
 }

@@ -101,12 +101,12 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
         return Ok(());
     }
-    writeln!(out, "{:>6} {:>8}  {:19}  {:19}  rows", "id", "delivery", "written", "published")?;
+    writeln!(out, "{:>6} {:>8}  {:16}  {:16}  rows", "id", "delivery", "written", "published")?;
     for row in &rows {
-        let time = |key: &str| row[key].as_str().map_or("waits".to_owned(), |at| at.chars().take(19).collect());
+        let time = |key: &str| row[key].as_str().map_or("waits".to_owned(), |at| at.chars().take(16).collect());
         let (id, delivery) = (row["id"].to_string(), row["delivery_id"].to_string());
         let (written, published) = (time("created_at").replace('T', " "), time("published_at").replace('T', " "));
-        let start = format!("{id:>6} {delivery:>8}  {written:19}  {published:19}  ");
+        let start = format!("{id:>6} {delivery:>8}  {written:16}  {published:16}  ");
         writeln!(out, "{}", show::line(&format!("{start}{}", stats(row)), show::WIDTH))?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::io::Write;
 use crate::loader::Error;
 use crate::loader::service::End;
 use report::Report;
-pub(super) use view::next;
+pub(super) use report::next;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: paper-engine-orders status --json | jq '.tables[] | select(.stopped)'\n\n\

@@ -57,6 +57,8 @@ pub(super) struct Stopped {
     pub error: String,
     /// what an operator asked for: the next iteration acts, and the table waits for nobody
     pub requested: Option<String>,
+    /// what a person can do, one of these
+    pub next: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -161,7 +163,31 @@ impl Stopped {
             object_key: row.key.clone(),
             error: why.lines().next().unwrap_or_default().to_owned(),
             requested: row.requested.clone(),
+            next: if row.requested.is_none() { next(&row.status, row.id) } else { Vec::new() },
         }
+    }
+}
+
+/// What a person can do about a delivery that stops its table: one of these.
+pub(in crate::commands) fn next(status: &str, id: i64) -> Vec<String> {
+    let skip = format!("`deliveries skip {id} --reason …`, and the table goes on without it");
+    match status {
+        "failed" => vec![
+            "put a mended file into the bucket".to_owned(),
+            format!("mend the table, then `deliveries retry {id}`"),
+            skip,
+        ],
+        "held" => vec![
+            "put a complete full load into the bucket".to_owned(),
+            format!("`deliveries release {id}`, if it is right as it is"),
+            skip,
+        ],
+        "late" => vec![
+            format!("`deliveries retry {id}`, which folds it in with what was loaded after it"),
+            "delete it from the bucket".to_owned(),
+            skip,
+        ],
+        _ => Vec::new(),
     }
 }
 

@@ -51,8 +51,8 @@ fn notes(report: &Report) -> Vec<String> {
         show::wrapped(&format!("{}: {rows} rejected in its last delivery; `rejects list {id}`.", table.table), 0)
     }));
     notes.extend(report.unmapped.iter().map(|one| {
-        let files = show::count(one.pending.objects, "file");
-        show::wrapped(&format!("{}: no such table in the target; {files} wait until it is created.", one.table), 0)
+        let (files, verb) = (show::count(one.pending.objects, "file"), verb(one.pending.objects));
+        show::wrapped(&format!("{}: no such table in the target; {files} {verb} until it is created.", one.table), 0)
     }));
     let foreign = &report.foreign;
     if foreign.transactions + foreign.dfm + foreign.temporary + foreign.markers + foreign.other > 0 {
@@ -70,32 +70,17 @@ fn verb(number: u64) -> &'static str {
 }
 
 fn stop(table: &Table, stopped: &Stopped) -> String {
-    let Stopped { status, delivery, object_key, error, requested } = stopped;
+    let Stopped { status, delivery, object_key, error, requested, next } = stopped;
     let head = show::line(&format!("{}: delivery {delivery} is {status}: {object_key}", table.table), usize::MAX);
-    let next = match requested {
-        Some(wish) => format!("{wish} is asked for; the next iteration acts."),
-        None => next(status, *delivery),
-    };
-    [show::wrapped(&head, 0), show::wrapped(error, 2), show::wrapped(&format!("Next: {next}"), 2)].join("\n")
-}
-
-/// What to do about a delivery that stops its table.
-pub(in crate::commands) fn next(status: &str, id: i64) -> String {
-    match status {
-        "failed" => format!(
-            "put a mended file into the bucket; or mend the table, then `deliveries retry {id}`; or `deliveries skip {id} \
-             --reason …`."
-        ),
-        "held" => format!(
-            "put a complete snapshot into the bucket; or, if it is right as it is, `deliveries release {id}`; or `deliveries \
-             skip {id} --reason …`."
-        ),
-        "late" => format!(
-            "`deliveries retry {id}` folds it in with what was loaded after it; or delete it from the bucket; or `deliveries \
-             skip {id} --reason …`."
-        ),
-        _ => String::new(),
+    let mut lines = vec![show::wrapped(&head, 0), show::wrapped(error, 2)];
+    match requested {
+        Some(wish) => lines.push(format!("  {wish} is asked for; the next iteration acts.")),
+        None => {
+            lines.push("  Next, one of".to_owned());
+            lines.extend(next.iter().map(|step| format!("    {step}")));
+        }
     }
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -117,6 +102,7 @@ mod tests {
                 object_key: "k".into(),
                 error: "e".into(),
                 requested: Some("release".into()),
+                next: Vec::new(),
             }),
             ..Table::default()
         };
