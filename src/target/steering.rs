@@ -150,14 +150,14 @@ impl Target {
         rows.into_iter().map(|row| serde_json::from_value(row).map_err(|_| Error::Garbled)).collect()
     }
 
-    /// Whether the target has a table for this one of the feed; what is ambiguous is none.
-    pub async fn has_table(&self, entity: &Entity) -> Result<bool, Error> {
+    /// Why a table of the feed has none in the target; nothing if it has.
+    pub async fn lacks(&self, entity: &Entity) -> Result<Option<String>, Error> {
         let tx = self.pg.begin("look a table up").await?;
         let found = Table::find(&tx, entity, self.settings.schema.as_deref()).await;
         tx.rollback().await?;
         match found {
-            Err(Error::Ambiguous { .. }) => Ok(false),
-            found => Ok(found?.is_some()),
+            Err(error @ Error::Ambiguous { .. }) => Ok(Some(error.to_string())),
+            found => Ok(found?.is_none().then(|| "no such table in the target; create it".to_owned())),
         }
     }
 

@@ -217,13 +217,40 @@ async fn status_shows_every_table_and_writes_nothing() {
         &shown,
         &[
             "dbo.e: 1 row rejected in its last delivery; `rejects list 1`",
-            "dbo.nowhere: no such table in the target; 1 file waits until",
+            "dbo.nowhere: 1 file waits: no such table in the target; create it.",
             "2 objects that are no files of a table (1 temporary files, 1 others)",
         ],
     );
     assert!(shown.log.lines().skip(1).all(|line| line.chars().count() <= 80), "{}", shown.log);
     assert!(!shown.log.contains('\u{1b}'), "no colour");
     assert_eq!(world.dump(), before);
+}
+
+#[tokio::test]
+async fn a_held_reload_whose_other_part_came_stops_nothing() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(LOAD2, "2,b,2\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "1,x,1\n").await;
+    assert_eq!(run_once(&world).await.code, 1);
+    assert_eq!(status(&world).await["tables"][0]["stopped"]["status"], "held");
+    world.bucket.put(LOAD2, "2,y,2\n").await;
+    let report = status(&world).await;
+    assert!(report["tables"][0]["stopped"].is_null(), "{report}");
+    assert_eq!(report["tables"][0]["pending"]["objects"], 2, "{report}");
+    assert_eq!(ask(&world, &["status"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_name_that_two_tables_have_is_told() {
+    let world = World::with_table().await;
+    world.sql(r#"create table dbo."NAME" (id int primary key); create table dbo."name" (id int primary key)"#).await;
+    world.bucket.put("Name/LOAD00000001.csv.gz", "1\n").await;
+    run_once(&world).await;
+    let report = status(&world).await;
+    assert_eq!(report["unmapped"][0]["table"], "dbo.Name");
+    assert!(report["unmapped"][0]["why"].as_str().is_some_and(|why| why.starts_with("2 tables of the target match")));
 }
 
 #[tokio::test]

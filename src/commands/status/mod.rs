@@ -28,8 +28,8 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     report.schema_version = target.schema_version().await.map_err(Error::from)?;
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
     for table in &plan.tables {
-        if !target.has_table(&table.entity).await.map_err(Error::from)? {
-            report.unmap(&table.entity);
+        if let Some(why) = target.lacks(&table.entity).await.map_err(Error::from)? {
+            report.unmap(&table.entity, why);
         }
     }
     let mut out = std::io::stdout().lock();

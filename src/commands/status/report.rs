@@ -65,6 +65,7 @@ pub(super) struct Stopped {
 pub(super) struct Unmapped {
     pub table: String,
     pub pending: Waiting,
+    pub why: String,
 }
 
 /// Objects that are no file of a table.
@@ -95,11 +96,11 @@ impl Report {
     }
 
     /// Takes a table that the target does not have from those that it has.
-    pub(super) fn unmap(&mut self, entity: &Entity) {
+    pub(super) fn unmap(&mut self, entity: &Entity, why: String) {
         let name = entity.to_string();
         if let Some(at) = self.tables.iter().position(|table| table.table == name) {
             let Table { table, pending, .. } = self.tables.remove(at);
-            self.unmapped.push(Unmapped { table, pending });
+            self.unmapped.push(Unmapped { table, pending, why });
         }
     }
 

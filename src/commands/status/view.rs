@@ -52,7 +52,7 @@ fn notes(report: &Report) -> Vec<String> {
     }));
     notes.extend(report.unmapped.iter().map(|one| {
         let (files, verb) = (show::count(one.pending.objects, "file"), verb(one.pending.objects));
-        show::wrapped(&format!("{}: no such table in the target; {files} {verb} until it is created.", one.table), 0)
+        show::wrapped(&format!("{}: {files} {verb}: {}.", one.table, one.why), 0)
     }));
     let foreign = &report.foreign;
     if foreign.transactions + foreign.dfm + foreign.temporary + foreign.markers + foreign.other > 0 {
