@@ -195,7 +195,8 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         let why: Vec<&str> =
             ["error", "reason"].map(|key| word(row, key)).into_iter().filter(|w| !w.is_empty()).collect();
         if !why.is_empty() {
-            writeln!(out, "{}", show::wrapped(&why.join("; "), 7))?;
+            // one line, however long: people search in it
+            writeln!(out, "       {}", show::line(&why.join("; "), usize::MAX))?;
         }
         if let Some(wish) = row["requested"].as_str() {
             writeln!(out, "       {wish} is asked for; the next iteration acts")?;

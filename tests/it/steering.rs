@@ -350,6 +350,8 @@ async fn one_delivery_is_shown_with_what_to_do() {
 async fn every_command_has_an_example() {
     let world = World::new().await;
     for command in [
+        "run",
+        "migrate",
         "status",
         "deliveries list",
         "deliveries show",
