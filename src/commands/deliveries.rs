@@ -3,28 +3,46 @@
 use std::io::Write;
 
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::boot;
+use super::{show, stock};
+use crate::boot::Boot;
 use crate::config::env;
 use crate::loader::Error;
 use crate::loader::service::End;
-use crate::source::{Request, Status};
-use crate::target::{Filter, Target};
+use crate::source::{Pending, Request, Status, Step};
+use crate::target::{Acted, Filter, Rest, Target};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List deliveries, newest first
+    /// List deliveries of the feed, newest first
+    #[command(after_help = "Example: paper-engine-orders deliveries list --status failed")]
     List(List),
     /// Show all that the ledger has of one delivery
-    Show { id: i64 },
-    /// Ask for another try of a failed, held or late delivery; the next iteration acts
-    Retry { id: i64 },
-    /// Let a held snapshot go on, removing as much as was shown and not more; the next iteration acts
-    Release { id: i64 },
-    /// Give a failed, held or late delivery up for good; its table goes on without it
-    Skip {
+    #[command(after_help = "Example: paper-engine-orders deliveries show 6")]
+    Show {
         id: i64,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask for another try of failed, held or late deliveries; the next iteration acts
+    ///
+    /// A late file is folded in, with everything of its table that was loaded after it.
+    #[command(after_help = "Example: paper-engine-orders deliveries retry 3 4 5")]
+    Retry(Ids),
+    /// Let held snapshots go on, removing as much as was shown and not more; the next iteration acts
+    ///
+    /// Any part of a snapshot stands for all of it.
+    #[command(after_help = "Example: paper-engine-orders deliveries release 6")]
+    Release(Ids),
+    /// Give failed, held or late deliveries up for good; their tables go on without them
+    ///
+    /// Any part of a reload stands for all of it.
+    #[command(after_help = "Example: paper-engine-orders deliveries skip 6 --reason 'half an export'")]
+    Skip {
+        #[command(flatten)]
+        ids: Ids,
         /// Why; it stays in the ledger
         #[arg(long)]
         reason: String,
@@ -49,70 +67,164 @@ pub(super) struct List {
     json: bool,
 }
 
+/// All of them or, if it cannot be done to one, none.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ids {
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<i64>,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
-    let boot = boot::start(super::environment()?)?;
-    let target = boot.target()?;
+    let (boot, target) = super::ledger().await?;
     match command {
         Command::List(list) => print_list(list, &target).await?,
-        Command::Show { id } => print_one(&target.delivery(*id).await.map_err(Error::from)?)?,
-        Command::Retry { id } => {
-            target.request(*id, Request::Retry).await.map_err(Error::from)?;
-            say(&format!("Delivery {id}: will be tried again in the next iteration."))?;
+        Command::Show { id, json } => print_one(&target.delivery(*id).await.map_err(Error::from)?, *json)?,
+        Command::Retry(ids) => {
+            let acted = target.request(&ids.ids, Request::Retry).await.map_err(Error::from)?;
+            say(&acted, "retry", ids.json, retried)?;
         }
-        Command::Release { id } => {
-            let shown = target.delivery(*id).await.map_err(Error::from)?["rows_remove"].clone();
-            target.request(*id, Request::Release).await.map_err(Error::from)?;
-            say(&format!(
-                "Delivery {id}: released; the next iteration may remove up to {shown} rows, and is held again with the number if it would remove more."
-            ))?;
+        Command::Release(ids) => {
+            let acted = target.request(&ids.ids, Request::Release).await.map_err(Error::from)?;
+            say(&acted, "release", ids.json, released)?;
         }
-        Command::Skip { id, reason, actor } => {
+        Command::Skip { ids, reason, actor } => {
             let actor = actor.clone().unwrap_or_else(|| format!("{}@{}", env::user(), boot.host));
-            target.skip(*id, &actor, reason).await.map_err(Error::from)?;
-            say(&format!("Delivery {id}: skipped by {actor}; its table goes on in the next iteration."))?;
+            let rest = rest(&boot, &target, &ids.ids).await?;
+            let acted = target.skip(&ids.ids, &actor, reason, &rest).await.map_err(Error::from)?;
+            say(&acted, "skip", ids.json, |one| skipped(one, &actor))?;
         }
     }
     Ok(End::Done)
 }
 
+/// What the ledger does not know of a reload that failed: the parts beside the one that is to blame. Skipping one skips all.
+async fn rest(boot: &Boot, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<Rest>> {
+    let mut failed = Vec::new();
+    for id in ids {
+        let row = target.delivery(*id).await.map_err(Error::from)?;
+        if row["kind"] == "snapshot" && row["status"] == "failed" {
+            failed.push(*id);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let plan = stock::take(boot, target).await?;
+    let pending: Vec<&Pending> = plan.tables.iter().flat_map(|table| &table.pending).collect();
+    Ok(failed.into_iter().filter_map(|id| rest_of(id, &pending)).collect())
+}
+
+fn rest_of(id: i64, pending: &[&Pending]) -> Option<Rest> {
+    let whole = |step: &Step| matches!(step, Step::Replace | Step::Stop(..));
+    let reload =
+        pending.iter().find(|one| whole(&one.step) && one.objects.iter().any(|part| part.entry == Some(id)))?;
+    let others = reload.objects.iter().filter(|part| part.new && part.entry != Some(id));
+    Some(Rest { of: id, parts: others.map(|part| part.listed.clone()).collect() })
+}
+
+/// Says of each delivery what was done, and what happens next.
+fn say(acted: &[Acted], action: &str, as_json: bool, next: impl Fn(&Acted) -> String) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for one in acted {
+        let next = next(one);
+        if as_json {
+            let row = own(one);
+            let table = format!("{}.{}", word(row, "schema_name"), word(row, "entity"));
+            let all: Vec<&Value> = one.rows.iter().map(|row| &row["id"]).collect();
+            let said = json!({"id": one.id, "action": action, "table": table, "object_key": row["object_key"],
+                              "status": row["status"], "acts_on": all, "next": next});
+            writeln!(out, "{said}")?;
+        } else {
+            let parts = match one.rows.len() {
+                1 => String::new(),
+                parts => format!(" (with all {parts} parts)"),
+            };
+            writeln!(out, "Delivery {}{parts}: {next}", one.id)?;
+        }
+    }
+    Ok(())
+}
+
+fn own(acted: &Acted) -> &Value {
+    acted.rows.iter().find(|row| row["id"] == acted.id).unwrap_or(&Value::Null)
+}
+
+fn retried(acted: &Acted) -> String {
+    match word(own(acted), "status") {
+        "late" => "will be folded in by the next iteration, with all that was loaded after it.".to_owned(),
+        "held" => "will be tried again in the next iteration, and is held again if it is still as it was.".to_owned(),
+        _ => "will be tried again in the next iteration.".to_owned(),
+    }
+}
+
+fn released(acted: &Acted) -> String {
+    let shown = acted.rows.iter().filter_map(|row| row["rows_remove"].as_u64()).max().unwrap_or(0);
+    format!(
+        "released; the next iteration may remove up to {shown} rows, and holds it again with the number if it would remove more."
+    )
+}
+
+fn skipped(acted: &Acted, actor: &str) -> String {
+    match own(acted)["kind"].as_str() {
+        Some("snapshot") => {
+            format!("skipped by {actor}; its table stays as it is and goes on in the next iteration.")
+        }
+        _ => format!(
+            "skipped by {actor}; its table goes on in the next iteration, without these changes until the next full load."
+        ),
+    }
+}
+
 async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
-    let filter = Filter { status: list.status, entity: list.entity.clone(), limit: list.limit };
+    let filter = Filter { status: list.status, entity: list.entity.clone(), limit: list.limit, delivery: None };
     let rows = target.deliveries(&filter).await.map_err(Error::from)?;
     let mut out = std::io::stdout().lock();
     if list.json {
-        for row in &rows {
-            writeln!(out, "{row}")?;
-        }
+        rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
         return Ok(());
     }
     writeln!(out, "{:>6} {:8} {:>9} {:>9} {:>9}  file", "id", "status", "create", "amend", "remove")?;
     for row in &rows {
-        let (word, number) = (|key: &str| row[key].as_str().unwrap_or_default(), |key: &str| row[key].to_string());
-        let counts = ["rows_create", "rows_amend", "rows_remove"].map(number);
-        let [create, amend, remove] = &counts;
-        let (id, status, key) = (number("id"), word("status"), word("object_key"));
+        let [id, create, amend, remove] =
+            ["id", "rows_create", "rows_amend", "rows_remove"].map(|key| row[key].to_string());
+        let (status, key) = (word(row, "status"), word(row, "object_key"));
         writeln!(out, "{id:>6} {status:8} {create:>9} {amend:>9} {remove:>9}  {key}")?;
-        let why: Vec<&str> = [word("error"), word("reason")].into_iter().filter(|why| !why.is_empty()).collect();
-        let why = why.join("; ");
+        let why: Vec<&str> =
+            ["error", "reason"].map(|key| word(row, key)).into_iter().filter(|w| !w.is_empty()).collect();
         if !why.is_empty() {
-            writeln!(out, "{:>6} {why}", "")?;
+            // one line, however long: people search in it
+            writeln!(out, "       {}", show::line(&why.join("; "), usize::MAX))?;
+        }
+        if let Some(wish) = row["requested"].as_str() {
+            writeln!(out, "       {wish} is asked for; the next iteration acts")?;
         }
     }
     Ok(())
 }
 
-fn print_one(row: &Value) -> anyhow::Result<()> {
+fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
+    if as_json {
+        writeln!(out, "{row}")?;
+        return Ok(());
+    }
     for (key, value) in row.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         writeln!(out, "{key:15} {shown}")?;
     }
+    if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(Status::stops) {
+        let id = row["id"].as_i64().unwrap_or_default();
+        writeln!(out, "\nNext, one of")?;
+        super::status::next(word(row, "status"), id).iter().try_for_each(|step| writeln!(out, "    {step}"))?;
+    }
     Ok(())
 }
 
-fn say(words: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{words}")?;
-    Ok(())
+fn word<'a>(row: &'a Value, key: &str) -> &'a str {
+    row[key].as_str().unwrap_or_default()
 }
 
 fn status(word: &str) -> Result<Status, String> {

@@ -13,6 +13,7 @@ use crate::target::settings::Settings;
 use crate::target::{Feed, Target};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: paper-engine-orders migrate --roles --model db/model")]
 pub(super) struct Args {
     /// Also create the owner, loader and reader roles, and grant each what it needs
     #[arg(long)]

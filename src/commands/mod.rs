@@ -5,14 +5,23 @@
 mod deliveries;
 mod feed;
 mod migrate;
+mod notifications;
+mod rejects;
 mod run;
+mod show;
+mod status;
+mod stock;
+mod when;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Faults, Overrides};
+use crate::boot::{self, Boot};
+use crate::config::{Config, Faults, Overrides};
+use crate::loader::Error;
 use crate::loader::service::End;
+use crate::target::Target;
 
 /// Keeps Postgres tables identical to a feed of gzip CSV files in S3, and tells what each file changed.
 ///
@@ -28,11 +37,19 @@ pub struct Cli {
 enum Command {
     /// Load what is pending: once or as a service, as the environment or the flags say.
     Run(run::Args),
+    /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
+    Status(status::Args),
     /// Bring the loader's own tables up to date.
     Migrate(migrate::Args),
     /// See what the ledger says of deliveries, and steer those that stop a table.
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// See the rows that were kept aside because they cannot be loaded (ON_BAD_ROW=quarantine).
+    #[command(subcommand)]
+    Rejects(rejects::Command),
+    /// See the messages about deliveries, and have them sent again.
+    #[command(subcommand)]
+    Notifications(notifications::Command),
     /// Make a feed to try things with.
     #[command(subcommand)]
     Feed(feed::Command),
@@ -42,8 +59,11 @@ enum Command {
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Run(run::Args::default())) {
         Command::Run(args) => run::run(args).await,
+        Command::Status(args) => Box::pin(status::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,
-        Command::Deliveries(command) => deliveries::run(&command).await,
+        Command::Deliveries(command) => Box::pin(deliveries::run(&command)).await,
+        Command::Rejects(command) => rejects::run(&command).await,
+        Command::Notifications(command) => notifications::run(&command).await,
         Command::Feed(command) => feed::run(&command).await,
     };
     match done {
@@ -71,13 +91,16 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<Faults>() || error.is::<crate::ops::BindError>() {
         return End::Misconfigured.code();
     }
-    match error.downcast_ref::<crate::loader::Error>() {
+    match error.downcast_ref::<Error>() {
         Some(error) => crate::loader::service::end_of(error).code(),
         None => End::Stopped.code(),
     }
 }
 
-/// The configuration of a command that only looks at the ledger: nobody is told anything.
-fn environment() -> Result<crate::config::Config, Faults> {
-    crate::config::Config::from_env(Overrides { silent: true, ..Overrides::default() })
+/// What a command that looks at the ledger needs: nobody is told anything, and the loader's tables must be there.
+async fn ledger() -> anyhow::Result<(Boot, Target)> {
+    let boot = boot::start(Config::from_env(Overrides { silent: true, ..Overrides::default() })?)?;
+    let target = boot.target()?;
+    target.schema_version().await.map_err(Error::from)?;
+    Ok((boot, target))
 }

@@ -5,6 +5,7 @@ use crate::config::{Config, Overrides};
 use crate::loader::service::End;
 
 #[derive(Debug, Default, clap::Args)]
+#[command(after_help = "Example: paper-engine-orders run --once --dry-run")]
 pub(super) struct Args {
     /// One iteration, draining everything pending, then exit (RUN_AS_SERVICE=False)
     #[arg(long, conflicts_with = "service")]

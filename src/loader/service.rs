@@ -175,6 +175,7 @@ impl Loader {
 pub fn end_of(error: &Error) -> End {
     match verdict::of(error) {
         Verdict::Abort => End::Misconfigured,
+        _ if verdict::is_refusal(error) => End::Misconfigured,
         Verdict::Stop(_) => End::Stopped,
         _ => End::Unreachable,
     }

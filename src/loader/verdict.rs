@@ -98,6 +98,12 @@ fn of_pg(error: &pg::Error) -> Verdict {
     }
 }
 
+/// Whether Postgres does not let us in. Waiting may mend it, so a service that runs tries again; at a start it is a fault of
+/// the configuration.
+pub fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Target(target::Error::Pg(pg::Error::Refused(_))))
+}
+
 /// What the ledger will say about a delivery that was given up.
 pub fn why(error: &Error, pending: &Pending) -> Why {
     let (part, removes) = match error {

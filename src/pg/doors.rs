@@ -10,7 +10,7 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 
 use super::settings::Settings;
-use super::{Error, tls};
+use super::{Error, sqlstate, tls};
 
 /// What holds in every transaction of ours. Times are UTC, whatever the server's setting; a lock is waited for a little;
 /// the isolation level is ours, because the table lock makes it enough.
@@ -82,7 +82,7 @@ impl Pg {
     pub async fn begin(&self, name: &'static str) -> Result<Tx, Error> {
         match &self.door {
             Door::Pool(pool) => {
-                let client = pool.get().await.map_err(|error| Error::Connect(pool_words(&error)))?;
+                let client = pool.get().await.map_err(|error| unreached(&error))?;
                 Tx { name, client: Some(client), stage: None }.start(&format!("{BEGIN}; {LOCK_TIMEOUT}")).await
             }
             Door::Stage(stage) => {
@@ -192,10 +192,12 @@ impl Drop for Tx {
     }
 }
 
-/// The pool's error with the cause below it, which says more.
-fn pool_words(error: &deadpool_postgres::PoolError) -> String {
-    match error {
-        deadpool_postgres::PoolError::Backend(error) => super::describe(error),
-        other => other.to_string(),
+/// Nobody answered, or somebody who says no; the cause below the pool's error says more.
+fn unreached(error: &deadpool_postgres::PoolError) -> Error {
+    let deadpool_postgres::PoolError::Backend(error) = error else { return Error::Connect(error.to_string()) };
+    if error.code().is_some_and(|code| sqlstate::is_refusal(code.code())) {
+        Error::Refused(super::describe(error))
+    } else {
+        Error::Connect(super::describe(error))
     }
 }

@@ -16,6 +16,9 @@ pub use doors::{LOCK_TIMEOUT, Pg, Tx};
 pub enum Error {
     #[error("cannot reach Postgres: {0}")]
     Connect(String),
+    /// the server is there and does not let this role in, or has no such database
+    #[error("Postgres refuses the connection: {0}. Check user, password and dbname in TARGET")]
+    Refused(String),
     #[error("{door}: {}", describe(.source))]
     Query { door: &'static str, source: tokio_postgres::Error },
     /// the connection was lost between sending COMMIT and its answer: only the ledger knows
@@ -29,7 +32,7 @@ impl Error {
     /// Whether trying again may help.
     pub fn is_world(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::UnknownCommit { .. } => true,
+            Self::Connect(_) | Self::Refused(_) | Self::UnknownCommit { .. } => true,
             Self::Tls(_) => false,
             Self::Query { source, .. } => source.code().is_none_or(|code| sqlstate::is_world(code.code())),
         }

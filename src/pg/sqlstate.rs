@@ -10,9 +10,20 @@ pub fn is_world(code: &str) -> bool {
     WORLD.iter().any(|prefix| code.starts_with(prefix))
 }
 
+/// Whether the server does not let us in: a wrong role, password or database.
+pub fn is_refusal(code: &str) -> bool {
+    code.starts_with("28") || code == "3D000"
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_world;
+    use super::{is_refusal, is_world};
+
+    #[test]
+    fn a_server_that_says_no_is_not_one_that_is_away() {
+        assert!(is_refusal("28P01") && is_refusal("28000") && is_refusal("3D000"));
+        assert!(!is_refusal("57P03") && !is_refusal("53300") && !is_refusal("08006"));
+    }
 
     #[test]
     fn the_world_and_the_delivery_are_told_apart() {

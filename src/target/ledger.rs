@@ -94,7 +94,7 @@ pub async fn entries(tx: Tx, feed: &Feed) -> Result<impl Stream<Item = Result<En
 impl Feed {
     /// The keys of the feed: from the first, and up to (without) the second. A key below `data` lies between `data/` and
     /// `data0`, the next character after the slash.
-    fn keys(&self) -> (String, Option<String>) {
+    pub(super) fn keys(&self) -> (String, Option<String>) {
         if self.path.is_empty() {
             return (String::new(), None);
         }

@@ -42,9 +42,9 @@ use crate::source::{Entity, Known};
 pub use catalog::Refused;
 pub use encoder::CellFault;
 pub use intake::{Order, Summary};
-pub use outbox::{News, Turn, Waiting};
+pub use outbox::{News, Republished, Turn, Waiting};
 use settings::Settings;
-pub use steering::Filter;
+pub use steering::{Acted, Filter, Rejected, Rest, StopRow, TableState};
 pub use work::{Begun, Changes, Receipt, Why, Work};
 
 /// The class of our advisory locks: "peo" in ASCII. The second number is a table's oid.
@@ -134,8 +134,8 @@ pub enum Error {
     SchemaNewer { found: i32, known: i32 },
     #[error("the ledger has no delivery {id}")]
     NoDelivery { id: i64 },
-    #[error("delivery {id} is {status}; {wish} is for what is {states}")]
-    NotInState { id: i64, status: String, wish: &'static str, states: String },
+    #[error("delivery {id} is {status}; {wish} is for what is {states}. {possible}. Nothing was changed")]
+    NotInState { id: i64, status: String, wish: &'static str, states: String, possible: &'static str },
     #[error("the feed's tables {one} and {other} are one table of the target; a table takes one feed")]
     Clash { one: Entity, other: Entity },
     #[error("Postgres answered in a form that this program does not know")]

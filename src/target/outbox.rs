@@ -1,9 +1,10 @@
 //! The outbox: `loader_notifications`. A message is written with the rows it speaks of; whoever publishes takes what
 //! waits, in the order in which it was written, one publisher at a time.
 
+use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::Error;
+use super::{Error, Feed, Target};
 use crate::pg::{Pg, Tx};
 
 /// A message about a delivery, as it will be published.
@@ -107,4 +108,71 @@ pub async fn prune(pg: &Pg, days: u32) -> Result<u64, Error> {
     let pruned = tx.execute_typed(sql, &[(&days, Type::INT4)]).await.map_err(|error| tx.error(error))?;
     tx.commit().await?;
     Ok(pruned)
+}
+
+/// How many messages lie in a span of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Republished {
+    /// published once, and now waiting again
+    pub again: u64,
+    /// waiting already
+    pub waiting: u64,
+}
+
+/// The feed's messages that were written from `$4` on and before `$5`.
+const WITHIN: &str = "from public.loader_deliveries l
+    where l.id = n.delivery_id and l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+      and n.created_at >= to_timestamp($4) and n.created_at < to_timestamp($5)";
+
+impl Target {
+    /// Lets messages that were published wait again, so that they are sent once more, as they were; `since` and `until` are
+    /// seconds since 1970. With `dry_run` they are only counted.
+    pub async fn republish(&self, since: f64, until: f64, dry_run: bool) -> Result<Republished, Error> {
+        let (from, to) = self.feed.keys();
+        let parameters = span(&self.feed, &from, &to, &since, &until);
+        let tx = self.pg.begin("republish").await?;
+        let sql = format!(
+            "select count(*) filter (where n.published_at is not null), count(*) filter (where n.published_at is null)
+             from public.loader_notifications n where exists (select {WITHIN})"
+        );
+        let row = tx.query_typed_one(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+        let count = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0);
+        let mut found = Republished { again: count(0), waiting: count(1) };
+        if !dry_run {
+            let sql = format!(
+                "update public.loader_notifications n set published_at = null {WITHIN} and n.published_at is not null"
+            );
+            found.again = tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+        }
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// The feed's messages as JSON objects, newest first.
+    pub async fn messages(&self, waiting: bool, limit: u32) -> Result<Vec<Value>, Error> {
+        let sql = "select row_to_json(n)::text from public.loader_notifications n
+            join public.loader_deliveries l on l.id = n.delivery_id
+            where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+              and (not $4 or n.published_at is null)
+            order by n.id desc limit $5";
+        let ((from, to), limit) = (self.feed.keys(), i64::from(limit));
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&self.feed.bucket, Type::TEXT),
+            (&from, Type::TEXT),
+            (&to, Type::TEXT),
+            (&waiting, Type::BOOL),
+            (&limit, Type::INT8),
+        ];
+        self.read(sql, &parameters).await
+    }
+}
+
+fn span<'a>(
+    feed: &'a Feed,
+    from: &'a String,
+    to: &'a Option<String>,
+    since: &'a f64,
+    until: &'a f64,
+) -> [(&'a (dyn ToSql + Sync), Type); 5] {
+    [(&feed.bucket, Type::TEXT), (from, Type::TEXT), (to, Type::TEXT), (since, Type::FLOAT8), (until, Type::FLOAT8)]
 }

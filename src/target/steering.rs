@@ -2,26 +2,85 @@
 //!
 //! A retry or a release is only asked for here; the next iteration acts, under the lease, as for any other delivery.
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Error, Target};
-use crate::source::{Request, Status};
+use super::catalog::Table;
+use super::{Error, Target, migrate};
+use crate::pg::Tx;
+use crate::source::{Entity, Listed, Request, Status};
 
-/// The delivery `$1`, and of a held snapshot all parts: they are one.
+/// The delivery `$1`, and of a snapshot all parts of its generation that wait as it does: they are one.
 const WHICH: &str = include_str!("steering_which.sql");
+
+type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
 /// Which rows of the ledger to show.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub status: Option<Status>,
+    /// one delivery's
+    pub delivery: Option<i64>,
     /// the table's name as the feed has it
     pub entity: Option<String>,
     pub limit: u32,
 }
 
+/// What came of asking for something: the ledger rows it acted on, as JSON objects, at least one.
+#[derive(Debug)]
+pub struct Acted {
+    pub id: i64,
+    pub rows: Vec<Value>,
+}
+
+/// The parts of a failed generation that have no say of their own in the ledger.
+#[derive(Debug, Default)]
+pub struct Rest {
+    pub of: i64,
+    pub parts: Vec<Listed>,
+}
+
+/// What the ledger says of one table of the feed.
+#[derive(Debug, Deserialize)]
+pub struct TableState {
+    pub schema: String,
+    pub entity: String,
+    /// `LastModified` of the newest loaded object, in seconds since 1970
+    pub last_loaded: Option<i64>,
+    /// the delivery that was committed last
+    pub last_delivery: Option<i64>,
+    /// of that delivery, all parts
+    pub rows_rejected: u64,
+    /// by id; those of versions that the bucket no longer shows are among them
+    pub stops: Vec<StopRow>,
+}
+
+/// A ledger row that stops its table, unless something was asked for it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StopRow {
+    pub id: i64,
+    pub status: String,
+    pub requested: Option<String>,
+    pub key: String,
+    pub snapshot: bool,
+    pub why: Option<String>,
+}
+
+/// A row that was kept aside.
+#[derive(Debug)]
+pub struct Rejected {
+    pub delivery: i64,
+    pub key: String,
+    pub line: i64,
+    pub column: Option<String>,
+    pub reason: String,
+    /// as it stands in the file
+    pub raw: Vec<u8>,
+}
+
 impl Request {
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Retry => "retry",
             Self::Release => "release",
@@ -31,21 +90,44 @@ impl Request {
     /// The states in which it can be asked for.
     fn states(self) -> &'static [&'static str] {
         match self {
-            Self::Retry => &["failed", "held", "late"],
+            Self::Retry => STOPS,
             Self::Release => &["held"],
         }
     }
 }
 
+const STOPS: &[&str] = &["failed", "held", "late"];
+
+/// What an operator can do in a state.
+fn possible(status: &str) -> &'static str {
+    match status {
+        "failed" => "A failed delivery can be retried or skipped",
+        "held" => "A held delivery can be released, retried or skipped",
+        "late" => "A late delivery can be retried, which folds it in, or skipped",
+        "gone" => "A delivery that is gone stops nothing, and is pending again once it is listed again",
+        "loaded" => "A loaded delivery is final",
+        _ => "A skipped delivery is final; put the file into the bucket again to have it loaded",
+    }
+}
+
 impl Target {
-    /// Rows of the ledger as JSON objects, newest first.
+    /// The version of the loader's own tables; an error if it is not the one that this program knows. Changes nothing.
+    pub async fn schema_version(&self) -> Result<i32, Error> {
+        Ok(migrate::bring_up_to_date(&self.pg, false).await?.version)
+    }
+
+    /// Rows of the feed's ledger as JSON objects, newest first.
     pub async fn deliveries(&self, filter: &Filter) -> Result<Vec<Value>, Error> {
         let sql = "select row_to_json(l)::text from public.loader_deliveries l
-            where bucket = $1 and ($2 is null or status = $2) and ($3 is null or entity = $3)
-            order by id desc limit $4";
+            where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
+              and ($4 is null or status = $4) and ($5 is null or entity = $5)
+            order by id desc limit $6";
+        let (from, to) = self.feed.keys();
         let (status, limit) = (filter.status.map(Status::as_str), i64::from(filter.limit));
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
             (&self.feed.bucket, Type::TEXT),
+            (&from, Type::TEXT),
+            (&to, Type::TEXT),
             (&status, Type::TEXT),
             (&filter.entity, Type::TEXT),
             (&limit, Type::INT8),
@@ -59,51 +141,177 @@ impl Target {
         self.read(sql, &[(&id, Type::INT8)]).await?.pop().ok_or(Error::NoDelivery { id })
     }
 
-    /// Asks for a retry or a release; the next iteration acts.
-    pub async fn request(&self, id: i64, wish: Request) -> Result<(), Error> {
-        let (word, states) = (wish.word(), wish.states());
-        let sql = format!("update public.loader_deliveries l set requested = $2\n{WHICH} and l.status = any($3)");
+    /// What the ledger has of each table of the feed.
+    pub async fn tables(&self) -> Result<Vec<TableState>, Error> {
+        let (from, to) = self.feed.keys();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&id, Type::INT8), (&word, Type::TEXT), (&states, Type::TEXT_ARRAY)];
-        self.change(id, &sql, &parameters, word, states).await
+            [(&self.feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
+        let rows = self.read(include_str!("steering_tables.sql"), &parameters).await?;
+        rows.into_iter().map(|row| serde_json::from_value(row).map_err(|_| Error::Garbled)).collect()
     }
 
-    /// Gives a delivery up for good: its table goes on without it.
-    pub async fn skip(&self, id: i64, actor: &str, reason: &str) -> Result<(), Error> {
+    /// Why a table of the feed has none in the target; nothing if it has.
+    pub async fn lacks(&self, entity: &Entity) -> Result<Option<String>, Error> {
+        let tx = self.pg.begin("look a table up").await?;
+        let found = Table::find(&tx, entity, self.settings.schema.as_deref()).await;
+        tx.rollback().await?;
+        match found {
+            Err(error @ Error::Ambiguous { .. }) => Ok(Some(error.to_string())),
+            found => Ok(found?.is_none().then(|| "no such table in the target; create it".to_owned())),
+        }
+    }
+
+    /// Rows of the feed that were kept aside: the newest delivery's first, in file order.
+    pub async fn rejects(&self, filter: &Filter) -> Result<Vec<Rejected>, Error> {
+        let sql = "select r.delivery_id, r.object_key, r.line, r.column_name, r.reason, r.raw
+            from public.loader_rejects r join public.loader_deliveries l on l.id = r.delivery_id
+            where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+              and ($4 is null or l.id = $4) and ($5 is null or l.entity = $5)
+            order by r.delivery_id desc, r.object_key, r.line limit $6";
+        let ((from, to), limit) = (self.feed.keys(), i64::from(filter.limit));
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+            (&self.feed.bucket, Type::TEXT),
+            (&from, Type::TEXT),
+            (&to, Type::TEXT),
+            (&filter.delivery, Type::INT8),
+            (&filter.entity, Type::TEXT),
+            (&limit, Type::INT8),
+        ];
+        let tx = self.pg.begin("read the rejects").await?;
+        let rows = tx.query_typed(sql, &parameters).await.map_err(|error| tx.error(error))?;
+        tx.rollback().await?;
+        Ok(rows.iter().map(rejected).collect())
+    }
+
+    /// Asks for a retry or a release, of all these or, if one cannot be, of none; the next iteration acts.
+    pub async fn request(&self, ids: &[i64], wish: Request) -> Result<Vec<Acted>, Error> {
+        let sql = format!("update public.loader_deliveries l set requested = '{}'\n{WHICH}", wish.word());
+        let tx = self.pg.begin("steer").await?;
+        let acted = self.all(&tx, ids, &["held"], wish.states(), &sql, &[]).await;
+        self.end(tx, acted, wish.word(), wish.states()).await
+    }
+
+    /// Gives deliveries up for good, all of these or none: their tables go on without them. `rest` names the parts of a
+    /// failed generation that the ledger does not account for yet.
+    pub async fn skip(&self, ids: &[i64], actor: &str, reason: &str, rest: &[Rest]) -> Result<Vec<Acted>, Error> {
         let sql = format!(
             "update public.loader_deliveries l
-             set status = 'skipped', requested = null, actor = $2, reason = $3, committed_at = clock_timestamp()
-             {WHICH} and l.status = any($4)"
+             set status = 'skipped', requested = null, actor = $6, reason = $7, committed_at = clock_timestamp()
+             {WHICH}"
         );
-        let states: &[&str] = &["failed", "held", "late"];
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
-            [(&id, Type::INT8), (&actor, Type::TEXT), (&reason, Type::TEXT), (&states, Type::TEXT_ARRAY)];
-        self.change(id, &sql, &parameters, "skip", states).await
+        let tx = self.pg.begin("steer").await?;
+        let who: [(&(dyn ToSql + Sync), Type); 2] = [(&actor, Type::TEXT), (&reason, Type::TEXT)];
+        let mut acted = self.all(&tx, ids, &["failed", "held"], STOPS, &sql, &who).await;
+        if let Ok(Ok(acted)) = &mut acted {
+            for one in acted {
+                for listed in rest.iter().filter(|rest| rest.of == one.id).flat_map(|rest| &rest.parts) {
+                    one.rows.append(&mut self.skip_part(&tx, one.id, listed, actor, reason).await?);
+                }
+            }
+        }
+        self.end(tx, acted, "skip", STOPS).await
     }
 
-    async fn read(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Value>, Error> {
+    async fn skip_part(
+        &self,
+        tx: &Tx,
+        id: i64,
+        listed: &Listed,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Vec<Value>, Error> {
+        let (size, modified, version) = (listed.size as i64, listed.modified as f64, env!("CARGO_PKG_VERSION"));
+        let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
+            (&id, Type::INT8),
+            (&listed.key, Type::TEXT),
+            (&listed.etag, Type::TEXT),
+            (&size, Type::INT8),
+            (&modified, Type::FLOAT8),
+            (&self.host, Type::TEXT),
+            (&version, Type::TEXT),
+            (&actor, Type::TEXT),
+            (&reason, Type::TEXT),
+        ];
+        values(tx, include_str!("steering_rest.sql"), &parameters).await
+    }
+
+    /// Does the same to each delivery; or says which one it cannot be done to. What an earlier one took along is done.
+    async fn all(
+        &self,
+        tx: &Tx,
+        ids: &[i64],
+        together: &[&str],
+        states: &[&str],
+        sql: &str,
+        more: Parameters<'_>,
+    ) -> Result<Result<Vec<Acted>, i64>, Error> {
+        let (from, to) = self.feed.keys();
+        let mut acted: Vec<Acted> = Vec::new();
+        for id in ids {
+            if acted.iter().flat_map(|one| &one.rows).any(|row| row["id"] == *id) {
+                continue;
+            }
+            let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
+                (id, Type::INT8),
+                (&together, Type::TEXT_ARRAY),
+                (&from, Type::TEXT),
+                (&to, Type::TEXT),
+                (&states, Type::TEXT_ARRAY),
+            ];
+            parameters.extend_from_slice(more);
+            let rows = values(tx, sql, &parameters).await?;
+            if rows.is_empty() {
+                return Ok(Err(*id));
+            }
+            acted.push(Acted { id: *id, rows });
+        }
+        Ok(Ok(acted))
+    }
+
+    /// Commits what was done to all, or undoes it and says why it could not be.
+    async fn end(
+        &self,
+        tx: Tx,
+        acted: Result<Result<Vec<Acted>, i64>, Error>,
+        wish: &'static str,
+        states: &[&str],
+    ) -> Result<Vec<Acted>, Error> {
+        match acted? {
+            Ok(acted) => {
+                tx.commit().await?;
+                Ok(acted)
+            }
+            Err(id) => {
+                tx.rollback().await?;
+                let status = self.delivery(id).await?["status"].as_str().unwrap_or_default().to_owned();
+                let possible = possible(&status);
+                Err(Error::NotInState { id, status, wish, states: states.join(" or "), possible })
+            }
+        }
+    }
+
+    /// An answer whose only column is JSON.
+    pub(super) async fn read(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Value>, Error> {
         let tx = self.pg.begin("read the ledger").await?;
-        let rows = tx.query_typed(sql, parameters).await.map_err(|error| tx.error(error))?;
-        let values = rows.iter().map(|row| serde_json::from_str(row.get(0)).map_err(|_| Error::Garbled)).collect();
+        let values = values(&tx, sql, parameters).await;
         tx.rollback().await?;
         values
     }
+}
 
-    async fn change(
-        &self,
-        id: i64,
-        sql: &str,
-        parameters: &[(&(dyn ToSql + Sync), Type)],
-        wish: &'static str,
-        states: &[&str],
-    ) -> Result<(), Error> {
-        let tx = self.pg.begin("steer").await?;
-        let changed = tx.execute_typed(sql, parameters).await.map_err(|error| tx.error(error))?;
-        tx.commit().await?;
-        if changed > 0 {
-            return Ok(());
-        }
-        let status = self.delivery(id).await?["status"].as_str().unwrap_or_default().to_owned();
-        Err(Error::NotInState { id, status, wish, states: states.join(" or ") })
+/// The answer's only column as JSON.
+async fn values(tx: &Tx, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Value>, Error> {
+    let rows = tx.query_typed(sql, parameters).await.map_err(|error| tx.error(error))?;
+    rows.iter().map(|row| serde_json::from_str(row.get(0)).map_err(|_| Error::Garbled)).collect()
+}
+
+fn rejected(row: &tokio_postgres::Row) -> Rejected {
+    Rejected {
+        delivery: row.get("delivery_id"),
+        key: row.get("object_key"),
+        line: row.get("line"),
+        column: row.get("column_name"),
+        reason: row.get("reason"),
+        raw: row.get("raw"),
     }
 }

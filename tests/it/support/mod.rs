@@ -133,7 +133,12 @@ async fn connect(database: &str) -> Client {
 
 /// Text as one gzip member.
 pub fn gz(text: &str) -> Vec<u8> {
+    gz_bytes(text.as_bytes())
+}
+
+/// The same for bytes that are no text.
+pub fn gz_bytes(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text.as_bytes()).expect("write");
+    encoder.write_all(bytes).expect("write");
     encoder.finish().expect("finish")
 }

@@ -1,0 +1,97 @@
+//! How the commands show things: lines that fit a terminal, sizes, and bytes that may be anything.
+
+/// As wide as a terminal is at least.
+pub(super) const WIDTH: usize = 80;
+
+/// Text without what moves the cursor, cut to so many characters.
+pub(super) fn line(text: &str, width: usize) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        match c {
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    cut(&shown, width)
+}
+
+/// The same for bytes: what is no UTF-8 is shown as `\xff`.
+pub(super) fn bytes(raw: &[u8], width: usize) -> String {
+    let mut shown = String::new();
+    for chunk in raw.utf8_chunks() {
+        shown.push_str(&line(chunk.valid(), usize::MAX));
+        chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("\\x{byte:02x}")));
+    }
+    cut(&shown, width)
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+/// `24.5 MB`
+pub(super) fn size(bytes: u64) -> String {
+    let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    match units.iter().find(|(_, unit)| bytes as f64 >= *unit) {
+        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Words in lines that fit, each after so many spaces. A word that is longer than a line, like a key, has its own.
+pub(super) fn wrapped(words: &str, indent: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in words.split(' ') {
+        let last = lines.last().map_or(0, |line| line.chars().count());
+        match lines.last_mut() {
+            Some(line) if last > 0 && indent + last + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(line) if last == 0 => line.push_str(word),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    let lines: Vec<String> = lines.iter().map(|line| format!("{:indent$}{line}", "")).collect();
+    lines.join("\n")
+}
+
+/// `1 message`, `2 messages`
+pub(super) fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_the_cursor_and_everything_fits() {
+        assert_eq!(line("a\tb\u{1b}[31m\né", 80), "a\\tb\\u{1b}[31m\\né");
+        assert_eq!(line("abcdef", 6), "abcdef");
+        assert_eq!(line("abcdefg", 6), "abcde…");
+        assert_eq!(bytes(b"2,\xff\xfe,\0,\xc3\xa9\n", 80), "2,\\xff\\xfe,\\u{0},é\\n");
+        assert_eq!(bytes(b"abcdefg", 3), "ab…");
+    }
+
+    #[test]
+    fn words_are_wrapped_and_long_ones_kept() {
+        let text = format!("{} {}", "four ".repeat(20).trim(), "k".repeat(90));
+        let shown = wrapped(&text, 2);
+        let lines: Vec<usize> = shown.lines().map(|line| line.chars().count()).collect();
+        assert_eq!(lines, [76, 26, 92], "{shown}");
+        assert!(shown.lines().all(|line| line.starts_with("  f") || line.starts_with("  k")));
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(
+            [0, 999, 1_000, 24_500_000, 3_000_000_000].map(size),
+            ["0 B", "999 B", "1.0 kB", "24.5 MB", "3.0 GB"]
+        );
+        assert_eq!([count(1, "message"), count(0, "message")], ["1 message", "0 messages"]);
+    }
+}

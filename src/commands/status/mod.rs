@@ -1,0 +1,42 @@
+//! `status`: how each table of the feed stands, what stops it, and what to do next. Lists the bucket as the loader does,
+//! takes no lease and writes nothing.
+
+mod report;
+mod view;
+
+use std::io::Write;
+
+use crate::loader::Error;
+use crate::loader::service::End;
+use report::Report;
+pub(super) use report::next;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: paper-engine-orders status --json | jq '.tables[] | select(.stopped)'\n\n\
+                        Ends with 1 if a table is stopped.")]
+pub(super) struct Args {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
+    let (boot, target) = super::ledger().await?;
+    let plan = super::stock::take(&boot, &target).await?;
+    let states = target.tables().await.map_err(Error::from)?;
+    let mut report = Report::new(&boot, &plan, states);
+    report.schema_version = target.schema_version().await.map_err(Error::from)?;
+    report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
+    for table in &plan.tables {
+        if let Some(why) = target.lacks(&table.entity).await.map_err(Error::from)? {
+            report.unmap(&table.entity, why);
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        view::print(&report, &mut out)?;
+    }
+    Ok(if report.is_stopped() { End::Stopped } else { End::Done })
+}

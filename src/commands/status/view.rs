@@ -1,0 +1,115 @@
+//! The report as a person reads it: a table of 80 columns, then what stops, then what to do next.
+
+use std::io::{Result, Write};
+
+use super::report::{Report, Stopped, Table};
+use crate::commands::{show, when};
+
+pub(super) fn print(report: &Report, out: &mut impl Write) -> Result<()> {
+    let place = if report.path.is_empty() { String::new() } else { format!(", path {}", report.path) };
+    let at = report.generated_at.replace('T', " ").replace('Z', " UTC");
+    let head = format!("Bucket {}{place}, {at}, schema version {}.", report.bucket, report.schema_version);
+    writeln!(out, "{}", show::wrapped(&head, 0))?;
+    if report.tables.is_empty() {
+        writeln!(out, "\nNo table of the feed is loaded or pending.")?;
+    } else {
+        writeln!(out, "\n{}", row("table", "last loaded", "age", "pending", "size", "oldest", "state"))?;
+        report.tables.iter().try_for_each(|table| writeln!(out, "{}", table_row(table)))?;
+    }
+    for line in notes(report) {
+        writeln!(out, "\n{line}")?;
+    }
+    Ok(())
+}
+
+fn row(table: &str, loaded: &str, age: &str, pending: &str, size: &str, oldest: &str, state: &str) -> String {
+    let table = show::line(table, 23);
+    let line = format!("{table:23} {loaded:16} {age:>5} {pending:>7} {size:>8} {oldest:>6}  {state}");
+    line.trim_end().to_owned()
+}
+
+fn table_row(table: &Table) -> String {
+    let loaded = table.last_loaded.as_ref().map_or("never".to_owned(), |at| at[..16].replace('T', " "));
+    let age = |age: Option<i64>| age.map(when::span).unwrap_or_default();
+    let waiting = &table.pending;
+    let size = if waiting.objects > 0 { show::size(waiting.bytes) } else { String::new() };
+    let state = match &table.stopped {
+        None => "",
+        Some(stopped) => stopped.requested.as_deref().unwrap_or(&stopped.status),
+    };
+    let (last, oldest) = (age(table.last_loaded_age), age(waiting.oldest_age));
+    row(&table.table, &loaded, &last, &waiting.objects.to_string(), &size, &oldest, state)
+}
+
+/// What there is to say below the table, one paragraph each.
+fn notes(report: &Report) -> Vec<String> {
+    let stopped = report.tables.iter().filter_map(|table| Some((table, table.stopped.as_ref()?)));
+    let mut notes: Vec<String> = stopped.map(|(table, stopped)| stop(table, stopped)).collect();
+    let rejected = report.tables.iter().filter(|table| table.rows_rejected > 0);
+    notes.extend(rejected.map(|table| {
+        let (rows, id) = (show::count(table.rows_rejected, "row"), table.last_delivery.unwrap_or_default());
+        show::wrapped(&format!("{}: {rows} rejected in its last delivery; `rejects list {id}`.", table.table), 0)
+    }));
+    notes.extend(report.unmapped.iter().map(|one| {
+        let (files, verb) = (show::count(one.pending.objects, "file"), verb(one.pending.objects));
+        show::wrapped(&format!("{}: {files} {verb}: {}.", one.table, one.why), 0)
+    }));
+    let foreign = &report.foreign;
+    if foreign.transactions + foreign.dfm + foreign.temporary + foreign.markers + foreign.other > 0 {
+        notes.push(show::wrapped(&format!("{}.", foreign.words), 0));
+    }
+    if report.messages_waiting > 0 {
+        let (messages, verb) = (show::count(report.messages_waiting, "message"), verb(report.messages_waiting));
+        notes.push(format!("{messages} {verb} for the broker."));
+    }
+    notes
+}
+
+fn verb(number: u64) -> &'static str {
+    if number == 1 { "waits" } else { "wait" }
+}
+
+fn stop(table: &Table, stopped: &Stopped) -> String {
+    let Stopped { status, delivery, object_key, error, requested, next } = stopped;
+    let head = show::line(&format!("{}: delivery {delivery} is {status}: {object_key}", table.table), usize::MAX);
+    let mut lines = vec![show::wrapped(&head, 0), show::wrapped(error, 2)];
+    match requested {
+        Some(wish) => lines.push(format!("  {wish} is asked for; the next iteration acts.")),
+        None => {
+            lines.push("  Next, one of".to_owned());
+            lines.extend(next.iter().map(|step| format!("    {step}")));
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Waiting;
+    use super::*;
+
+    #[test]
+    fn a_row_fits_whatever_it_holds() {
+        let pending = Waiting { objects: 1_234_567, bytes: 999_940_000, oldest: None, oldest_age: Some(8_639_999_999) };
+        let table = Table {
+            table: "a_schema_with_a_long_name.and_a_table_with_one".into(),
+            last_loaded: Some("2026-11-21T14:02:37Z".into()),
+            last_loaded_age: Some(172_799),
+            pending,
+            stopped: Some(Stopped {
+                status: "failed".into(),
+                delivery: 1,
+                object_key: "k".into(),
+                error: "e".into(),
+                requested: Some("release".into()),
+                next: Vec::new(),
+            }),
+            ..Table::default()
+        };
+        let row = table_row(&table);
+        assert!(row.chars().count() <= show::WIDTH, "{row}");
+        assert!(row.starts_with("a_schema_with_a_long_n… 2026-11-21 14:02   47h 1234567 999.9 MB"), "{row}");
+        assert!(row.ends_with("99999d  release"), "{row}");
+        assert!(table_row(&Table { table: "t".into(), ..Table::default() }).contains("never"));
+    }
+}
