@@ -82,7 +82,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Spill(_) => Verdict::RetryTable,
         Garbled => Verdict::Retry,
         NoDelivery { .. } | NotInState { .. } => Verdict::Stop(Status::Failed),
-        Ambiguous { .. } => Verdict::RetryTable,
+        Ambiguous { .. } | Altered { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }
 }
@@ -114,7 +114,17 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
         }
         Error::Source(_) => (None, None),
     };
-    Why { words: error.to_string(), part, removes }
+    Why { words: error.to_string() + hint(error), part, removes }
+}
+
+/// What is not obvious from the words of Postgres.
+fn hint(error: &Error) -> &'static str {
+    match error {
+        Error::Target(target::Error::Pg(error)) if error.code() == Some("23505") => {
+            ". If rows exchange their values, the constraint must be deferrable"
+        }
+        _ => "",
+    }
 }
 
 /// What an operator can do about a stopped table.
@@ -148,7 +158,7 @@ mod tests {
     }
 
     fn held() -> Error {
-        target::Error::Held { removes: 900, rows: 1000, why: "more than MAX_REMOVE" }.into()
+        target::Error::Held { removes: 900, rows: 1000, why: "more than MAX_REMOVE".into() }.into()
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl Batch {
         self.mixed |= wish != Wish::Put;
     }
 
+    /// Whether no row of it is to be put.
+    pub fn puts_nothing(&self) -> bool {
+        self.mixed && self.rows().all(|row| row.wish == Wish::Leave)
+    }
+
     pub fn last_key(&self) -> &[u8] {
         self.rows.len().checked_sub(1).map_or(&[], |last| self.row(last).key)
     }

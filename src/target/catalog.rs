@@ -3,11 +3,14 @@
 
 use tokio_postgres::types::{Kind, Type};
 
-use super::encode::{Asked, Wire, bytes_key};
+use super::encode::{Asked, Wire};
 use super::{Error, tuple};
 use crate::decode::File;
 use crate::pg::{Tx, quote};
 use crate::source::Entity;
+
+/// What changes with every change of a table's columns or indexes.
+const FINGERPRINT: &str = include_str!("catalog_fingerprint.sql");
 
 /// A table that a feed table is loaded into.
 #[derive(Debug, Clone)]
@@ -19,6 +22,10 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// which of them are the key, in the key's order; none for a table whose rows only count as whole rows
     pub key: Vec<usize>,
+    /// rows of it may refer to other rows of it
+    pub refers_to_itself: bool,
+    /// changes with every change of its columns or its indexes
+    pub fingerprint: String,
     /// why it cannot be loaded, whatever the file
     refused: Option<Refused>,
 }
@@ -57,6 +64,8 @@ pub enum Refused {
          own the table"
     )]
     RowSecurity,
+    #[error("its key holds a generated column, which no file can fill; give it a key of other columns")]
+    GeneratedKey,
     #[error(
         "needs a key for change files: a primary key, or one unique index over not-null columns. Without a key it takes \
          full loads only"
@@ -68,16 +77,17 @@ impl Table {
     /// A table as a test imagines it.
     #[cfg(test)]
     pub(super) fn of(schema: &str, name: &str, columns: Vec<Column>, key: &[usize]) -> Self {
-        Self { oid: 0, schema: schema.into(), name: name.into(), columns, key: key.to_vec(), refused: None }
+        let (schema, name, key) = (schema.into(), name.into(), key.to_vec());
+        let fingerprint = String::new();
+        Self { oid: 0, schema, name, columns, key, refers_to_itself: false, fingerprint, refused: None }
     }
 
     /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table.
     pub(super) async fn find(tx: &Tx, entity: &Entity, schema: Option<&str>) -> Result<Option<Self>, Error> {
         let schema = schema.unwrap_or(&entity.schema);
-        let rows = tx
-            .query_typed(include_str!("catalog_table.sql"), &[(&schema, Type::TEXT), (&entity.name, Type::TEXT)])
-            .await
-            .map_err(|error| tx.error(error))?;
+        let sql = include_str!("catalog_table.sql").replace("$fingerprint", FINGERPRINT);
+        let rows = tx.query_typed(&sql, &[(&schema, Type::TEXT), (&entity.name, Type::TEXT)]).await;
+        let rows = rows.map_err(|error| tx.error(error))?;
         let exact = rows.iter().position(|row| row.get::<_, bool>("exact"));
         let row = match (exact, rows.len()) {
             (Some(exact), _) => &rows[exact],
@@ -91,6 +101,8 @@ impl Table {
             name: row.get("name"),
             columns: Vec::new(),
             key: Vec::new(),
+            refers_to_itself: row.get("refers_to_itself"),
+            fingerprint: row.get("fingerprint"),
             refused: row.get::<_, bool>("row_security").then_some(Refused::RowSecurity),
         };
         table.read_columns(tx).await?;
@@ -114,7 +126,26 @@ impl Table {
         }
         key.sort_unstable();
         self.key = key.into_iter().map(|(_, column)| column).collect();
+        let width = rows.first().and_then(|row| row.get::<_, Option<i32>>("key_width")).unwrap_or(0);
+        if self.key.len() < width as usize {
+            self.refused.get_or_insert(Refused::GeneratedKey);
+        } else if self.is_keyless() {
+            self.columns.iter_mut().for_each(Column::compare_as_stored);
+        }
         Ok(())
+    }
+
+    /// Whether it has no row; asked under the lock, where it must also still be the table that was found.
+    pub(super) async fn is_empty(&self, tx: &Tx) -> Result<bool, Error> {
+        let sql = format!(
+            "select not exists (select from {}), {FINGERPRINT} = $1 from pg_class c where c.oid = $2",
+            self.quoted()
+        );
+        let row = tx.query_typed_opt(&sql, &[(&self.fingerprint, Type::TEXT), (&self.oid, Type::OID)]).await;
+        match row.map_err(|error| tx.error(error))? {
+            Some(row) if row.get(1) => Ok(row.get(0)),
+            _ => Err(Error::Altered { table: self.quoted() }),
+        }
     }
 
     /// `"schema"."name"`.
@@ -145,10 +176,18 @@ impl Table {
                 self.cell_key(only, cell, out);
             }
         } else if self.is_keyless() {
-            cells.for_each(|(_, cell)| whole_row_key(cell, out));
+            cells.for_each(|(column, cell)| self.whole_row_key(column, cell, out));
         } else {
             let all: Vec<_> = cells.map(|(_, cell)| cell).collect();
             self.key.iter().for_each(|column| self.cell_key(*column, all[*column], out));
+        }
+    }
+
+    /// Where whole rows are compared, null comes before any value.
+    fn whole_row_key(&self, column: usize, cell: tuple::Framed<'_>, out: &mut Vec<u8>) {
+        out.push(u8::from(!cell.is_null()));
+        if !cell.is_null() {
+            self.cell_key(column, cell, out);
         }
     }
 
@@ -163,17 +202,6 @@ impl Table {
         match self.refused.clone().or(no_key) {
             Some(why) => Err(Error::Table { table: self.quoted(), why }),
             None => Ok(()),
-        }
-    }
-}
-
-/// Where whole rows are compared, null comes before any value.
-pub(super) fn whole_row_key(cell: tuple::Framed<'_>, out: &mut Vec<u8>) {
-    match cell.get() {
-        None => out.push(0),
-        Some(value) => {
-            out.push(1);
-            bytes_key(value, out);
         }
     }
 }
@@ -196,6 +224,14 @@ impl Column {
             array: (array != 0).then(|| type_of(array)),
             send: row.get::<_, Option<String>>("send").unwrap_or_default(),
             loose: row.get("loose"),
+        }
+    }
+
+    /// In a whole row jsonb has no order but that of its bytes, and only Postgres knows which it would store.
+    fn compare_as_stored(&mut self) {
+        if self.wire == Wire::Jsonb {
+            let type_name = "jsonb".to_owned();
+            self.wire = Wire::Asked(Asked { type_name, text: false, equality: true, canonical: true });
         }
     }
 

@@ -1,10 +1,11 @@
 -- The columns that a file may fill, in their order, with what is needed to carry their types, and their place in the key:
 -- the primary key, else the only unique index over columns that cannot be null. A domain is carried as the type below it.
+-- A key may hold more columns (`key_width`) than a file can fill.
 with recursive candidate as (
     select i.indexrelid, i.indisprimary, i.indkey::smallint[] as columns, i.indnkeyatts as width
     from pg_index i
     where i.indrelid = $1
-      and i.indisunique and i.indisvalid and i.indimmediate
+      and i.indisunique and i.indisvalid
       and i.indpred is null and i.indexprs is null
       and not exists (
           select from unnest((i.indkey::smallint[])[0 : i.indnkeyatts - 1]) as k (attnum)
@@ -70,6 +71,7 @@ select a.attname::text as name,
                                   'tstzrange']::regtype[]) as canonical,
        exists (select from pg_collation c where c.oid = a.attcollation and not c.collisdeterministic) as loose,
        a.attidentity = 'a' as always,
+       (select width::int from key) as key_width,
        (select k.position::int
         from key, unnest((key.columns)[0 : key.width - 1]) with ordinality as k (attnum, position)
         where k.attnum = a.attnum) as key_position

@@ -52,15 +52,25 @@ impl Chain {
     fn leave(&mut self, key: &[u8], tuple: &[u8]) {
         let gone = Held { word: Word::of(Wish::Gone, tuple, false), elsewhere: None };
         let mut moving = self.words.insert(key.to_vec(), gone).unwrap_or_else(|| Held::of_table(tuple));
+        if moving.word.wish == Wish::Gone {
+            // there is nothing that could move
+            self.moving = None;
+            return;
+        }
         // what it lacks is still under the key that it leaves
         moving.elsewhere.get_or_insert_with(|| tuple.to_vec());
         self.moving = Some(moving);
     }
 
     fn arrive(&mut self, key: &[u8], tuple: &[u8], holes: bool) {
-        let mut held = self.moving.take().unwrap_or_else(|| Held::of_table(tuple));
-        held.take(Wish::Put, tuple, holes);
-        self.put(key, held);
+        match (self.moving.take(), self.words.get_mut(key)) {
+            (Some(mut held), _) => {
+                held.take(Wish::Put, tuple, holes);
+                self.put(key, held);
+            }
+            (None, Some(held)) => held.take(Wish::Put, tuple, holes),
+            (None, None) => self.put(key, Held { word: Word::of(Wish::Put, tuple, holes), elsewhere: None }),
+        }
     }
 }
 

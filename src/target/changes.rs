@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::arrays::Arrays;
-use super::batch::{Batch, Wanted, Wish};
+use super::batch::{Batch, Wanted};
 use super::catalog::Table;
 use super::current::Current;
 use super::delta::Delta;
@@ -60,12 +60,10 @@ async fn fetch(tx: &Tx, table: &Table, batch: Batch, keys: &mut Arrays) -> Resul
         row.clear();
         match rows.get(&key) {
             Some(old) => tuple::fill(wanted.tuple, old, &mut row),
+            // it moved long ago: what is under the new key is what it was
             None => row.extend_from_slice(wanted.tuple),
         }
-        let holes = tuple::has_hole(&row);
-        // what the table never had gets its defaults
-        let wish = if holes { Wish::Fresh } else { wanted.wish };
-        filled.push(Wanted { tuple: &row, holes, wish, ..wanted });
+        filled.push(Wanted { tuple: &row, holes: tuple::has_hole(&row), ..wanted });
     }
     Ok(filled)
 }

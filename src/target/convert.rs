@@ -4,6 +4,7 @@
 //! is what `COPY` and a literal do too. What is refused is found by halving, so that a reason can name line and column.
 //! This happens before the table is locked: afterwards the connection is busy with rows.
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use tokio::sync::mpsc;
@@ -12,12 +13,12 @@ use tokio_postgres::types::{FromSql, Type};
 
 use super::arrays::Bytes;
 use super::batch::{Batch, Wanted, Wish};
-use super::catalog::Table;
+use super::catalog::{Column, Table};
 use super::chain::Chain;
-use super::encode::Wire;
-use super::encoder::CellFault;
+use super::encode::{Asked, Wire};
+use super::encoder::{CellFault, integer_column};
 use super::fold::Fold;
-use super::intake::{Draft, Halt, Intake, Message, Outlet, Summary, Way, chain_all, fold_all};
+use super::intake::{Draft, Halt, Intake, Message, Outlet, Plan, Summary, Way, chain_all, fold_all};
 use super::rejects::{Reject, Rejects};
 use super::sort::{Mark, Record, Sorter};
 use super::{Error, Place, tuple};
@@ -25,19 +26,17 @@ use crate::decode::File;
 use crate::pg::quote;
 use crate::pg::{self, Tx};
 
+const JSONB: &str = "jsonb";
+
 /// Turns drafts into batches in key order; all of them are read when this returns.
-pub async fn convert(
-    tx: &Tx,
-    table: &Table,
-    drafts: Intake<Draft>,
-    order: (File, Way),
-    rejects: Option<&Rejects>,
-) -> Result<Intake, Error> {
+pub async fn convert(tx: &Tx, plan: &Plan<'_>, drafts: Intake<Draft>, order: (File, Way)) -> Result<Intake, Error> {
+    let table = plan.table;
     let (sender, intake) = Intake::channel();
     let (whole, rows) = mpsc::channel(1);
     let sorting = Ordering { table: table.clone(), file: order.0, way: order.1 };
     tokio::task::spawn_blocking(move || sorting.run(rows, Outlet::new(sender)));
-    let asking = Asking { tx, table, columns: asked_columns(table), rejects, file: order.0 };
+    let event = integer_column(table, plan.event_id);
+    let asking = Asking { tx, table, columns: asked_columns(table), rejects: plan.rejects, file: order.0, event };
     let summary = asking.all(drafts, &whole).await?;
     // if the thread is gone, it has told the intake why
     let _ = whole.send(Message::End(summary)).await;
@@ -95,6 +94,46 @@ impl Ordering {
 struct Whole {
     rows: Batch,
     marks: Vec<Mark>,
+    /// where each stood in its draft
+    places: Vec<usize>,
+}
+
+impl Whole {
+    /// The highest value of the event column among the rows that are not deletes.
+    fn max_event_id(&self, event: Option<usize>) -> Option<i64> {
+        let event = event?;
+        let counted = self.rows.rows().filter(|row| matches!(row.wish, Wish::Put | Wish::Here));
+        counted.filter_map(|row| tuple::cells(row.tuple).nth(event)?.get().map(tuple::integer)).max()
+    }
+
+    /// The same without rows that move but the other half of which was refused.
+    fn without_halves(self, refused: &HashSet<usize>) -> Self {
+        let mut rest = Self::default();
+        for ((row, mark), place) in self.rows.rows().zip(self.marks).zip(self.places) {
+            let half = match mark.wish {
+                Wish::Away => refused.contains(&(place + 1)),
+                Wish::Here => refused.contains(&(place - 1)),
+                _ => false,
+            };
+            if !half {
+                rest.rows.push(row);
+                rest.marks.push(mark);
+                rest.places.push(place);
+            }
+        }
+        rest
+    }
+}
+
+impl Draft {
+    /// One row without a value: to find out whether it is the question that is refused.
+    fn of_nulls(table: &Table) -> Self {
+        let (mut tuple, mut draft) = (Vec::new(), Self::default());
+        tuple::begin(table.columns.len(), &mut tuple);
+        table.columns.iter().for_each(|_| tuple::null(&mut tuple));
+        draft.rows.push(Wanted { key: &[], tuple: &tuple, wish: Wish::Put, holes: false });
+        draft
+    }
 }
 
 /// Who asks.
@@ -104,28 +143,37 @@ struct Asking<'a> {
     columns: Vec<usize>,
     rejects: Option<&'a Rejects>,
     file: File,
+    /// the column whose highest value is the delivery's `max_event_id`
+    event: Option<usize>,
 }
 
 impl Asking<'_> {
     async fn all(&self, mut drafts: Intake<Draft>, whole: &mpsc::Sender<Message<Whole>>) -> Result<Summary, Error> {
+        let mut max_event_id = None;
         while let Some(draft) = drafts.next().await? {
             let rows = self.draft(&draft).await?;
+            max_event_id = max_event_id.max(rows.max_event_id(self.event));
             if whole.send(Message::Batch(rows)).await.is_err() {
                 break;
             }
         }
-        Ok(drafts.into_summary())
+        Ok(Summary { max_event_id, ..drafts.into_summary() })
     }
 
     /// All rows of a draft; where Postgres refuses, in halves, down to the row that is at fault.
     async fn draft(&self, draft: &Draft) -> Result<Whole, Error> {
-        let mut whole = Whole::default();
+        let (mut whole, mut refused) = (Whole::default(), HashSet::new());
         let mut pieces = vec![(0, draft.rows.len())];
         while let Some((from, to)) = pieces.pop() {
             match self.ask(draft, from, to, &self.columns).await {
                 Ok(answers) => self.take(draft, from, &answers, &mut whole)?,
                 Err(error) if !is_of_a_cell(&error) => return Err(error.into()),
-                Err(error) if to - from == 1 => self.bad(draft, from, &error, &mut whole).await?,
+                Err(error) if to - from == 1 => {
+                    // a row that moves is two records, and refused as one
+                    let told = draft.marks[from].wish == Wish::Here && refused.contains(&(from - 1));
+                    refused.insert(from);
+                    self.bad(draft, from, &error, &mut whole, told).await?;
+                }
                 Err(_) => {
                     self.tx.back_to_mark().await?;
                     let middle = from + (to - from) / 2;
@@ -133,7 +181,7 @@ impl Asking<'_> {
                 }
             }
         }
-        Ok(whole)
+        Ok(if refused.is_empty() { whole } else { whole.without_halves(&refused) })
     }
 
     /// The binary forms of some columns of some rows.
@@ -152,6 +200,7 @@ impl Asking<'_> {
             self.splice(row, answer, &mut whole.rows.tuples).map_err(|error| self.tx.error(error))?;
             whole.rows.end_row(row.wish, row.holes);
             whole.marks.push(draft.marks[from + place]);
+            whole.places.push(from + place);
         }
         Ok(())
     }
@@ -174,39 +223,55 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// One row that Postgres refuses: the column is found, and the row fails its delivery or goes into quarantine.
-    async fn bad(&self, draft: &Draft, place: usize, refusal: &pg::Error, whole: &mut Whole) -> Result<(), Error> {
+    /// One row that Postgres refuses: the column is found, and the row fails its delivery or goes into quarantine, unless
+    /// that was `told` before.
+    async fn bad(
+        &self,
+        draft: &Draft,
+        place: usize,
+        refusal: &pg::Error,
+        whole: &mut Whole,
+        told: bool,
+    ) -> Result<(), Error> {
+        self.tx.back_to_mark().await?;
+        self.ask(&Draft::of_nulls(self.table), 0, 1, &self.columns).await?;
+        let (column, code, blind) = self.blame(draft, place, refusal).await?;
+        let column = &self.table.columns[column];
+        let Wire::Asked(Asked { type_name, .. }) = &column.wire else { return Ok(()) };
+        let fault = CellFault::Asked { type_name: type_name.clone(), code };
+        let at: Place = draft.marks[place].into();
+        let Some(rejects) = self.rejects else {
+            return Err(Error::Cell { at, column: column.name.clone(), fault });
+        };
+        let raw = draft.raw.get(place).map_or(&[][..], Vec::as_slice);
+        match draft.marks[place].wish {
+            // the row was rejected before; now its key is refused too
+            Wish::Leave => rejects.blind(),
+            _ if told => {}
+            _ => rejects.add(&Reject { at, column: Some(&column.name), reason: &fault.to_string(), raw, blind })?,
+        }
+        if !blind && self.file == File::Snapshot {
+            self.leave(draft, place, whole).await?;
+        }
+        Ok(())
+    }
+
+    /// The column that is at fault, the code, and whether the row's key cannot be read.
+    async fn blame(&self, draft: &Draft, place: usize, refusal: &pg::Error) -> Result<(usize, String, bool), Error> {
         let mut blamed = (self.columns[0], code_of(refusal));
-        let mut blind = false;
+        let mut blind = self.table.is_keyless();
         for column in &self.columns {
-            self.tx.back_to_mark().await?;
             match self.ask(draft, place, place + 1, &[*column]).await {
                 Ok(_) => {}
                 Err(error) if !is_of_a_cell(&error) => return Err(error.into()),
                 Err(error) => {
+                    self.tx.back_to_mark().await?;
                     blamed = (*column, code_of(&error));
                     blind |= self.table.key.contains(column);
                 }
             }
         }
-        self.tx.back_to_mark().await?;
-        let column = &self.table.columns[blamed.0];
-        let at: Place = draft.marks[place].into();
-        let type_name = match &column.wire {
-            Wire::Asked(asked) => asked.type_name.clone(),
-            _ => String::new(),
-        };
-        let fault = CellFault::Asked { type_name, code: blamed.1 };
-        let Some(rejects) = self.rejects else {
-            return Err(Error::Cell { at, column: column.name.clone(), fault });
-        };
-        blind |= self.table.is_keyless();
-        let raw = draft.raw.get(place).map_or(&[][..], Vec::as_slice);
-        rejects.add(&Reject { at, column: Some(&column.name), reason: &fault.to_string(), raw, blind })?;
-        if !blind && self.file == File::Snapshot {
-            self.leave(draft, place, whole).await?;
-        }
-        Ok(())
+        Ok((blamed.0, blamed.1, blind))
     }
 
     /// The row's key alone, so that a snapshot leaves alone whatever is there.
@@ -231,8 +296,15 @@ impl Asking<'_> {
 /// `select inet_send(c1), array_send(c2) from json_to_recordset($1) as v (c1 inet, c2 integer[])`: as bytes, because the
 /// driver would look up a type that it does not know, and wait for ever behind this very answer.
 fn question(table: &Table, columns: &[usize]) -> String {
-    let names = |column: &usize| format!("{}(c{column})", table.columns[*column].send);
+    let names = |column: &usize| match &table.columns[*column] {
+        // as a JSON string it would be taken for one
+        Column { wire: Wire::Asked(asked), send, .. } if asked.type_name == JSONB => {
+            format!("{send}(c{column}::jsonb)")
+        }
+        Column { send, .. } => format!("{send}(c{column})"),
+    };
     let typed = |column: &usize| match &table.columns[*column].wire {
+        Wire::Asked(asked) if asked.type_name == JSONB => format!("c{column} text"),
         Wire::Asked(asked) => format!("c{column} {}", asked.type_name),
         _ => quote::ident(&table.columns[*column].name),
     };

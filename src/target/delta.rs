@@ -25,6 +25,8 @@ pub struct Delta {
     creates: Spool,
     /// rows to create whose holes are the columns' defaults, by the columns that they have
     partial: BTreeMap<Vec<usize>, Spool>,
+    /// rows to reset, by the columns that they have: the others get their defaults
+    resets: BTreeMap<Vec<usize>, Spool>,
     amends: Spool,
     removes: Spool,
     unchanged: u64,
@@ -41,7 +43,8 @@ impl Delta {
 
     /// How many rows of the table were met.
     pub fn rows_met(&self) -> u64 {
-        self.removes.count() + self.amends.count() + self.unchanged + self.left
+        let resets: u64 = self.resets.values().map(Spool::count).sum();
+        self.removes.count() + self.amends.count() + resets + self.unchanged + self.left
     }
 
     /// Takes one wanted row. Rows of the table that come before it are not wanted any more.
@@ -81,11 +84,9 @@ impl Delta {
         match wanted.wish {
             Wish::Leave => self.left += 1,
             Wish::Gone | Wish::Away => self.remove(row, address, table)?,
-            // only Postgres knows the defaults, and it gives them to new rows
-            Wish::Fresh => {
-                self.remove(row, address, table)?;
-                self.create(wanted)?;
-            }
+            Wish::Fresh if wanted.holes => spool_part(&mut self.resets, wanted.tuple, &mut self.scratch)?,
+            // whole rows are met where they are equal
+            _ if table.is_keyless() => self.unchanged += 1,
             Wish::Put | Wish::Here if wanted.holes => {
                 self.scratch.clear();
                 tuple::fill(wanted.tuple, row, &mut self.scratch);
@@ -94,10 +95,8 @@ impl Delta {
                     false => self.amends.push(&self.scratch)?,
                 }
             }
-            Wish::Put | Wish::Here if wanted.tuple == row || table.key.len() == table.columns.len() => {
-                self.unchanged += 1;
-            }
-            Wish::Put | Wish::Here => self.amends.push(wanted.tuple)?,
+            _ if wanted.tuple == row || table.key.len() == table.columns.len() => self.unchanged += 1,
+            Wish::Put | Wish::Fresh | Wish::Here => self.amends.push(wanted.tuple)?,
         }
         Ok(())
     }
@@ -106,10 +105,7 @@ impl Delta {
         if !wanted.holes {
             return Ok(self.creates.push(wanted.tuple)?);
         }
-        let columns = tuple::supplied(wanted.tuple);
-        self.scratch.clear();
-        tuple::pick(wanted.tuple, &columns, &mut self.scratch);
-        Ok(self.partial.entry(columns).or_default().push(&self.scratch)?)
+        spool_part(&mut self.partial, wanted.tuple, &mut self.scratch)
     }
 
     fn remove(&mut self, row: &[u8], address: &[u8], table: &Table) -> Result<(), Error> {
@@ -121,22 +117,74 @@ impl Delta {
         Ok(self.removes.push(&self.scratch)?)
     }
 
-    /// Writes it: removes first, so that what they free (a unique value) can be taken by the rest.
-    pub async fn write(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
-        let amends = self.amends.count();
-        let which = match table.is_keyless() {
-            true => Arrays::of_addresses(),
-            false => Arrays::new(table, table.key.iter().copied()),
-        };
-        let remove = run(tx, |source| sql::delete(table, source), self.removes, which).await?;
-        let all = || 0..table.columns.len();
-        let amend = run(tx, |source| sql::update(table, source), self.amends, Arrays::new(table, all())).await?;
-        let mut create = copy_spool(tx, &sql::copy_in(table, &all().collect::<Vec<_>>()), self.creates).await?;
-        for (columns, spool) in self.partial {
-            create += copy_spool(tx, &sql::copy_in(table, &columns), spool).await?;
+    /// Writes it: removes first, so that what they free (a unique value) can be taken by the rest. Where rows of the table
+    /// refer to each other, removes come last: by then nothing refers to them any more.
+    pub async fn write(mut self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
+        let removes = std::mem::take(&mut self.removes);
+        if table.refers_to_itself {
+            let counts = Box::pin(self.put(tx, table)).await?;
+            return Ok(Counts { remove: remove(tx, table, removes).await?, ..counts });
         }
-        Ok(Counts { create, amend, remove, unchanged: self.unchanged + amends - amend, rejected: 0 })
+        let remove = remove(tx, table, removes).await?;
+        Ok(Counts { remove, ..self.put(tx, table).await? })
     }
+
+    /// Amends and creates; creates first where amended rows may refer to them.
+    async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
+        let amends = self.amends.count();
+        if table.refers_to_itself {
+            let create = create(tx, table, self.creates, self.partial).await?;
+            let amend = amend(tx, table, self.amends, self.resets).await?;
+            return Ok(Counts { create, ..amended(self.unchanged, amends, amend) });
+        }
+        let amend = amend(tx, table, self.amends, self.resets).await?;
+        let create = create(tx, table, self.creates, self.partial).await?;
+        Ok(Counts { create, ..amended(self.unchanged, amends, amend) })
+    }
+}
+
+/// Rows by the columns that they have.
+type Partial = BTreeMap<Vec<usize>, Spool>;
+
+fn spool_part(parts: &mut Partial, row: &[u8], scratch: &mut Vec<u8>) -> Result<(), Error> {
+    let columns = tuple::supplied(row);
+    scratch.clear();
+    tuple::pick(row, &columns, scratch);
+    Ok(parts.entry(columns).or_default().push(scratch)?)
+}
+
+/// What was sent as amended and found equal is unchanged.
+fn amended(unchanged: u64, sent: u64, (amend, reset): (u64, u64)) -> Counts {
+    Counts { amend: amend + reset, unchanged: unchanged + sent - amend, ..Counts::default() }
+}
+
+async fn remove(tx: &Tx, table: &Table, rows: Spool) -> Result<u64, Error> {
+    let which = match table.is_keyless() {
+        true => Arrays::of_addresses(),
+        false => Arrays::new(table, table.key.iter().copied()),
+    };
+    run(tx, |source| sql::delete(table, source), rows, which).await
+}
+
+/// Whole rows, and rows whose holes are reset.
+async fn amend(tx: &Tx, table: &Table, rows: Spool, resets: Partial) -> Result<(u64, u64), Error> {
+    let all = Arrays::new(table, 0..table.columns.len());
+    let amended = run(tx, |source| sql::update(table, source), rows, all).await?;
+    let mut reset = 0;
+    for (columns, rows) in resets {
+        let arrays = Arrays::new(table, columns.iter().copied());
+        reset += run(tx, |source| sql::reset(table, &columns, source), rows, arrays).await?;
+    }
+    Ok((amended, reset))
+}
+
+async fn create(tx: &Tx, table: &Table, rows: Spool, partial: Partial) -> Result<u64, Error> {
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let mut created = copy_spool(tx, &sql::copy_in(table, &all), rows).await?;
+    for (columns, rows) in partial {
+        created += copy_spool(tx, &sql::copy_in(table, &columns), rows).await?;
+    }
+    Ok(created)
 }
 
 /// Runs a statement for all tuples of a spool, thousands at a time; the rows it affected.

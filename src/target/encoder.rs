@@ -143,7 +143,8 @@ impl Encoder {
     #[inline]
     pub fn count(&self, row: &Row<'_>, out: &[u8], summary: &mut Summary) {
         if let Some(column) = self.event.filter(|_| row.op != Op::Delete) {
-            let value = integer(tuple::at(out, self.starts[column]));
+            let cell = tuple::at(out, self.starts[column]);
+            let value = (!cell.is_empty()).then(|| tuple::integer(cell));
             summary.max_event_id = summary.max_event_id.max(value);
         }
     }
@@ -155,18 +156,9 @@ fn before<'a>(row: &Row<'a>, column: usize) -> Option<Cell<'a>> {
 }
 
 /// The column of that name, if it holds integers.
-fn integer_column(table: &Table, name: &str) -> Option<usize> {
+pub fn integer_column(table: &Table, name: &str) -> Option<usize> {
     table.column_named(name).filter(|column| {
         let wire = &table.columns[*column].wire;
         matches!(wire, Wire::Int2 | Wire::Int4 | Wire::Int8)
     })
-}
-
-/// The value of a binary integer of two, four or eight bytes.
-fn integer(bytes: &[u8]) -> Option<i64> {
-    match *bytes {
-        [a, b] => Some(i16::from_be_bytes([a, b]).into()),
-        [a, b, c, d] => Some(i32::from_be_bytes([a, b, c, d]).into()),
-        _ => bytes.try_into().ok().map(i64::from_be_bytes),
-    }
 }

@@ -63,7 +63,11 @@ impl Fold {
         let Record { mark, key, tuple } = *record;
         match &mut self.open {
             Some((first, open, word)) if open == key && !self.multiset => {
-                if self.file == File::Snapshot {
+                // a rejected row is no duplicate of a good one
+                if mark.wish == Wish::Leave {
+                    return Ok(());
+                }
+                if self.file == File::Snapshot && word.wish != Wish::Leave {
                     return Err(Error::Duplicate { first: (*first).into(), second: mark.into() });
                 }
                 word.then(mark.wish, tuple, mark.holes);
@@ -152,5 +156,11 @@ mod tests {
         let error = fold(File::Snapshot, false, &twice).expect_err("refused");
         assert_eq!(error.to_string(), "line 2: the same key as line 1; a snapshot must have each key once");
         assert_eq!(fold(File::Snapshot, true, &twice).expect("a multiset").len(), 2);
+        for rejected in [0, 1] {
+            let mut records = twice;
+            records[rejected].1 = Wish::Leave;
+            let folded = fold(File::Snapshot, false, &records).expect("one of them was rejected");
+            assert_eq!(folded.iter().map(|(_, word)| word.wish).collect::<Vec<_>>(), [Wish::Put]);
+        }
     }
 }

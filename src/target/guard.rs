@@ -15,9 +15,9 @@ pub struct Guard {
 const FEW: u64 = 100;
 
 impl Guard {
-    /// `removes` of the table's `rows` would go; `empty` is a snapshot without a row; `blind` of its rows were rejected, and
-    /// nobody knows their keys.
-    pub fn check(&self, removes: u64, rows: u64, empty: bool, blind: u64) -> Result<(), Error> {
+    /// `removes` of the table's `rows` would go; `empty` is a snapshot without a row; `blind` says which of its rows
+    /// were rejected although nobody knows their keys.
+    pub fn check(&self, removes: u64, rows: u64, empty: bool, blind: Option<&str>) -> Result<(), Error> {
         if let Some(shown) = self.released {
             return if removes <= shown { Ok(()) } else { Err(held(removes, rows, "more than when it was released")) };
         }
@@ -25,17 +25,15 @@ impl Guard {
         let too_many = !few && self.max_remove.is_less_than(removes, rows);
         match () {
             () if empty && rows > 0 => Err(held(removes, rows, "the snapshot is empty")),
-            () if blind > 0 && removes > 0 => {
-                Err(held(removes, rows, "the keys of some rejected rows cannot be read, so these may be among them"))
-            }
+            () if blind.is_some() && removes > 0 => Err(held(removes, rows, blind.unwrap_or_default())),
             () if too_many => Err(held(removes, rows, "more than MAX_REMOVE")),
             () => Ok(()),
         }
     }
 }
 
-fn held(removes: u64, rows: u64, why: &'static str) -> Error {
-    Error::Held { removes, rows, why }
+fn held(removes: u64, rows: u64, why: &str) -> Error {
+    Error::Held { removes, rows, why: why.to_owned() }
 }
 
 #[cfg(test)]
@@ -43,7 +41,7 @@ mod tests {
     use super::*;
 
     fn verdict(max_remove: Share, released: Option<u64>, removes: u64, rows: u64) -> bool {
-        Guard { max_remove, released }.check(removes, rows, false, 0).is_ok()
+        Guard { max_remove, released }.check(removes, rows, false, None).is_ok()
     }
 
     #[test]
@@ -60,16 +58,16 @@ mod tests {
     #[test]
     fn an_empty_snapshot_is_held_however_few_rows_there_are() {
         let guard = Guard { max_remove: Share::Percent(100.0), released: None };
-        assert!(guard.check(3, 3, true, 0).is_err());
-        assert!(guard.check(0, 0, true, 0).is_ok());
+        assert!(guard.check(3, 3, true, None).is_err());
+        assert!(guard.check(0, 0, true, None).is_ok());
     }
 
     #[test]
     fn rows_whose_key_nobody_can_read_let_nothing_be_removed() {
         let guard = |released| Guard { max_remove: Share::Percent(100.0), released };
-        assert!(guard(None).check(0, 9, false, 1).is_ok());
-        assert!(guard(None).check(1, 9, false, 1).is_err());
-        assert!(guard(Some(1)).check(1, 9, false, 1).is_ok(), "an operator looked at it");
+        assert!(guard(None).check(0, 9, false, Some("x")).is_ok());
+        assert!(guard(None).check(1, 9, false, Some("x")).is_err());
+        assert!(guard(Some(1)).check(1, 9, false, Some("x")).is_ok(), "an operator looked at it");
     }
 
     #[test]

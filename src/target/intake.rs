@@ -136,6 +136,11 @@ impl<T> Intake<T> {
         }
     }
 
+    /// How many rows were read; complete after the last batch.
+    pub fn rows_read(&self) -> u64 {
+        self.summary.read.iter().sum()
+    }
+
     /// What was read; complete after the last batch.
     pub fn into_summary(self) -> Summary {
         self.summary
@@ -246,9 +251,10 @@ impl Reader {
                 read.and_then(|()| fold_all(sorter, Fold::new(self.file, multiset), &mut outlet))
             }
             Way::Chained => {
-                let mut sink = Chaining::default();
+                let mut sink = Chaining::new(&outlet);
                 let read = self.read(rows, &mut sink);
-                read.and_then(|()| chain_all(sink.chain, &mut outlet))
+                let chain = sink.chain;
+                read.and_then(|()| chain_all(chain, &mut outlet))
             }
         };
         let done = done.and_then(|()| outlet.flush(0));
@@ -276,15 +282,10 @@ impl Reader {
     fn row(&mut self, row: &Row<'_>, sink: &mut impl Sink) -> Result<(), Halt> {
         self.count_read(row.part);
         self.claimed[row.op as usize] += 1;
-        let mut wish = if row.op == Op::Delete { Wish::Gone } else { Wish::Put };
         if self.encoder.moves(row) {
-            let (out, key) = sink.room();
-            if let Err(fault) = self.encoder.key_of(row, true, out, key) {
-                return self.bad(row, fault, sink);
-            }
-            sink.end(mark(row, Wish::Away, false), row.raw())?;
-            wish = Wish::Here;
+            return self.moving(row, sink);
         }
+        let wish = if row.op == Op::Delete { Wish::Gone } else { Wish::Put };
         let (out, key) = sink.room();
         match self.encoder.row(row, out, key) {
             Ok(holes) => {
@@ -293,6 +294,22 @@ impl Reader {
             }
             Err(fault) => self.bad(row, fault, sink),
         }
+    }
+
+    /// A row that moves to another key is two records, or none.
+    #[cold]
+    fn moving(&mut self, row: &Row<'_>, sink: &mut impl Sink) -> Result<(), Halt> {
+        let (mut here, mut key, mut away, mut old_key) = Default::default();
+        let encoded = self.encoder.key_of(row, true, &mut away, &mut old_key);
+        let holes = match encoded.and_then(|()| self.encoder.row(row, &mut here, &mut key)) {
+            Ok(holes) => holes,
+            Err(fault) => return self.bad(row, fault, sink),
+        };
+        self.encoder.count(row, &here, &mut self.summary);
+        put(sink, &away, &old_key);
+        sink.end(mark(row, Wish::Away, false), row.raw())?;
+        put(sink, &here, &key);
+        sink.end(mark(row, Wish::Here, holes), row.raw())
     }
 
     fn count_read(&mut self, part: usize) {
@@ -328,6 +345,12 @@ impl Reader {
         let reject = Reject { at, column, reason, raw, blind };
         self.rejects.as_ref().map_or(Ok(()), |rejects| rejects.add(&reject))
     }
+}
+
+fn put(sink: &mut impl Sink, tuple: &[u8], key: &[u8]) {
+    let (out, out_key) = sink.room();
+    out.extend_from_slice(tuple);
+    out_key.extend_from_slice(key);
 }
 
 fn mark(row: &Row<'_>, wish: Wish, holes: bool) -> Mark {

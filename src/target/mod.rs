@@ -114,10 +114,13 @@ pub enum Error {
     #[error("the table is not empty")]
     NotEmpty,
     #[error("would remove {removes} of {rows} rows: {why}")]
-    Held { removes: u64, rows: u64, why: &'static str },
+    Held { removes: u64, rows: u64, why: String },
     /// not the file's fault: it is read again, in file order
     #[error("rows move from key to key")]
     Moving,
+    /// not the file's fault: it is read again
+    #[error("table {table} was altered while its file was read")]
+    Altered { table: String },
     #[error("{rejected} of {read} rows are bad, more than MAX_REJECTS; the first: {first}")]
     TooManyRejects { rejected: u64, read: u64, first: String },
     #[error("table {table}: {why}")]

@@ -23,9 +23,10 @@ pub enum BadRows {
 pub struct Rejects(Arc<Mutex<Kept>>);
 
 struct Kept {
-    delivery: i64,
-    /// the keys of the delivery's objects
-    objects: Vec<String>,
+    most: Share,
+    /// which parts are to be accounted for; the others were, when they were loaded
+    new: Vec<bool>,
+    /// tuples of part, line, column, reason and bytes
     rows: Spool,
     tally: Tally,
     /// reused
@@ -47,15 +48,6 @@ impl Tally {
     pub fn total(&self) -> u64 {
         self.parts.iter().sum()
     }
-
-    /// Whether so many of `read` rows may be rejected.
-    pub fn check(&self, read: u64, most: Share) -> Result<(), Error> {
-        if self.total() == 0 || !most.is_less_than(self.total(), read) {
-            return Ok(());
-        }
-        let first = self.first.clone().unwrap_or_default();
-        Err(Error::TooManyRejects { rejected: self.total(), read, first })
-    }
 }
 
 /// One bad row.
@@ -66,30 +58,66 @@ pub struct Reject<'a> {
     pub reason: &'a str,
     /// as it stands in the file
     pub raw: &'a [u8],
-    /// whether its key can be read
+    /// whether its key cannot be read
     pub blind: bool,
 }
 
 impl Rejects {
-    pub fn new(delivery: i64, objects: Vec<String>) -> Self {
+    /// `new` says of each part whether it is to be accounted for; `most` is how many rows may be rejected.
+    pub fn new(new: Vec<bool>, most: Share) -> Self {
         let (rows, tally) = (Spool::default(), Tally::default());
-        Self(Arc::new(Mutex::new(Kept { delivery, objects, rows, tally, tuple: Vec::new() })))
+        Self(Arc::new(Mutex::new(Kept { most, new, rows, tally, tuple: Vec::new() })))
     }
 
     pub fn add(&self, reject: &Reject<'_>) -> io::Result<()> {
         self.kept().add(reject)
     }
 
+    /// The key of a row that was added before cannot be read after all.
+    pub fn blind(&self) {
+        self.kept().tally.blind += 1;
+    }
+
     pub fn tally(&self) -> Tally {
         self.kept().tally.clone()
     }
 
-    /// Writes them; the foreign key to the ledger is checked at the commit, when its row is there.
-    pub async fn write(self, tx: &Tx) -> Result<(), Error> {
+    /// Refuses more than so many of `read` rows. If the keys of some cannot be read, it says so: then nothing may be removed.
+    pub fn check(&self, read: u64) -> Result<Option<String>, Error> {
+        let kept = self.kept();
+        let (rejected, first) = (kept.tally.total(), kept.tally.first.clone().unwrap_or_default());
+        if kept.most.is_less_than(rejected, read) {
+            return Err(Error::TooManyRejects { rejected, read, first });
+        }
+        let blind = kept.tally.blind;
+        Ok((blind > 0).then(|| {
+            format!(
+                "the keys of {blind} rejected rows cannot be read, so these may be among them; rejected was {first}"
+            )
+        }))
+    }
+
+    /// Writes them: `deliveries` are the ids and keys of the parts.
+    pub async fn write(&self, tx: &Tx, deliveries: &[(usize, i64, &str)]) -> Result<(), Error> {
         let rows = std::mem::take(&mut self.kept().rows);
+        let mut reader = rows.into_reader()?;
+        let (mut named, mut row) = (Spool::default(), Vec::new());
+        while tuple::read(&mut reader, &mut row)? {
+            let mut cells = tuple::cells(&row);
+            let part = cells.next().map(|cell| tuple::integer(cell.value()));
+            let Some((_, id, key)) = deliveries.iter().find(|(place, ..)| part == Some(*place as i64)) else {
+                continue;
+            };
+            let mut out = Vec::new();
+            tuple::begin(6, &mut out);
+            tuple::value(&id.to_be_bytes(), &mut out);
+            tuple::value(key.as_bytes(), &mut out);
+            cells.for_each(|cell| out.extend_from_slice(cell.0));
+            named.push(&out)?;
+        }
         let sql = "copy public.loader_rejects (delivery_id, object_key, line, column_name, reason, raw)
             from stdin (format binary)";
-        copy_spool(tx, sql, rows).await.map(drop)
+        copy_spool(tx, sql, named).await.map(drop)
     }
 
     /// A thread that panicked in between left a whole row or none.
@@ -98,24 +126,31 @@ impl Rejects {
     }
 }
 
+impl std::fmt::Debug for Rejects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rejects").field(&self.tally().total()).finish()
+    }
+}
+
 impl Kept {
     fn add(&mut self, reject: &Reject<'_>) -> io::Result<()> {
         let Reject { at, column, reason, raw, blind } = *reject;
+        self.tally.blind += u64::from(blind);
+        if !self.new.get(at.part).is_some_and(|new| *new) {
+            return Ok(());
+        }
         if self.tally.parts.len() <= at.part {
             self.tally.parts.resize(at.part + 1, 0);
         }
         self.tally.parts[at.part] += 1;
-        self.tally.blind += u64::from(blind);
         self.tally.first.get_or_insert_with(|| match column {
             Some(column) => format!("{at}, column {column}: {reason}"),
             None => format!("{at}: {reason}"),
         });
-        let object = self.objects.get(at.part).map_or("", String::as_str);
         self.tuple.clear();
         let out = &mut self.tuple;
-        tuple::begin(6, out);
-        tuple::value(&self.delivery.to_be_bytes(), out);
-        tuple::value(object.as_bytes(), out);
+        tuple::begin(5, out);
+        tuple::value(&(at.part as i64).to_be_bytes(), out);
         tuple::value(&at.line.to_be_bytes(), out);
         match column {
             Some(column) => tuple::value(column.as_bytes(), out),
@@ -131,25 +166,28 @@ impl Kept {
 mod tests {
     use super::*;
 
+    fn rejects(most: Share) -> Rejects {
+        let rejects = Rejects::new(vec![true, true, false], most);
+        for (part, line, column, blind) in [(0, 3, Some("price"), false), (1, 1, None, true), (2, 1, None, false)] {
+            let at = Place { part, line };
+            rejects.add(&Reject { at, column, reason: "not a number", raw: b"x", blind }).expect("added");
+        }
+        rejects
+    }
+
     #[test]
-    fn the_tally_names_the_first_and_knows_the_limit() {
-        let rejects = Rejects::new(7, vec!["a".into(), "b".into()]);
-        let reject = |part, line, column, blind| Reject {
-            at: Place { part, line },
-            column,
-            reason: "not a number",
-            raw: b"x",
-            blind,
-        };
-        rejects.add(&reject(0, 3, Some("price"), false)).expect("added");
-        rejects.add(&reject(1, 1, None, true)).expect("added");
-        let tally = rejects.tally();
+    fn the_tally_names_the_first_and_counts_the_new_parts() {
+        let tally = rejects(Share::Rows(9)).tally();
         assert_eq!((tally.parts.as_slice(), tally.blind, tally.total()), (&[1, 1][..], 1, 2));
         assert_eq!(tally.first.as_deref(), Some("line 3, column price: not a number"));
-        assert!(tally.check(200, Share::Percent(1.0)).is_ok());
-        assert!(tally.check(199, Share::Percent(1.0)).is_err());
-        assert!(tally.check(2, Share::Rows(2)).is_ok());
-        assert!(tally.check(1_000_000, Share::Rows(1)).is_err());
-        assert!(Tally::default().check(0, Share::Rows(0)).is_ok());
+    }
+
+    #[test]
+    fn there_is_a_limit() {
+        assert!(rejects(Share::Percent(1.0)).check(200).is_ok());
+        assert!(rejects(Share::Percent(1.0)).check(199).is_err());
+        assert!(rejects(Share::Rows(2)).check(2).expect("two may be").is_some(), "one is blind");
+        assert!(rejects(Share::Rows(1)).check(1_000_000).is_err());
+        assert_eq!(Rejects::new(vec![true], Share::Rows(0)).check(0).expect("there are none"), None);
     }
 }

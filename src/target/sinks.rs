@@ -21,11 +21,12 @@ pub struct Straight<'a> {
     in_order: bool,
     before: Vec<u8>,
     before_at: Place,
+    before_leaves: bool,
 }
 
 impl<'a> Straight<'a> {
     pub fn new(outlet: &'a mut Outlet<Batch>, in_order: bool) -> Self {
-        Self { outlet, in_order, before: Vec::new(), before_at: Place::default() }
+        Self { outlet, in_order, before: Vec::new(), before_at: Place::default(), before_leaves: false }
     }
 }
 
@@ -40,19 +41,22 @@ impl Sink for Straight<'_> {
         self.outlet.batch.end_row(mark.wish, mark.holes);
         if self.in_order {
             let (at, key) = (mark.into(), self.outlet.batch.last_key());
-            check_order(&self.before, key, self.before_at, at)?;
+            let leaves = mark.wish == Wish::Leave;
+            check_order(&self.before, key, self.before_at, at, leaves || self.before_leaves)?;
             self.before.clear();
             self.before.extend_from_slice(key);
-            self.before_at = at;
+            (self.before_at, self.before_leaves) = (at, leaves);
         }
         self.outlet.flush(BATCH)
     }
 }
 
-fn check_order(before: &[u8], now: &[u8], before_at: Place, at: Place) -> Result<(), Error> {
+/// A rejected row is no duplicate of a good one: `leaves` says that one of the two is, and the fold knows what to do then.
+fn check_order(before: &[u8], now: &[u8], before_at: Place, at: Place, leaves: bool) -> Result<(), Error> {
     match before.cmp(now) {
         _ if before_at == Place::default() => Ok(()),
         std::cmp::Ordering::Less => Ok(()),
+        std::cmp::Ordering::Equal if leaves => Err(Error::OutOfOrder),
         std::cmp::Ordering::Equal => Err(Error::Duplicate { first: before_at, second: at }),
         std::cmp::Ordering::Greater => Err(Error::OutOfOrder),
     }
@@ -92,14 +96,20 @@ impl Sink for Sorting<'_> {
 }
 
 /// Into the chain.
-#[derive(Default)]
-pub struct Chaining {
+pub struct Chaining<'a> {
     pub chain: Chain,
+    outlet: &'a Outlet<Batch>,
     tuple: Vec<u8>,
     key: Vec<u8>,
 }
 
-impl Sink for Chaining {
+impl<'a> Chaining<'a> {
+    pub fn new(outlet: &'a Outlet<Batch>) -> Self {
+        Self { chain: Chain::default(), outlet, tuple: Vec::new(), key: Vec::new() }
+    }
+}
+
+impl Sink for Chaining<'_> {
     fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
         self.tuple.clear();
         self.key.clear();
@@ -107,6 +117,9 @@ impl Sink for Chaining {
     }
 
     fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+        if self.outlet.is_closed() {
+            return Err(Halt::Hangup);
+        }
         self.chain.take(&Record { mark, key: &self.key, tuple: &self.tuple });
         Ok(())
     }
@@ -137,6 +150,7 @@ impl Sink for Drafting {
         if self.keep_raw {
             draft.raw.push(raw.to_vec());
         }
-        self.outlet.flush(BATCH)
+        // a row that moves is judged as one
+        if mark.wish == Wish::Away { Ok(()) } else { self.outlet.flush(BATCH) }
     }
 }

@@ -14,6 +14,10 @@ use crate::pg::Tx;
 pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts, Error> {
     // the first batch may say that the file is not in order; nothing was begun then
     let mut next = intake.next().await?;
+    // a file lacks columns in all its rows, but not in those that were rejected
+    while next.as_ref().is_some_and(Batch::puts_nothing) {
+        next = intake.next().await?;
+    }
     if next.as_ref().is_some_and(|batch| batch.holes) {
         return load_parts(tx, table, intake, next).await;
     }
@@ -45,7 +49,6 @@ pub async fn replace(
     rejects: Option<&Rejects>,
 ) -> Result<Counts, Error> {
     let mut next = intake.next().await?;
-    let empty = next.is_none();
     let mut current = Current::whole(tx, table).await?;
     let mut delta = Delta::default();
     while let Some(batch) = next {
@@ -56,6 +59,8 @@ pub async fn replace(
     }
     delta.remove_rest(&mut current, table).await?;
     drop(current);
-    guard.check(delta.removes(), delta.rows_met(), empty, rejects.map_or(0, |rejects| rejects.tally().blind))?;
+    let empty = intake.rows_read() == 0;
+    let blind = rejects.map(|rejects| rejects.check(intake.rows_read())).transpose()?.flatten();
+    guard.check(delta.removes(), delta.rows_met(), empty, blind.as_deref())?;
     delta.write(tx, table).await
 }

@@ -11,7 +11,7 @@ pub fn copy_in(table: &Table, columns: &[usize]) -> String {
     format!("copy {} ({}) from stdin (format binary)", table.quoted(), quote::list("", names))
 }
 
-/// The whole table in key order; where there is no key, in the order of the rows' bytes, each with its address in front.
+/// The whole table in key order; where there is no key, in the order of whole rows, each with its address in front.
 pub fn copy_out(table: &Table) -> String {
     let (columns, from) = (columns("t.", table), table.quoted());
     let address = if table.is_keyless() { "t.ctid, t.tableoid, " } else { "" };
@@ -56,6 +56,23 @@ pub fn update(table: &Table, source: &str) -> String {
     )
 }
 
+/// Writes the given rows, which have some columns, over those with their keys, and gives the others their defaults.
+pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
+    let place = |column: usize| supplied.iter().position(|other| *other == column);
+    let others = table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index));
+    let set = others.map(|(index, column)| match place(index) {
+        Some(place) => format!("{} = v.c{}", quote::ident(&column.name), place + 1),
+        None => format!("{} = default", quote::ident(&column.name)),
+    });
+    let keys = table.key.iter().filter_map(|column| Some((place(*column)?, *column)));
+    format!(
+        "update {} t set {} from {source} where {}",
+        table.quoted(),
+        set.collect::<Vec<_>>().join(", "),
+        key_match(table, keys)
+    )
+}
+
 /// A value differs by its type's equality; a type without one is compared as text.
 fn differs(index: usize, column: &Column) -> String {
     let (name, number) = (quote::ident(&column.name), index + 1);
@@ -76,9 +93,9 @@ fn order(table: &Table) -> String {
         let column = &table.columns[*column];
         column.wire.order_by(&name(column), &column.send)
     };
-    let by_bytes = |column: &Column| format!("{}({}) nulls first", column.send, name(column));
+    let by_value = |column: &Column| format!("{} nulls first", column.wire.order_by(&name(column), &column.send));
     let terms: Vec<_> = match table.is_keyless() {
-        true => table.columns.iter().map(by_bytes).collect(),
+        true => table.columns.iter().map(by_value).collect(),
         false => table.key.iter().map(by_key).collect(),
     };
     terms.join(", ")
@@ -130,6 +147,7 @@ mod tests {
                 delete(table, &keys),
                 update(table, &rows),
                 delete(table, &values(table.key.len(), 2)),
+                reset(table, &[table.key.as_slice(), &[0]].concat(), &unnest(table.key.len() + 1)),
             ];
             statements.join(";\n")
         };

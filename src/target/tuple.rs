@@ -119,6 +119,15 @@ pub fn at(bytes: &[u8], at: usize) -> &[u8] {
     &bytes[at + 4..at + 4 + length]
 }
 
+/// The value of a binary integer of two, four or eight bytes.
+pub fn integer(bytes: &[u8]) -> i64 {
+    match *bytes {
+        [a, b] => i16::from_be_bytes([a, b]).into(),
+        [a, b, c, d] => i32::from_be_bytes([a, b, c, d]).into(),
+        _ => bytes.try_into().map_or(0, i64::from_be_bytes),
+    }
+}
+
 /// The length of the cell that `bytes` begins with; none at the end.
 fn cell_length(bytes: &[u8]) -> Option<usize> {
     let length = i32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);

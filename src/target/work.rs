@@ -56,6 +56,7 @@ pub struct Changes {
     summary: Summary,
     /// of each part
     rejected: Vec<u64>,
+    rejects: Option<Rejects>,
     bucket: String,
 }
 
@@ -217,7 +218,7 @@ impl Work {
     /// Locks the table; whether it has no row.
     async fn enter(&self) -> Result<bool, Error> {
         self.lock().await?;
-        let empty = matches!(self.pending.step, Step::Append { first: false }) || self.is_empty().await?;
+        let empty = self.table.is_empty(&self.tx).await? || matches!(self.pending.step, Step::Append { first: false });
         match self.pending.step {
             Step::Append { first: true } if !empty => Err(Error::NotEmpty),
             _ => Ok(empty),
@@ -231,7 +232,7 @@ impl Work {
             File::Snapshot if empty => snapshot::load(tx, table, &mut intake).await?,
             File::Snapshot => snapshot::replace(tx, table, &mut intake, &self.guard, rejects.as_ref()).await?,
         };
-        self.changes(counts, intake.into_summary(), rejects).await
+        self.changes(counts, intake.into_summary(), rejects)
     }
 
     /// Reads all rows and has Postgres make binary what only it can read. The table is not locked meanwhile.
@@ -241,8 +242,9 @@ impl Work {
         P::Bytes: Send,
     {
         let way = if order == Order::Moving { Way::Chained } else { Way::Sorted };
-        let drafts = Intake::drafts(rows, &self.plan(rejects));
-        convert(&self.tx, &self.table, drafts, (self.pending.file, way), rejects).await
+        let plan = self.plan(rejects);
+        let drafts = Intake::drafts(rows, &plan);
+        convert(&self.tx, &plan, drafts, (self.pending.file, way)).await
     }
 
     fn intake<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>, empty: bool) -> Intake
@@ -266,21 +268,18 @@ impl Work {
 
     /// Where bad rows go, if they do not fail the delivery.
     fn rejects(&self) -> Option<Rejects> {
-        let objects = self.pending.objects.iter().map(|object| object.listed.key.clone());
-        (self.bad_rows != BadRows::Stop).then(|| Rejects::new(self.id, objects.collect()))
+        let BadRows::Quarantine { most } = self.bad_rows else { return None };
+        Some(Rejects::new(self.pending.objects.iter().map(|object| object.new).collect(), most))
     }
 
-    async fn changes(&self, counts: Counts, summary: Summary, rejects: Option<Rejects>) -> Result<Changes, Error> {
+    fn changes(&self, counts: Counts, summary: Summary, rejects: Option<Rejects>) -> Result<Changes, Error> {
+        if let Some(rejects) = &rejects {
+            rejects.check(summary.read.iter().sum())?;
+        }
         let tally = rejects.as_ref().map(Rejects::tally).unwrap_or_default();
-        if let BadRows::Quarantine { most } = self.bad_rows {
-            tally.check(summary.read.iter().sum(), most)?;
-        }
-        if let Some(rejects) = rejects {
-            rejects.write(&self.tx).await?;
-        }
         let counts = Counts { rejected: tally.total(), ..counts };
         let (pending, bucket) = (self.pending.clone(), self.bucket.clone());
-        Ok(Changes { pending, counts, summary, rejected: tally.parts, bucket })
+        Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, bucket })
     }
 
     /// Undoes what a failed `apply` did, and keeps the lease.
@@ -291,6 +290,7 @@ impl Work {
     /// Signs: ledger rows and message, then the commit.
     pub async fn seal(self, changes: &Changes, news: Option<&News>) -> Result<Receipt, Error> {
         let last = self.last_new();
+        let mut deliveries = Vec::new();
         for (part, object) in self.pending.objects.iter().enumerate().rev() {
             let id = match object.entry.filter(|_| !object.new) {
                 Some(id) => {
@@ -304,6 +304,10 @@ impl Work {
             // all effects belong to the last part
             let line = if part == last { changes.complete(line) } else { line };
             ledger::write(&self.tx, &line).await?;
+            deliveries.push((part, id, object.listed.key.as_str()));
+        }
+        if let Some(rejects) = &changes.rejects {
+            rejects.write(&self.tx, &deliveries).await?;
         }
         if let Some(news) = news {
             outbox::write(&self.tx, self.id, news).await?;
@@ -376,12 +380,6 @@ impl Work {
     async fn lock(&self) -> Result<(), Error> {
         let sql = format!("lock table {} in share row exclusive mode", self.table.quoted());
         Ok(self.tx.batch_execute(&sql).await.map_err(|error| self.tx.error(error))?)
-    }
-
-    async fn is_empty(&self) -> Result<bool, pg::Error> {
-        let sql = format!("select not exists (select from {})", self.table.quoted());
-        let row = self.tx.query_typed_one(&sql, &[]).await.map_err(|error| self.tx.error(error))?;
-        Ok(row.get(0))
     }
 }
 

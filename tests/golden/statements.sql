@@ -4,6 +4,7 @@ select t."id", t."name", t."json", pg_catalog.inetsend(t."ip") from "dbo"."order
 delete from "dbo"."orders" t using unnest($1) as v (c1) where t."id" = v.c1;
 update "dbo"."orders" t set "name" = v.c2, "json" = v.c3, "ip" = v.c4 from unnest($1, $2, $3, $4) as v (c1, c2, c3, c4) where t."id" = v.c1 and (t."name" is distinct from v.c2 or t."json"::text is distinct from v.c3::text or t."ip" is distinct from v.c4);
 delete from "dbo"."orders" t using (values ($1), ($2)) as v (c1) where t."id" = v.c1;
+update "dbo"."orders" t set "name" = default, "json" = default, "ip" = default from unnest($1, $2) as v (c1, c2) where t."id" = v.c1;
 
 copy "Odd ""one"""."e; drop table x" ("a", "id", "b") from stdin (format binary);
 copy (select t."a", t."id", t."b" from "Odd ""one"""."e; drop table x" t order by t."b" collate "C", t."id") to stdout (format binary);
@@ -11,6 +12,7 @@ select t."a", t."id", t."b" from "Odd ""one"""."e; drop table x" t join unnest($
 delete from "Odd ""one"""."e; drop table x" t using unnest($1, $2) as v (c1, c2) where t."b" = v.c1 and t."id" = v.c2;
 update "Odd ""one"""."e; drop table x" t set "a" = v.c1 from unnest($1, $2, $3) as v (c1, c2, c3) where t."b" = v.c3 and t."id" = v.c2 and (t."a" is distinct from v.c1);
 delete from "Odd ""one"""."e; drop table x" t using (values ($1, $2), ($3, $4)) as v (c1, c2) where t."b" = v.c1 and t."id" = v.c2;
+update "Odd ""one"""."e; drop table x" t set "a" = v.c3 from unnest($1, $2, $3) as v (c1, c2, c3) where t."b" = v.c1 and t."id" = v.c2;
 
-copy (select t.ctid, t.tableoid, t."id", t."name", t."json", t."ip" from "dbo"."orders" t order by pg_catalog.int8send(t."id") nulls first, pg_catalog.textsend(t."name") nulls first, pg_catalog.jsonsend(t."json") nulls first, pg_catalog.inetsend(t."ip") nulls first) to stdout (format binary);
+copy (select t.ctid, t.tableoid, t."id", t."name", t."json", t."ip" from "dbo"."orders" t order by t."id" nulls first, t."name" collate "C" nulls first, t."json"::text collate "C" nulls first, pg_catalog.inetsend(t."ip") nulls first) to stdout (format binary);
 delete from "dbo"."orders" t using unnest($1, $2) as v (c1, c2) where t.ctid = v.c1 and t.tableoid = v.c2;

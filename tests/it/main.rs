@@ -11,6 +11,7 @@ mod dry_run;
 mod encode;
 mod exits;
 mod faults;
+mod interplay;
 mod make;
 mod messages;
 mod order;

@@ -45,7 +45,7 @@ fn without_trailing_blanks(binary: &[u8]) -> &[u8] {
 }
 
 /// A zero byte becomes `00 FF`, the end is `00 00`.
-pub(in crate::target) fn bytes(binary: &[u8], out: &mut Vec<u8>) {
+fn bytes(binary: &[u8], out: &mut Vec<u8>) {
     for part in binary.split_inclusive(|byte| *byte == 0) {
         out.extend_from_slice(part);
         if part.ends_with(&[0]) {

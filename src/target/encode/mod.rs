@@ -15,7 +15,6 @@ mod numeric;
 mod refusal;
 mod text;
 
-pub(super) use key::bytes as bytes_key;
 pub use refusal::Refusal;
 
 /// How one column travels: its Postgres type and what the type modifier says.
