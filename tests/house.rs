@@ -1,4 +1,5 @@
-//! Holds the floor plan: imports point down in the order of `lib.rs`, no circles, every file has its sign and its size.
+//! Holds the floor plan: imports point down in the order of `lib.rs`, no circles, every file has its sign and its size, and
+//! the documents name tests that are there.
 //!
 //! The order of the `mod` lines in `src/lib.rs` IS the plan, roof to ground. A module may use what stands below it.
 
@@ -51,6 +52,29 @@ fn every_file_has_a_sign_and_a_size() {
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         assert!(!NAMELESS.contains(&name.as_str()), "{}: a name that says nothing", show(&file));
     }
+}
+
+#[test]
+fn every_test_that_the_documents_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code: String = files().iter().chain(&rust_below(&root.join("tests"))).map(|file| read(file)).collect();
+    let documents = ["ARCHITECTURE.md", "docs/coverage.md"].map(|name| (name, read(&root.join(name))));
+    let mut named = 0;
+    for (document, text) in &documents {
+        for name in text.split('`').skip(1).step_by(2).filter(|name| is_test(name)) {
+            named += 1;
+            assert!(code.contains(&format!("fn {name}(")), "{document} names {name}, which is no test");
+        }
+    }
+    assert!(named > 50, "the documents name their tests");
+}
+
+/// A name of two underscores or more is a test's, unless it is the database's or the metrics'.
+fn is_test(name: &str) -> bool {
+    let others = ["paper_engine_", "loader_", "last_success_", "oldest_pending_", "timestamp_", "before_image_"];
+    name.matches('_').count() >= 2
+        && !others.iter().any(|other| name.starts_with(other))
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 #[test]
@@ -124,10 +148,16 @@ fn room_of(file: &Path) -> String {
 }
 
 fn files() -> Vec<PathBuf> {
+    let found = rust_below(&source(""));
+    assert!(found.len() > 20, "src has files");
+    found
+}
+
+fn rust_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![source("")];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("src can be read") {
+        for entry in fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
@@ -137,7 +167,6 @@ fn files() -> Vec<PathBuf> {
         }
     }
     found.sort();
-    assert!(found.len() > 20, "src has files");
     found
 }
 
