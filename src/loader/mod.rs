@@ -23,7 +23,7 @@ use crate::health::{Health, Part};
 use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
-use crate::source::{self, Asked, Entity, Pending, Plan, Source, Status, Step, TablePlan};
+use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::stop::Stopper;
 use crate::target::{Begun, Changes, Order, Receipt, Target, Why, Work};
 use progress::Progress;
@@ -115,6 +115,8 @@ enum Next {
     Relist,
 }
 
+/// Files up to so many bytes are opened ahead of their turn.
+const SMALL: u64 = 1 << 20;
 /// How long an iteration may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(20);
 /// How often the ledger is asked about a commit whose answer was lost: for about a minute.
@@ -230,7 +232,8 @@ impl Loader {
             outcome.stopped.insert(table.entity.clone(), stop.status);
         }
         let mut last_id = table.pending.first().map_or(0, |pending| pending.after);
-        for pending in &table.pending {
+        let mut opened = None;
+        for (place, pending) in table.pending.iter().enumerate() {
             if self.stopper.requested() {
                 return Ok(());
             }
@@ -238,9 +241,11 @@ impl Loader {
                 outcome.settling = outcome.settling.max(Some(wait));
                 return Ok(());
             }
+            let ahead = open_ahead(self.source.clone(), pending, table.pending.get(place + 1));
             // boxed: the corridor's future is large, and deeper than the compiler likes
-            let next = Box::pin(self.deliver(pending, last_id)).await?;
-            match outcome.take(&table.entity, next) {
+            let (next, ahead) = tokio::join!(Box::pin(self.deliver(pending, last_id, opened.take())), ahead);
+            opened = ahead;
+            match outcome.take(&table.entity, next?) {
                 Some(id) => last_id = last_id.max(id),
                 None => return Ok(()),
             }
@@ -251,7 +256,8 @@ impl Loader {
     }
 
     /// The corridor: one delivery from the bucket to its signed ledger row, and the news of it.
-    async fn deliver(&mut self, pending: &Pending, last_id: i64) -> Result<Next, Error> {
+    /// The object may be open already.
+    async fn deliver(&mut self, pending: &Pending, last_id: i64, opened: Option<Download>) -> Result<Next, Error> {
         let mut work = match self.timed(Stage::Begin, self.target.begin(pending, last_id)).await? {
             Begun::Work(work) => *work,
             Begun::Busy => return Ok(Next::Busy),
@@ -263,7 +269,7 @@ impl Loader {
         }
         let (id, started) = (work.id(), work.started());
         say::begins(id, pending);
-        let changes = match self.apply(&mut work, pending).await {
+        let changes = match self.apply(&mut work, pending, opened).await {
             Ok(changes) => changes,
             Err(error) => return self.give_up(work, pending, error).await,
         };
@@ -288,10 +294,15 @@ impl Loader {
     }
 
     /// Downloads, decodes and applies; a file whose rows are in another order than hoped for is read again.
-    async fn apply(&self, work: &mut Work, pending: &Pending) -> Result<Changes, Error> {
+    async fn apply(
+        &self,
+        work: &mut Work,
+        pending: &Pending,
+        mut opened: Option<Download>,
+    ) -> Result<Changes, Error> {
         let mut order = Order::ByKey;
         loop {
-            match self.timed(Stage::Apply, self.read(work, pending, order)).await {
+            match self.timed(Stage::Apply, self.read(work, pending, order, opened.take())).await {
                 Err(error) => match verdict::of(&error) {
                     Verdict::Again(other) if other != order => {
                         work.again().await?;
@@ -304,8 +315,17 @@ impl Loader {
         }
     }
 
-    async fn read(&self, work: &mut Work, pending: &Pending, order: Order) -> Result<Changes, Error> {
-        let object = self.source.open(pending).await?;
+    async fn read(
+        &self,
+        work: &mut Work,
+        pending: &Pending,
+        order: Order,
+        opened: Option<Download>,
+    ) -> Result<Changes, Error> {
+        let object = match opened {
+            Some(opened) => opened,
+            None => self.source.open(pending).await?,
+        };
         let bytes = object.bytes_read();
         let rows = decode::rows(object, work.shape(&self.dialect));
         let _progress = Progress::start(work.id(), rows.counted(), bytes.clone(), pending.bytes());
@@ -444,4 +464,12 @@ impl Loader {
         self.metrics.stage(stage, self.clock.monotonic() - begun);
         done
     }
+}
+
+/// The next delivery's object, opened while this one is at work: for small files the bucket's answer takes longer than the
+/// rest. A large one would wait too long with its connection open. What goes wrong shows when its turn has come.
+async fn open_ahead(source: Source, now: &Pending, next: Option<&Pending>) -> Option<Download> {
+    let small = |pending: &&Pending| pending.bytes() <= SMALL && pending.step.note().is_none();
+    let next = next.filter(|next| small(&now) && small(next))?;
+    source.open(next).await.ok()
 }

@@ -1,7 +1,11 @@
 //! The target table as the Postgres catalog has it: its columns, their types, its key. They decide everything; adding an
 //! entity to the feed is a `create table`.
 
-use tokio_postgres::types::{Kind, Type};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_postgres::Row;
+use tokio_postgres::types::{Kind, ToSql, Type};
 
 use super::encode::{Asked, Wire};
 use super::{Error, tuple};
@@ -83,56 +87,25 @@ impl Table {
     }
 
     /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table.
-    pub(super) async fn find(tx: &Tx, entity: &Entity, schema: Option<&str>) -> Result<Option<Self>, Error> {
+    pub(super) async fn find(tx: &Tx, catalog: &Catalog, entity: &Entity, schema: Option<&str>) -> Result<Option<Self>, Error> {
         let schema = schema.unwrap_or(&entity.schema);
-        let sql = include_str!("catalog_table.sql").replace("$fingerprint", FINGERPRINT);
-        let rows = tx.query_typed(&sql, &[(&schema, Type::TEXT), (&entity.name, Type::TEXT)]).await;
-        let rows = rows.map_err(|error| tx.error(error))?;
-        let exact = rows.iter().position(|row| row.get::<_, bool>("exact"));
-        let row = match (exact, rows.len()) {
-            (Some(exact), _) => &rows[exact],
-            (None, 0) => return Ok(None),
-            (None, 1) => &rows[0],
-            (None, found) => return Err(Error::Ambiguous { entity: entity.clone(), found }),
+        let Some(row) = find_row(tx, entity, schema).await? else { return Ok(None) };
+        let (oid, fingerprint): (u32, String) = (row.get("oid"), row.get("fingerprint"));
+        let shape = match catalog.get(oid, &fingerprint) {
+            Some(shape) => shape,
+            None => catalog.put(oid, &fingerprint, Shape::read(tx, oid).await?),
         };
-        let mut table = Self {
-            oid: row.get("oid"),
+        let hidden = row.get::<_, bool>("row_security").then_some(Refused::RowSecurity);
+        Ok(Some(Self {
+            oid,
             schema: row.get("schema"),
             name: row.get("name"),
-            columns: Vec::new(),
-            key: Vec::new(),
+            columns: shape.columns.clone(),
+            key: shape.key.clone(),
             refers_to_itself: row.get("refers_to_itself"),
-            fingerprint: row.get("fingerprint"),
-            refused: row.get::<_, bool>("row_security").then_some(Refused::RowSecurity),
-        };
-        table.read_columns(tx).await?;
-        Ok(Some(table))
-    }
-
-    async fn read_columns(&mut self, tx: &Tx) -> Result<(), Error> {
-        let rows = tx
-            .query_typed(include_str!("catalog_columns.sql"), &[(&self.oid, Type::OID)])
-            .await
-            .map_err(|error| tx.error(error))?;
-        let mut key: Vec<(i32, usize)> = Vec::new();
-        for row in &rows {
-            let position: Option<i32> = row.get("key_position");
-            let column = Column::read(row);
-            if let Some(refused) = column.refused(row, position.is_some()) {
-                self.refused.get_or_insert(refused);
-            }
-            key.extend(position.map(|position| (position, self.columns.len())));
-            self.columns.push(column);
-        }
-        key.sort_unstable();
-        self.key = key.into_iter().map(|(_, column)| column).collect();
-        let width = rows.first().and_then(|row| row.get::<_, Option<i32>>("key_width")).unwrap_or(0);
-        if self.key.len() < width as usize {
-            self.refused.get_or_insert(Refused::GeneratedKey);
-        } else if self.is_keyless() {
-            self.columns.iter_mut().for_each(Column::compare_as_stored);
-        }
-        Ok(())
+            fingerprint,
+            refused: hidden.or_else(|| shape.refused.clone()),
+        }))
     }
 
     /// Whether it has no row; asked under the lock, where it must also still be the table that was found.
@@ -206,8 +179,76 @@ impl Table {
     }
 }
 
+async fn find_row(tx: &Tx, entity: &Entity, schema: &str) -> Result<Option<Row>, Error> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&schema, Type::TEXT), (&entity.name, Type::TEXT)];
+    for which in ["n.nspname = $1 and c.relname = $2", "lower(n.nspname) = lower($1) and lower(c.relname) = lower($2)"] {
+        let sql = include_str!("catalog_table.sql").replace("$fingerprint", FINGERPRINT).replace("$which", which);
+        let mut rows = tx.query_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+        match rows.len() {
+            0 => {}
+            1 => return Ok(rows.pop()),
+            found => return Err(Error::Ambiguous { entity: entity.clone(), found }),
+        }
+    }
+    Ok(None)
+}
+
+/// What was read of tables before: reading it again costs more than a small file does. As long as a table's fingerprint is
+/// the same, so is its shape.
+#[derive(Clone, Default)]
+pub(super) struct Catalog(Arc<Mutex<HashMap<u32, (String, Arc<Shape>)>>>);
+
+impl Catalog {
+    fn get(&self, oid: u32, fingerprint: &str) -> Option<Arc<Shape>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&oid).filter(|(print, _)| print == fingerprint).map(|(_, shape)| shape.clone())
+    }
+
+    fn put(&self, oid: u32, fingerprint: &str, shape: Shape) -> Arc<Shape> {
+        let shape = Arc::new(shape);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(oid, (fingerprint.to_owned(), shape.clone()));
+        shape
+    }
+}
+
+/// The columns of a table and its key.
+#[derive(Default)]
+struct Shape {
+    columns: Vec<Column>,
+    key: Vec<usize>,
+    refused: Option<Refused>,
+}
+
+impl Shape {
+    async fn read(tx: &Tx, oid: u32) -> Result<Self, Error> {
+        let rows = tx.query_typed(include_str!("catalog_columns.sql"), &[(&oid, Type::OID)]).await;
+        let rows = rows.map_err(|error| tx.error(error))?;
+        let mut shape = Self::default();
+        let mut key: Vec<(i32, usize)> = Vec::new();
+        for row in &rows {
+            let position: Option<i32> = row.get("key_position");
+            let column = Column::read(row);
+            if let Some(refused) = column.refused(row, position.is_some()) {
+                shape.refused.get_or_insert(refused);
+            }
+            key.extend(position.map(|position| (position, shape.columns.len())));
+            shape.columns.push(column);
+        }
+        key.sort_unstable();
+        shape.key = key.into_iter().map(|(_, column)| column).collect();
+        let width = rows.first().and_then(|row| row.get::<_, Option<i32>>("key_width")).unwrap_or(0);
+        if shape.key.len() < width as usize {
+            shape.refused.get_or_insert(Refused::GeneratedKey);
+        } else if shape.key.is_empty() {
+            shape.columns.iter_mut().for_each(Column::compare_as_stored);
+        }
+        Ok(shape)
+    }
+}
+
 impl Column {
-    fn read(row: &tokio_postgres::Row) -> Self {
+    fn read(row: &Row) -> Self {
         let (type_oid, typmod) = (row.get("type_oid"), row.get("typmod"));
         let asked = || Asked {
             type_name: row.get("base_name"),
@@ -235,7 +276,7 @@ impl Column {
         }
     }
 
-    fn refused(&self, row: &tokio_postgres::Row, key: bool) -> Option<Refused> {
+    fn refused(&self, row: &Row, key: bool) -> Option<Refused> {
         let column = || self.name.clone();
         let kind = match &self.wire {
             _ if !row.get::<_, bool>("travels") => {

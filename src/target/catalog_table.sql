@@ -1,11 +1,9 @@
 select c.oid, n.nspname::text as schema, c.relname::text as name,
-       (n.nspname = $1 and c.relname = $2) as exact,
        row_security_active(c.oid) as row_security,
        exists (select from pg_constraint f where f.contype = 'f' and f.conrelid = c.oid and f.confrelid = c.oid)
            as refers_to_itself,
        $fingerprint as fingerprint
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
-where lower(n.nspname) = lower($1)
-  and lower(c.relname) = lower($2)
+where $which
   and c.relkind in ('r', 'p')

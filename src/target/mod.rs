@@ -36,6 +36,7 @@ mod work;
 use std::io;
 
 use crate::clock::Clock;
+use catalog::Catalog;
 use crate::decode::Row;
 use crate::pg::{self, Pg};
 use crate::source::{Entity, Known};
@@ -167,6 +168,8 @@ pub struct Target {
     feed: Feed,
     host: String,
     clock: Clock,
+    /// what is known of the tables' shapes
+    catalog: Catalog,
 }
 
 /// The part of the ledger that speaks of one feed: a bucket, and a path in it without a slash at either end.
@@ -180,7 +183,7 @@ impl Target {
     /// Makes ready to connect; the first use connects.
     pub fn new(settings: &Settings, feed: Feed, host: &str, clock: Clock) -> Result<Self, Error> {
         let pg = Pg::new(&settings.postgres)?;
-        Ok(Self { pg, settings: settings.clone(), feed, host: host.to_owned(), clock })
+        Ok(Self { pg, settings: settings.clone(), feed, host: host.to_owned(), clock, catalog: Catalog::default() })
     }
 
     /// The same target for a dry run: everything happens in one transaction that is never committed.

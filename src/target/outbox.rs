@@ -37,7 +37,9 @@ const PUBLISHER: (i32, i32) = (super::LEASE_CLASS, -1);
 pub async fn take_turn(pg: &Pg) -> Result<Option<Turn>, Error> {
     let tx = pg.begin("publish").await?;
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&PUBLISHER.0, Type::INT4), (&PUBLISHER.1, Type::INT4)];
-    let row = tx.query_typed_one("select pg_try_advisory_xact_lock($1, $2)", &parameters).await;
+    // a crash may forget that messages were published; then they are sent again, with the same id
+    let sql = "select pg_try_advisory_xact_lock($1, $2), set_config('synchronous_commit', 'off', true)";
+    let row = tx.query_typed_one(sql, &parameters).await;
     if row.map_err(|error| tx.error(error))?.get(0) {
         return Ok(Some(Turn { tx }));
     }

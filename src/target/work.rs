@@ -109,7 +109,7 @@ impl Target {
 
     /// The table of the target that the entity is loaded into.
     async fn table(&self, tx: &Tx, entity: &Entity) -> Result<Option<Table>, Error> {
-        Table::find(tx, entity, self.settings.schema.as_deref()).await
+        Table::find(tx, &self.catalog, entity, self.settings.schema.as_deref()).await
     }
 
     /// Refuses two tables of the feed that are one table of the target: each would undo the other.
