@@ -383,7 +383,7 @@ impl Loader {
         if !self.target.is_rehearsal() {
             self.metrics.delivery(&pending.label, pending.file.as_str(), status.as_str());
         }
-        say::noted(id, pending, status, &why.words);
+        say::noted(id, pending, status, why);
         Ok(if status.stops() { Next::Stopped(status) } else { Next::Noted(id) })
     }
 

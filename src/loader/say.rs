@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use super::{Error, Outcome, verdict};
 use crate::metrics::Metrics;
 use crate::notifier;
-use crate::source::{Entity, Pending, Plan, Source, Status};
-use crate::target::{Changes, Receipt};
+use crate::source::{Entity, Pending, Plan, Source, Status, Step};
+use crate::target::{Changes, Receipt, Why};
 
 /// What was said already.
 #[derive(Debug, Default)]
@@ -27,14 +27,26 @@ pub struct Said {
 
 pub fn begins(id: i64, pending: &Pending) {
     let (schema, key) = (&pending.entity.schema, &pending.objects[0].listed.key);
-    match pending.objects.len() {
-        1 => tracing::info!(delivery = id, key, "Delivery {id}: process_{schema} {key}."),
-        parts => {
-            tracing::info!(delivery = id, key, parts, "Delivery {id}: process_{schema} {key} (1 of {parts} parts).")
-        }
-    }
+    let (parts, together) = (pending.objects.len(), together(pending));
+    tracing::info!(delivery = id, key, parts, "Delivery {id}: process_{schema} {key}{together}.");
     if let Some(remark) = &pending.remark {
         tracing::warn!(delivery = id, "Delivery {id}: {remark}.");
+    }
+}
+
+/// What is loaded together with the first object of a delivery.
+fn together(pending: &Pending) -> String {
+    let files = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+    let (all, late) = (pending.objects.len(), pending.new_objects().count());
+    match (all, pending.step == Step::Refold, late) {
+        (1, ..) => String::new(),
+        (_, false, _) => format!(" (1 of {all} parts)"),
+        (_, true, 1) => format!(" (folded in with {} loaded after it)", files(all - 1)),
+        (_, true, late) if late == all => format!(" (folded in with {} that came late too)", files(all - 1)),
+        (_, true, late) => {
+            let (late, loaded) = (files(late - 1), files(all - late));
+            format!(" (folded in with {late} that came late too, and {loaded} loaded after it)")
+        }
     }
 }
 
@@ -90,8 +102,9 @@ pub fn processed(id: i64, took: Duration) {
 }
 
 /// A delivery that was written down without loading.
-pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
-    let (key, entity, word) = (&pending.carrier().listed.key, pending.entity.to_string(), status.as_str());
+pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why) {
+    let key = &pending.objects[pending.blamed(why.part)].listed.key;
+    let (entity, word, why) = (pending.entity.to_string(), status.as_str(), &why.words);
     if status.stops() {
         let advice = verdict::advice(status);
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
