@@ -388,7 +388,8 @@ async fn a_part_that_was_skipped_is_not_read_when_the_others_are_released() {
     world.bucket.put_later(LOAD1, "1,a,bad\n").await;
     world.bucket.put(LOAD2, "2,c,1\n").await;
     assert_eq!(run_once(&world).await.code, 1);
-    ask(&world, &["deliveries", "skip", "3", "--reason", "broken"]).await.ok();
+    let failed = world.value("select id from loader_deliveries where status = 'failed'").await;
+    ask(&world, &["deliveries", "skip", &failed, "--reason", "broken"]).await.ok();
     run_once(&world).await.ok();
     world.bucket.put_later(LOAD2, "2,d,1\n").await;
     let left_out = format!("{} was skipped, so a release leaves it out and removes the rows", world.bucket.key(LOAD1));
