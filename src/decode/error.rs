@@ -29,14 +29,14 @@ impl Error {
 
     /// Whether the fault is one row's alone: the next call of `next_row` goes on with the record behind it.
     pub fn of_the_row(&self) -> bool {
-        match &self.flaw {
+        matches!(
+            &self.flaw,
             Flaw::Width { .. }
-            | Flaw::Op { .. }
-            | Flaw::OpInSnapshot { .. }
-            | Flaw::NotSupplied { .. }
-            | Flaw::LoneBefore { .. } => true,
-            _ => false,
-        }
+                | Flaw::Op { .. }
+                | Flaw::OpInSnapshot { .. }
+                | Flaw::NotSupplied { .. }
+                | Flaw::LoneBefore { .. }
+        )
     }
 
     /// The column that the fault names.

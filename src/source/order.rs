@@ -85,8 +85,8 @@ impl<'a> Stock<'a> {
         let folders: Vec<Entity> = self.tables.keys().filter(|entity| entity.changes_of().is_some()).cloned().collect();
         for folder in folders {
             let Some(stock) = self.tables.remove(&folder) else { continue };
-            match folder.changes_of().filter(|_| !stock.has_parts) {
-                Some(table) => self.table(table).join(stock),
+            match folder.changes_of().filter(|_| !stock.has_load()) {
+                Some(table) => self.foreign.other += self.table(table).join(stock) as u64,
                 None => _ = self.tables.insert(folder, stock),
             }
         }

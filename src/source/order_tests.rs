@@ -212,7 +212,21 @@ fn a_folder_of_changes_is_its_tables_unless_it_has_a_full_load() {
     let table = [listed(LOAD1, "a", 0), listed(change, "d", 5), listed(load, "f", 0)];
     assert_eq!(tables(&table, &[]), ["dbo.e 1", "dbo.e__ct 2"]);
     let gone = entry(1, load, "f", 0, Status::Loaded);
-    assert_eq!(tables(&both, &[gone]), ["dbo.e 2", "dbo.e__ct 1"], "a full load that is not shown any more");
+    let known = [gone, entry(2, "e__ct/20220922-090000000.csv.gz", "c", 5, Status::Loaded)];
+    assert_eq!(tables(&both, &known), ["dbo.e 2", "dbo.e__ct 1"], "a full load that is not shown any more");
+}
+
+#[test]
+fn a_folder_stays_what_it_was_when_its_first_file_was_loaded() {
+    let (change, load) = ("e__ct/20220922-090000000.csv.gz", "e__ct/LOAD00000001.csv.gz");
+    let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded), entry(2, change, "c", 5, Status::Loaded)];
+    let later = listed("e__ct/20220922-090100000.csv.gz", "d", 9);
+    let shown = [listed(LOAD1, "a", 0), listed(change, "c", 5), listed(load, "f", 7), later];
+    assert_eq!(tables(&shown, &ledger), ["dbo.e 1"]);
+    let plan = whole_plan(&shown, &ledger, Order::Auto);
+    assert_eq!((plan.foreign.other, plan.tables[0].pending[0].after), (1, 2), "its full load is nobody's");
+    let failed = [ledger[0].clone(), entry(2, load, "f", 7, Status::Failed)];
+    assert_eq!(tables(&shown, &failed), ["dbo.e__ct 0"], "a part stops it, whatever became of it");
 }
 
 #[test]
@@ -298,8 +312,15 @@ const STATES: [(Status, Option<Request>, bool); 11] = [
     (Status::Late, Some(Request::Retry), false),
 ];
 
-const FILES: [&str; 6] =
-    [LOAD1, LOAD2, AT_0900, AT_0901, "e__ct/20220922-0900301.csv.gz", "f/2022/09/22/20220922-090000.csv.gz"];
+const FILES: [&str; 7] = [
+    LOAD1,
+    LOAD2,
+    AT_0900,
+    AT_0901,
+    "e__ct/20220922-0900301.csv.gz",
+    "f/2022/09/22/20220922-090000.csv.gz",
+    "e__ct/LOAD00000001.csv.gz",
+];
 
 /// A key: what the bucket lists there, and up to three rows of its versions.
 type Seen = (Option<Listed>, Vec<Entry>);
@@ -360,9 +381,11 @@ proptest! {
     fn what_is_not_accounted_for_is_planned_once(
         seen in seen(), order in prop::sample::select(vec![Order::Auto, Order::Name, Order::Modified]),
     ) {
-        let first = plan_seen(&seen, order, &Asked::default());
+        // without the last, whose folder may be a table
+        let seen = &seen[..6];
+        let first = plan_seen(seen, order, &Asked::default());
         let history = first.tables.iter().filter(|table| table.wants_history).map(|table| table.entity.clone()).collect();
-        let plan = plan_seen(&seen, order, &Asked { history, ..Asked::default() });
+        let plan = plan_seen(seen, order, &Asked { history, ..Asked::default() });
         let stopped = |key: &str| {
             let table = if key.contains("/f/") { "f" } else { "e" };
             // behind a late file that cannot be folded in nothing goes on
@@ -373,7 +396,7 @@ proptest! {
         prop_assert!(plan.tables.iter().all(|table| !table.wants_history));
         let planned = plan.tables.iter().flat_map(|table| &table.pending).flat_map(|pending| &pending.objects);
         let planned: Vec<&Object> = planned.collect();
-        for key in &seen {
+        for key in seen {
             let Some(listed) = key.0.as_ref().filter(|listed| !stopped(&listed.key)) else { continue };
             let times = planned.iter().filter(|object| object.new && object.listed == *listed).count();
             prop_assert_eq!(times, usize::from(!is_accounted(key)), "{}", &listed.key);

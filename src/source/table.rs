@@ -14,8 +14,10 @@ use crate::decode::dialect::Order;
 pub(super) struct TableStock {
     /// whether the bucket shows an object of it
     pub shown: bool,
-    /// whether the bucket shows a part of a full load, or the ledger has one
-    pub has_parts: bool,
+    /// whether the ledger has a row of a part
+    knows_parts: bool,
+    /// whether it has one of a change file
+    knows_changes: bool,
     last_id: i64,
     stops: Vec<Stop>,
     /// snapshot parts that are held: they stop the table until a part more comes
@@ -76,7 +78,8 @@ impl TableStock {
     pub(super) fn new(order: Order, keeps: bool) -> Self {
         Self {
             shown: false,
-            has_parts: false,
+            knows_parts: false,
+            knows_changes: false,
             last_id: 0,
             stops: Vec::new(),
             held_parts: Vec::new(),
@@ -90,7 +93,7 @@ impl TableStock {
     pub(super) fn see_part(&mut self, part: Part, listed: Option<Listed>, rows: &[Entry]) {
         let same = |row: &Entry, listed: &Listed| row.etag == listed.etag && row.modified == listed.modified;
         self.shown |= listed.is_some();
-        self.has_parts = true;
+        self.knows_parts |= !rows.is_empty();
         self.note(listed.as_ref(), rows, same);
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             if let Some(now) = self.now.reach(row.generation) {
@@ -106,18 +109,27 @@ impl TableStock {
         self.parts.insert((part, object.listed.key.clone()), Shown { object, released, skipped });
     }
 
-    /// Takes in what a folder of its own has of this table's changes.
-    pub(super) fn join(&mut self, other: Self) {
+    /// Whether its folder has a full load of its own. What the ledger has decides before what is listed: a folder stays what it
+    /// was when its first file was loaded (of a table, that is a part), or its rows would be counted for two tables.
+    pub(super) fn has_load(&self) -> bool {
+        self.knows_parts || (!self.knows_changes && !self.parts.is_empty())
+    }
+
+    /// Takes in what a folder of its own has of this table's changes. How many parts of a full load are listed there: they are
+    /// no part of this one's.
+    pub(super) fn join(&mut self, other: Self) -> usize {
         self.shown |= other.shown;
         self.last_id = self.last_id.max(other.last_id);
         self.stops.extend(other.stops);
         self.superseded.extend(other.superseded);
         self.now.join(other.now);
         self.changes.join(other.changes);
+        other.parts.len()
     }
 
     pub(super) fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
         self.shown |= listed.is_some();
+        self.knows_changes |= !rows.is_empty();
         self.note(listed.as_ref(), rows, |row, listed| row.etag == listed.etag);
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             let Some(now) = self.now.reach(row.generation) else { continue };
