@@ -276,20 +276,33 @@ mod tests {
         Plan { tables: vec![table], ..Plan::default() }
     }
 
+    fn object(key: &str, modified: i64, new: bool) -> Object {
+        let listed = Listed { key: key.to_owned(), etag: "a".into(), size: 1, modified };
+        Object { listed, entry: Some(1), new, replaces: Vec::new() }
+    }
+
+    fn refold(objects: Vec<Object>) -> Pending {
+        let entity = Entity { schema: "dbo".into(), name: "e".into() };
+        let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
+        Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None }
+    }
+
+    #[test]
+    fn what_a_delivery_of_several_files_is_made_of_is_said() {
+        let (late, loaded) = (|| object("late", 9, true), || object("loaded", 1, false));
+        assert_eq!(together(&refold(vec![late()])), "");
+        assert_eq!(together(&refold(vec![late(), loaded()])), " (folded in with 1 file loaded after it)");
+        assert_eq!(together(&refold(vec![late(), late(), late()])), " (folded in with 2 files that came late too)");
+        let both = " (folded in with 1 file that came late too, and 2 files loaded after it)";
+        assert_eq!(together(&refold(vec![late(), loaded(), late(), loaded()])), both);
+        let load = Pending { step: Step::Replace, ..refold(vec![late(), late()]) };
+        assert_eq!(together(&load), " (1 of 2 parts)");
+    }
+
     #[test]
     fn what_is_read_again_for_a_late_file_is_not_pending() {
-        let object = |key: &str, modified, new| Object {
-            listed: Listed { key: key.to_owned(), etag: "a".into(), size: 1, modified },
-            entry: Some(1),
-            new,
-            replaces: Vec::new(),
-        };
         let mut plan = plan(None);
-        let entity = plan.tables[0].entity.clone();
-        let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
-        let objects = vec![object("late", 90, true), object("loaded", 10, false)];
-        let refold = Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None };
-        plan.tables[0].pending.push(refold);
+        plan.tables[0].pending.push(refold(vec![object("late", 90, true), object("loaded", 10, false)]));
         let metrics = Metrics::new("1");
         pending(&metrics, &plan, &BTreeMap::new(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100));
         let text = metrics.render();
