@@ -80,7 +80,8 @@ fn parameters(query: &str) -> Result<Vec<(String, String)>, String> {
         .collect()
 }
 
-fn decode(text: &str) -> Result<String, String> {
+/// A text in which `%` stands before two digits of hex.
+pub fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut pieces = text.split('%');
     bytes.extend(pieces.next().unwrap_or_default().bytes());

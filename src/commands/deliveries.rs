@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// A late file is folded in, with everything of its table that was loaded after it.
     #[command(after_help = "Example: paper-engine-orders deliveries retry 3 4 5")]
     Retry(Ids),
-    /// Let held snapshots go on, removing as much as was shown and not more; the next iteration acts
+    /// Let held snapshots go on, removing as much as was shown and not more (nothing was: MAX_REMOVE); the next iteration acts
     ///
     /// Any part of a snapshot stands for all of it.
     #[command(after_help = "Example: paper-engine-orders deliveries release 6")]
@@ -162,9 +162,13 @@ fn retried(acted: &Acted) -> String {
 
 fn released(acted: &Acted) -> String {
     let shown = acted.rows.iter().filter_map(|row| row["rows_remove"].as_u64()).max().unwrap_or(0);
-    format!(
-        "released; the next iteration may remove up to {shown} rows, and holds it again with the number if it would remove more."
-    )
+    match shown {
+        0 => "released; the next iteration compares it, and holds it with the number if it would remove more than MAX_REMOVE."
+            .to_owned(),
+        _ => format!(
+            "released; the next iteration may remove up to {shown} rows, and holds it again with the number if it would remove more."
+        ),
+    }
 }
 
 fn skipped(acted: &Acted, actor: &str) -> String {

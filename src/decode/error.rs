@@ -29,11 +29,14 @@ impl Error {
 
     /// Whether the fault is one row's alone: the next call of `next_row` goes on with the record behind it.
     pub fn of_the_row(&self) -> bool {
-        match &self.flaw {
-            Flaw::Width { of_the_row, .. } => *of_the_row,
-            Flaw::Op { .. } | Flaw::OpInSnapshot { .. } | Flaw::NotSupplied { .. } | Flaw::LoneBefore { .. } => true,
-            _ => false,
-        }
+        matches!(
+            &self.flaw,
+            Flaw::Width { .. }
+                | Flaw::Op { .. }
+                | Flaw::OpInSnapshot { .. }
+                | Flaw::NotSupplied { .. }
+                | Flaw::LoneBefore { .. }
+        )
     }
 
     /// The column that the fault names.
@@ -57,7 +60,7 @@ pub(super) enum Flaw {
         "line {line}: {found} fields where {expected} were expected ({columns} columns{op}); a cell may \
          hold a delimiter or a line end that is not quoted, or the feed's columns changed on the way"
     )]
-    Width { line: u64, found: usize, expected: usize, columns: usize, op: &'static str, of_the_row: bool },
+    Width { line: u64, found: usize, expected: usize, columns: usize, op: &'static str },
     #[error("line {line}: {field} is not an op ({ops})")]
     Op { line: u64, field: String, ops: &'static str },
     #[error("line {line}: an op other than I in a full load")]

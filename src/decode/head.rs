@@ -33,9 +33,22 @@ pub(super) fn from_header(shape: &Shape, line: u64, names: &[String]) -> Result<
     let op = header_op(shape, line, names)?;
     let twice = twice(names.iter().enumerate().filter(|(place, _)| Some(*place) != op).map(|(_, name)| name.as_str()));
     if !twice.is_empty() {
-        return Err(Flaw::Twice { line, names: and(&twice) });
+        return Err(Flaw::Twice { line, names: and(&shown(shape, names, &twice)) });
     }
-    match_names(shape, names, op).map_err(|drift| drift.flaw(shape, line))
+    match_names(shape, names, op).map_err(|drift| drift.flaw(shape, line, names))
+}
+
+/// Some of a header's names, for a message: those that nobody knows by their places, unless most of the others are known.
+/// A row that is taken for a header may have a column's name among its values, and the rest are cells.
+fn shown(shape: &Shape, names: &[String], some: &[String]) -> Vec<String> {
+    let is_known = |name: &String| alike(name, "Op") || column(shape, name).or(extra(shape, name).map(|_| 0)).is_some();
+    let is_header = names.iter().filter(|name| is_known(name)).count() * 2 > names.len();
+    let place = |name: &String| names.iter().position(|other| other == name).map_or(0, |place| place + 1);
+    let show = |name: &String| match is_header || column(shape, name).is_some() {
+        true => name.clone(),
+        false => format!("field {}", place(name)),
+    };
+    some.iter().map(show).collect()
 }
 
 /// Whether a row without a header's promise looks like one: it has exactly the columns' names.
@@ -206,9 +219,10 @@ struct Drift {
 }
 
 impl Drift {
-    fn flaw(self, shape: &Shape, line: u64) -> Flaw {
+    fn flaw(self, shape: &Shape, line: u64, names: &[String]) -> Flaw {
         let table = name_of(shape);
-        let file = (!self.file.is_empty()).then(|| format!("the file has {}, which the table lacks", and(&self.file)));
+        let file = shown(shape, names, &self.file);
+        let file = (!file.is_empty()).then(|| format!("the file has {}, which the table lacks", and(&file)));
         let lacks =
             (!self.table.is_empty()).then(|| format!("the table has {}, which the file lacks", and(&self.table)));
         let differences = file.into_iter().chain(lacks).collect::<Vec<_>>().join("; ");

@@ -47,7 +47,19 @@ fn drift_names_all_differences_at_once() {
     );
     assert!(drift("id*,price", "id").contains("table dbo.e: the table has price, which the file lacks. Add"));
     assert!(drift("id*,ts", "id").contains("the table has ts, which the file lacks"), "the table wants it");
-    assert!(drift("id*", "id,bi_id").contains("the file has bi_id"), "prefixes count as they are written");
+    assert!(drift("id*,name", "id,name,bi_id").contains("the file has bi_id"), "prefixes count as they are written");
+}
+
+#[test]
+fn where_few_names_are_known_the_others_are_told_by_their_places() {
+    let error = |columns, names| header(File::Snapshot, "header=True", columns, names).expect_err(names);
+    assert!(
+        error("id*,name,price", "secret,name,1").contains(": the file has field 1 and field 3, which the table lacks;")
+    );
+    assert!(error("id*,name,price", "secret,name,secret").contains(": the header has field 1 twice."));
+    assert!(error("id*,name,price", "name,name,secret,secret").contains(": the header has name and field 3 twice."));
+    assert!(error("id*,name,price", "id,secret").contains("the file has field 2, which"), "one of two");
+    assert!(error("id*,name,price", "id,name,colour,colour,price").contains(": the header has colour twice."));
 }
 
 #[test]

@@ -77,15 +77,15 @@ impl Layout {
         Some(words.cell(field, quoted, slot.text)).filter(|cell| *cell != Cell::NotSupplied)
     }
 
-    /// Refuses a row of another width. `of_the_row`: the rows before it were as wide as they had to be.
-    pub fn check_width(&self, record: Record<'_>, of_the_row: bool) -> Result<(), Flaw> {
+    /// Refuses a row of another width.
+    pub fn check_width(&self, record: Record<'_>) -> Result<(), Flaw> {
         let (line, found, expected) = (record.line, record.width(), self.width);
         if found == expected {
             return Ok(());
         }
         let op = if self.has_op() { " and the op" } else { "" };
         let columns = expected - usize::from(self.has_op());
-        Err(Flaw::Width { line, found, expected, columns, op, of_the_row })
+        Err(Flaw::Width { line, found, expected, columns, op })
     }
 
     /// Refuses a full load's row with a cell that is not supplied.
@@ -179,10 +179,24 @@ impl Plan {
         match head::op_is_said(shape) {
             Some(true) => self.exactly(shape, first, &with_op),
             Some(false) => self.exactly(shape, first, &self.roles),
-            None => match self.by_width(shape, first)? {
+            None => match self.has_op(shape, first)? {
                 true => Ok(Layout::of(&with_op, shape)),
                 false => Ok(Layout::of(&self.roles, shape)),
             },
+        }
+    }
+
+    /// Whether there is an op in front: the first row tells. In quarantine a bad one is not asked where `columns=` and the
+    /// files before say how wide rows are.
+    fn has_op(&self, shape: &Shape, first: First) -> Result<bool, Flaw> {
+        let is_bad = |had_op: &bool| {
+            first.width != self.roles.len() + usize::from(*had_op) || (*had_op && !first.starts_with_op)
+        };
+        let known = shape.had_op.filter(|_| self.listed && shape.keep_raw).filter(is_bad);
+        match (self.by_width(shape, first), known) {
+            (Ok(has_op), _) => check_habit(shape, first.line, has_op).map(|()| has_op),
+            (Err(_), Some(had_op)) => Ok(had_op),
+            (Err(flaw), None) => Err(flaw),
         }
     }
 
@@ -190,8 +204,10 @@ impl Plan {
         self.roles.iter().any(|role| matches!(role, Role::Op { .. }))
     }
 
+    /// The width is said, so where bad rows are kept aside a first row of another width is one; else it may be the table that
+    /// is at fault, and the message says so.
     fn exactly(&self, shape: &Shape, first: First, roles: &[Role]) -> Result<Layout, Flaw> {
-        match first.width == roles.len() {
+        match first.width == roles.len() || shape.keep_raw {
             true => Ok(Layout::of(roles, shape)),
             false => Err(self.misfit(shape, first)),
         }
@@ -199,21 +215,20 @@ impl Plan {
 
     /// Whether there is an op in front: as many fields as columns, or one more that is an op.
     fn by_width(&self, shape: &Shape, first: First) -> Result<bool, Flaw> {
-        let has_op = match first.width.checked_sub(self.roles.len()) {
+        match first.width.checked_sub(self.roles.len()) {
             Some(0) if first.starts_with_op && shape.file == File::Changes => {
                 let (fields, columns) = (first.width, self.roles.len());
-                return Err(Flaw::NoRoomForOp { line: first.line, fields, columns, span: head::span(&shape.columns) });
+                Err(Flaw::NoRoomForOp { line: first.line, fields, columns, span: head::span(&shape.columns) })
             }
-            Some(0) => false,
-            Some(1) if first.starts_with_op => true,
+            Some(0) => Ok(false),
+            Some(1) if first.starts_with_op => Ok(true),
             Some(1) if shape.file == File::Changes => {
-                let (wanted, advice) = (self.wanted(shape, ""), self.advice(1));
-                return Err(Flaw::FirstOp { line: first.line, wanted, advice });
+                let (wanted, mut advice) = (self.wanted(shape, ""), self.advice(1));
+                advice.push_str(not_aside(shape));
+                Err(Flaw::FirstOp { line: first.line, wanted, advice })
             }
-            _ => return Err(self.misfit(shape, first)),
-        };
-        check_habit(shape, first.line, has_op)?;
-        Ok(has_op)
+            _ => Err(self.misfit(shape, first)),
+        }
     }
 
     fn misfit(&self, shape: &Shape, first: First) -> Flaw {
@@ -236,6 +251,7 @@ impl Plan {
         if self.listed && self.names_op() && first.width + 1 == expected {
             advice.push_str(". If these files have no op, leave Op out of it or write FEED op=changes");
         }
+        advice.push_str(not_aside(shape));
         Flaw::Misfit { line: first.line, found: first.width, wanted: self.wanted(shape, &fields), advice }
     }
 
@@ -269,6 +285,14 @@ impl Plan {
                 format!("The file lacks {count} column{s}: drop {it} from the table (alter table), {otherwise}")
             }
         }
+    }
+}
+
+/// Why a first row that may only be a bad row is not kept aside like the others.
+fn not_aside(shape: &Shape) -> &'static str {
+    match shape.keep_raw {
+        true => ". If only this row is bad: with FEED op= it is kept aside like others; without, the first row decides",
+        false => "",
     }
 }
 

@@ -90,7 +90,7 @@ pub fn rows<P: Parts>(parts: P, shape: Shape) -> Rows<P> {
         layout: None,
         part: 0,
         open: None,
-        ahead: Ahead::Rows,
+        at_head: false,
         begun: false,
         before: Before::default(),
         count: Arc::default(),
@@ -110,22 +110,13 @@ pub struct Rows<P: Parts> {
     /// how many parts were opened
     part: usize,
     open: Option<Reader<Gunzip<P::Bytes>>>,
-    ahead: Ahead,
+    /// the first record of a part comes next
+    at_head: bool,
     /// a row was met
     begun: bool,
     before: Before,
     /// rows given so far
     count: Arc<AtomicU64>,
-}
-
-/// What comes next in a part.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ahead {
-    /// its first record
-    Head,
-    /// its first row
-    FirstRow,
-    Rows,
 }
 
 /// A before-image that stands in a record of its own, before its update.
@@ -232,17 +223,19 @@ impl<P: Parts> Rows<P> {
             if !self.advance(kept)? {
                 return Ok(None);
             }
-            match self.claim()? {
-                Claim::Op(op) if !kept => return Ok(Some(op)),
-                Claim::Op(Op::Update) => {
+            match self.claim() {
+                Ok(Claim::Op(op)) if !kept => return Ok(Some(op)),
+                Ok(Claim::Op(Op::Update)) => {
                     self.before.of_the_row = true;
                     return Ok(Some(Op::Update));
                 }
+                // the record behind it is looked at again, also if it is bad
                 _ if kept => {
                     self.before.again = true;
                     return Err(self.lone_before());
                 }
-                _ => self.before.kept.keep(record_of(&self.open)),
+                Err(flaw) => return Err(flaw),
+                Ok(_) => self.before.kept.keep(record_of(&self.open)),
             }
             kept = true;
         }
@@ -256,7 +249,7 @@ impl<P: Parts> Rows<P> {
         loop {
             if let Some(reader) = &mut self.open {
                 if reader.advance()? {
-                    if self.ahead != Ahead::Head || self.is_row()? {
+                    if !self.at_head || self.is_row()? {
                         return Ok(true);
                     }
                     continue;
@@ -282,13 +275,13 @@ impl<P: Parts> Rows<P> {
         let dialect = &self.shape.dialect;
         let (delimiter, quotes) = (dialect.delimiter.clone(), dialect.rfc4180);
         self.open = Some(Reader::new(plain, Form { delimiter, quotes, keep_raw: self.shape.keep_raw }));
-        self.ahead = Ahead::Head;
+        self.at_head = true;
         Ok(true)
     }
 
     /// Whether the first record of a part is a row; a header is taken in here.
     fn is_row(&mut self) -> Result<bool, Flaw> {
-        self.ahead = Ahead::FirstRow;
+        self.at_head = false;
         let record = record_of(&self.open);
         match self.shape.dialect.header {
             Some(false) => Ok(true),
@@ -320,14 +313,13 @@ impl<P: Parts> Rows<P> {
     /// What the record at hand claims, once it is as wide as it must be. The first row decides how wide that is.
     fn claim(&mut self) -> Result<Claim, Flaw> {
         let record = record_of(&self.open);
-        let first = mem::replace(&mut self.ahead, Ahead::Rows) == Ahead::FirstRow;
         if let (None, Some(plan)) = (&self.layout, &self.plan) {
             self.layout = Some(plan.layout(&self.shape, First::of(record))?);
         }
         self.begun = true;
         // before a first record there is neither layout nor row
         let Some(layout) = &self.layout else { return Ok(Claim::Op(Op::Insert)) };
-        layout.check_width(record, !first || self.header.is_some())?;
+        layout.check_width(record)?;
         layout.check_supply(record, &self.words, &self.shape)?;
         layout.claim(record, self.shape.file)
     }

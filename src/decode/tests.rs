@@ -25,7 +25,7 @@ pub(super) fn shape(file: File, feed: &str, columns: &str) -> Shape {
         table: ("dbo".into(), "e".into()),
         dialect: feed.parse().unwrap_or_else(|faults| panic!("{feed}: {faults}")),
         had_op: None,
-        keep_raw: true,
+        keep_raw: false,
     }
 }
 
@@ -299,9 +299,9 @@ fn delimiters_and_quotes_are_as_feed_says() {
     fails(read(Snapshot, "rfc4180=False", "1,\"a,b\"\n"), "line 1: 3 fields");
 }
 
-/// Walks on after each error of a row: what was given, and what was refused, where.
+/// Walks on after each error of a row, as in quarantine: what was given, and what was refused, where.
 fn walk(shape: Shape, parts: &[&'static str]) -> (Vec<String>, Vec<String>, Option<Error>) {
-    let mut rows = rows(Texts(parts.iter()), shape);
+    let mut rows = rows(Texts(parts.iter()), Shape { keep_raw: true, ..shape });
     let (mut given, mut refused) = (Vec::new(), Vec::new());
     assert_eq!(rows.has_op(), None, "before the first row");
     loop {
@@ -345,18 +345,55 @@ fn a_before_image_without_its_update_is_walked_past_and_nothing_else() {
     assert_eq!(given, ["I,2,b", "U,5,e", "D,7,g"]);
     assert_eq!(refused, ["0:1 B,1,a []", "0:3 B,3,c []", "0:6 B,6,\"f\" []", "1:2 B,8,h []"]);
     fails(read_as(shape(), &["B,1,a\nI,2,b\n"]), "line 1: a before-image (op B) that no update (op U) follows");
+    // bad records behind them: each is refused on its own
+    let (given, refused, end) = walk(shape(), &["B,1,a\nX,2,b\nB,3,c\nU,4\nB,5,e\nB,6,f\nU,7,g\n"]);
+    assert!(end.is_none());
+    assert_eq!(given, ["U,7,g"]);
+    assert_eq!(refused, ["0:1 B,1,a []", "0:2 X,2,b []", "0:3 B,3,c []", "0:4 U,4 []", "0:5 B,5,e []"]);
 }
 
 #[test]
 fn what_the_first_row_decides_is_the_files_fault() {
-    for (feed, text) in
-        [("", "1\n2,b\n"), ("", "X,1,a\n"), ("", "1,\"a"), ("header=1", "id\n1\n"), ("op=always", "1,a\n")]
-    {
+    for (feed, text) in [("", "1\n2,b\n"), ("", "X,1,a\n"), ("", "1,\"a"), ("header=1", "id\n1\n")] {
         let (given, refused, end) = walk(shape(Changes, feed, TABLE), &[text]);
         assert!(given.is_empty() && refused.is_empty() && end.is_some(), "{feed} {text:?}");
     }
-    let (given, refused, end) = walk(shape(Snapshot, "", TABLE), &["1,a\n", "2\n"]);
-    assert!(given.len() == 1 && refused.is_empty() && end.is_some(), "another part of another width");
+    let error = walk(shape(Changes, "", TABLE), &["1\n"]).2.expect("it decides").to_string();
+    assert!(error.ends_with(
+        "If only this row is bad: with FEED op= it is kept aside like others; without, the first row decides"
+    ));
+}
+
+#[test]
+fn a_first_row_where_the_width_is_known_is_a_row_like_any_other() {
+    for (feed, had_op, text) in [
+        ("op=always", None, "1,a\nI,2,b\n"),
+        ("op=changes", None, "I,1\nI,2,b\n"),
+        ("columns=Op,id,name", None, "I,1\nI,2,b\n"),
+        ("columns=id,name", Some(true), "I,1,a,b\nI,2,b\n"),
+        ("columns=id,name", Some(true), "I,1\nI,2,b\n"),
+        ("columns=id,name", Some(true), "X,1,a\nI,2,b\n"),
+        ("columns=id,name", Some(false), "I\n2,b\n"),
+        ("columns=id,name", Some(false), "1,a,b\n2,b\n"),
+    ] {
+        let (given, refused, end) = walk(Shape { had_op, ..shape(Changes, feed, TABLE) }, &[text]);
+        assert_eq!((given.len(), refused.len(), end.is_none()), (1, 1, true), "{feed} {had_op:?} {text:?}");
+    }
+    // what may be another table or another habit is the file's fault all the same
+    for (feed, had_op, text) in [
+        ("", Some(true), "I,1\n"),
+        ("columns=id,name", None, "I,1\n"),
+        ("columns=id,name", Some(false), "I,1\n"),
+        ("columns=id,name", Some(true), "1,a\n"),
+        ("columns=id,name", Some(false), "I,1,a\n"),
+    ] {
+        let (given, refused, end) = walk(Shape { had_op, ..shape(Changes, feed, TABLE) }, &[text]);
+        assert!(given.is_empty() && refused.is_empty() && end.is_some(), "{feed} {had_op:?} {text:?}");
+    }
+    let (given, refused, end) = walk(shape(Snapshot, "", TABLE), &["1,a\n", "2\n3,c\n"]);
+    assert_eq!((given.len(), refused.len(), end.is_none()), (2, 1, true), "a later part of a load");
+    let error = read_as(shape(Changes, "op=always", TABLE), &["1,a\n"]).expect_err("no quarantine");
+    assert!(error.contains("drop it from the table"), "what may be done about the table is said: {error}");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use super::{Error, Outcome, verdict};
 use crate::metrics::Metrics;
 use crate::notifier;
-use crate::source::{Entity, Pending, Plan, Source, Status};
-use crate::target::{Changes, Receipt};
+use crate::source::{Entity, Pending, Plan, Source, Status, Step};
+use crate::target::{Changes, Receipt, Why};
 
 /// What was said already.
 #[derive(Debug, Default)]
@@ -27,14 +27,26 @@ pub struct Said {
 
 pub fn begins(id: i64, pending: &Pending) {
     let (schema, key) = (&pending.entity.schema, &pending.objects[0].listed.key);
-    match pending.objects.len() {
-        1 => tracing::info!(delivery = id, key, "Delivery {id}: process_{schema} {key}."),
-        parts => {
-            tracing::info!(delivery = id, key, parts, "Delivery {id}: process_{schema} {key} (1 of {parts} parts).")
-        }
-    }
+    let (parts, together) = (pending.objects.len(), together(pending));
+    tracing::info!(delivery = id, key, parts, "Delivery {id}: process_{schema} {key}{together}.");
     if let Some(remark) = &pending.remark {
         tracing::warn!(delivery = id, "Delivery {id}: {remark}.");
+    }
+}
+
+/// What is loaded together with the first object of a delivery.
+fn together(pending: &Pending) -> String {
+    let files = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+    let (all, late) = (pending.objects.len(), pending.new_objects().count());
+    match (all, pending.step == Step::Refold, late) {
+        (1, ..) => String::new(),
+        (_, false, _) => format!(" (1 of {all} parts)"),
+        (_, true, 1) => format!(" (folded in with {} loaded after it)", files(all - 1)),
+        (_, true, late) if late == all => format!(" (folded in with {} that came late too)", files(all - 1)),
+        (_, true, late) => {
+            let (late, loaded) = (files(late - 1), files(all - late));
+            format!(" (folded in with {late} that came late too, and {loaded} loaded after it)")
+        }
     }
 }
 
@@ -90,8 +102,9 @@ pub fn processed(id: i64, took: Duration) {
 }
 
 /// A delivery that was written down without loading.
-pub fn noted(id: i64, pending: &Pending, status: Status, why: &str) {
-    let (key, entity, word) = (&pending.carrier().listed.key, pending.entity.to_string(), status.as_str());
+pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why) {
+    let key = &pending.objects[pending.blamed(why.part)].listed.key;
+    let (entity, word, why) = (pending.entity.to_string(), status.as_str(), &why.words);
     if status.stops() {
         let advice = verdict::advice(status);
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
@@ -263,20 +276,33 @@ mod tests {
         Plan { tables: vec![table], ..Plan::default() }
     }
 
+    fn object(key: &str, modified: i64, new: bool) -> Object {
+        let listed = Listed { key: key.to_owned(), etag: "a".into(), size: 1, modified };
+        Object { listed, entry: Some(1), new, replaces: Vec::new() }
+    }
+
+    fn refold(objects: Vec<Object>) -> Pending {
+        let entity = Entity { schema: "dbo".into(), name: "e".into() };
+        let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
+        Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None }
+    }
+
+    #[test]
+    fn what_a_delivery_of_several_files_is_made_of_is_said() {
+        let (late, loaded) = (|| object("late", 9, true), || object("loaded", 1, false));
+        assert_eq!(together(&refold(vec![late()])), "");
+        assert_eq!(together(&refold(vec![late(), loaded()])), " (folded in with 1 file loaded after it)");
+        assert_eq!(together(&refold(vec![late(), late(), late()])), " (folded in with 2 files that came late too)");
+        let both = " (folded in with 1 file that came late too, and 2 files loaded after it)";
+        assert_eq!(together(&refold(vec![late(), loaded(), late(), loaded()])), both);
+        let load = Pending { step: Step::Replace, ..refold(vec![late(), late()]) };
+        assert_eq!(together(&load), " (1 of 2 parts)");
+    }
+
     #[test]
     fn what_is_read_again_for_a_late_file_is_not_pending() {
-        let object = |key: &str, modified, new| Object {
-            listed: Listed { key: key.to_owned(), etag: "a".into(), size: 1, modified },
-            entry: Some(1),
-            new,
-            replaces: Vec::new(),
-        };
         let mut plan = plan(None);
-        let entity = plan.tables[0].entity.clone();
-        let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
-        let objects = vec![object("late", 90, true), object("loaded", 10, false)];
-        let refold = Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None };
-        plan.tables[0].pending.push(refold);
+        plan.tables[0].pending.push(refold(vec![object("late", 90, true), object("loaded", 10, false)]));
         let metrics = Metrics::new("1");
         pending(&metrics, &plan, &BTreeMap::new(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100));
         let text = metrics.render();

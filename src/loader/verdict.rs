@@ -114,7 +114,13 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
         }
         Error::Source(_) => (None, None),
     };
-    Why { words: error.to_string() + hint(error), part, removes }
+    // one of several files is named, which need not be the one on whose row this stands
+    let named = part.and_then(|part| pending.objects.get(part)).filter(|_| pending.objects.len() > 1);
+    let words = match (named, error) {
+        (Some(object), Error::Target(_)) => format!("{}: {error}", object.listed.key),
+        _ => error.to_string(),
+    };
+    Why { words: words + hint(error), part, removes }
 }
 
 /// What is not obvious from the words of Postgres.

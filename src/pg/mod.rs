@@ -11,7 +11,8 @@ mod tls;
 
 pub use doors::{LOCK_TIMEOUT, Pg, Tx};
 
-/// An error of Postgres or on the way to it. Never holds a cell's value: details and contexts are left out.
+/// An error of Postgres or on the way to it. Never says a cell's value: details and contexts are left out, and so are the
+/// words about data (class 22), which quote it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot reach Postgres: {0}")]
@@ -56,12 +57,14 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     let names = [("table", db.table()), ("column", db.column()), ("constraint", db.constraint())];
     let names = names.iter().filter_map(|(what, name)| name.map(|name| format!(", {what} {name}")));
     let line = db.where_().and_then(copy_line).map(|line| format!(", row {line} of the COPY")).unwrap_or_default();
-    format!("{} ({}{}{line})", db.message(), db.code().code(), names.collect::<String>())
+    let code = db.code().code();
+    format!("{} ({code}{}{line})", sqlstate::own_words(code).unwrap_or(db.message()), names.collect::<String>())
 }
 
 /// The line number in `COPY entity_2, line 123, column …`.
 fn copy_line(context: &str) -> Option<&str> {
-    let (_, rest) = context.split_once("COPY ")?.1.split_once(", line ")?;
+    let copy = context.lines().find_map(|line| line.strip_prefix("COPY "))?;
+    let (_, rest) = copy.split_once(", line ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())
 }
 
@@ -73,5 +76,6 @@ mod tests {
     fn a_copy_context_gives_its_line_and_nothing_else() {
         assert_eq!(copy_line("COPY entity_2, line 123, column price: \"secret\""), Some("123"));
         assert_eq!(copy_line("PL/pgSQL function x line 3"), None);
+        assert_eq!(copy_line("SQL statement \"COPY that, line 7\"\nCOPY e, line 1"), Some("1"));
     }
 }

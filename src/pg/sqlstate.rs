@@ -15,9 +15,35 @@ pub fn is_refusal(code: &str) -> bool {
     code.starts_with("28") || code == "3D000"
 }
 
+/// What to say of an error about data (class 22), whose words in Postgres quote the data. Other classes name tables, columns
+/// and constraints only; `raise exception` (P0001) says what the table's owner wrote, and is said as it is.
+pub fn own_words(code: &str) -> Option<&'static str> {
+    Some(match code {
+        _ if !code.starts_with("22") => return None,
+        "22P02" | "22P03" => "a value is not of its type",
+        "22001" => "a value is too long",
+        "22003" => "a number is out of range",
+        "22007" => "a date or time is not one",
+        "22008" => "a date or time is out of range",
+        "22012" => "division by zero",
+        "22004" => "a value is null and must not be",
+        "22021" | "22P05" => "a text cannot be encoded",
+        _ => "a value cannot be used",
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{is_refusal, is_world};
+    use super::{is_refusal, is_world, own_words};
+
+    #[test]
+    fn what_quotes_data_is_said_in_our_own_words() {
+        assert_eq!(own_words("22P02"), Some("a value is not of its type"));
+        assert_eq!(own_words("22030"), Some("a value cannot be used"));
+        for code in ["23505", "23514", "42501", "P0001", "53100"] {
+            assert_eq!(own_words(code), None, "{code}");
+        }
+    }
 
     #[test]
     fn a_server_that_says_no_is_not_one_that_is_away() {

@@ -53,6 +53,11 @@ impl ChangeStock {
         Self { order, keeps, files: BTreeMap::new() }
     }
 
+    /// Takes in what another folder of the same table has.
+    pub(super) fn join(&mut self, other: Self) {
+        self.files.extend(other.files);
+    }
+
     pub(super) fn turn(&self, time: NameTime, modified: i64, key: &str) -> Turn {
         let modified = if self.order == Order::Modified { modified } else { 0 };
         Turn { modified, time, key: key.to_owned() }

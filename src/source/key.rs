@@ -2,13 +2,14 @@
 //!
 //! `[path/] schema / table / [segment and date folders /] file`, as the DMS user guide (S3 target) has it, and the names that
 //! Qlik Replicate gives. The load counter restarts in every segment, so an object's identity is its full key, never its
-//! basename. A key may hold anything: what does not fit the grammar is foreign, and nothing here panics.
+//! basename. A key may hold anything: what does not fit the grammar is foreign, and nothing here panics. The entity is the
+//! folder's name; whether `orders__ct` is a table or holds the changes of `orders` only the whole listing tells.
 
 use std::fmt;
 
 use super::partition;
 
-/// A table of the feed, as its folder names it.
+/// A table of the feed, as its folder names it. Its changes may be in a folder of their own (`changes_of`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entity {
     pub schema: String,
@@ -18,6 +19,15 @@ pub struct Entity {
 impl fmt::Display for Entity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+impl Entity {
+    /// Qlik Replicate stores the changes of `orders` in the folder `orders__ct`: the table whose changes a folder of this name
+    /// may hold.
+    pub(super) fn changes_of(&self) -> Option<Self> {
+        let name = self.name.strip_suffix("__ct").filter(|name| !name.is_empty())?;
+        Some(Self { schema: self.schema.clone(), name: name.to_owned() })
     }
 }
 
@@ -90,18 +100,12 @@ fn parse_below(path: &str, key: &str) -> Option<Named> {
     }
     let in_folder = segment_of(folders)?;
     let stem = file.strip_suffix(".gz").unwrap_or(file).strip_suffix(".csv")?;
-    let entity = |name: &str| Entity { schema: schema.to_owned(), name: name.to_owned() };
-    let changes_of = name.strip_suffix(CHANGES_FOLDER).filter(|table| !table.is_empty());
-    if let Some(time) = parse_time(stem) {
-        return Some(Named::Changes { entity: entity(changes_of.unwrap_or(name)), time });
+    let entity = Entity { schema: schema.to_owned(), name: name.to_owned() };
+    match parse_time(stem) {
+        Some(time) => Some(Named::Changes { entity, time }),
+        None => parse_part(in_folder, stem).map(|part| Named::Snapshot { entity, part }),
     }
-    // a folder of changes has no full load: its table's is beside it
-    let part = parse_part(in_folder, stem).filter(|_| changes_of.is_none())?;
-    Some(Named::Snapshot { entity: entity(name), part })
 }
-
-/// Qlik Replicate stores the changes of `orders` in the folder `orders__ct`.
-const CHANGES_FOLDER: &str = "__ct";
 
 /// Anything may be the name of a table, but for what would break the lines of a log.
 fn is_name(text: &str) -> bool {

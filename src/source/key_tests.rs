@@ -59,11 +59,17 @@ fn a_load_file_of_qlik_has_decimal_numbers() {
 }
 
 #[test]
-fn a_folder_of_changes_belongs_to_its_table() {
-    assert_eq!(table("data/dbo/e__ct/20220922-095853123.csv.gz").as_deref(), Some("dbo.e"));
-    assert_eq!(table("data/dbo/e__ct/2022/09/22/20220922-095853123.csv").as_deref(), Some("dbo.e"));
-    assert_eq!(table("data/dbo/__ct/20220922-095853123.csv.gz").as_deref(), Some("dbo.__ct"));
-    assert_eq!(table("data/dbo/e__ct/LOAD00000001.csv.gz"), None, "its full load would be another table's");
+fn a_folder_may_hold_the_changes_of_a_table() {
+    let of =
+        |name: &str| Entity { schema: "dbo".into(), name: name.into() }.changes_of().map(|table| table.to_string());
+    assert_eq!(of("e__ct").as_deref(), Some("dbo.e"));
+    assert_eq!(of("e__ct__ct").as_deref(), Some("dbo.e__ct"));
+    for name in ["e", "__ct", "e__CT", "e__ct2"] {
+        assert_eq!(of(name), None, "{name}");
+    }
+    // the key alone does not say which it is
+    assert_eq!(table("data/dbo/e__ct/20220922-095853123.csv.gz").as_deref(), Some("dbo.e__ct"));
+    assert_eq!(table("data/dbo/e__ct/LOAD00000001.csv.gz").as_deref(), Some("dbo.e__ct"));
 }
 
 #[test]

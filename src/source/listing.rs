@@ -4,11 +4,12 @@
 
 use std::collections::VecDeque;
 
-use aws_sdk_s3::types::Object;
+use aws_sdk_s3::types::{EncodingType, Object};
 
 use super::client::Bucket;
 use super::entry::Listed;
 use super::{Error, error};
+use crate::url;
 
 /// The objects below a path. Holds one page at a time.
 pub(super) struct Listing {
@@ -71,6 +72,8 @@ impl Listing {
 
     async fn turn(&mut self, token: Option<String>) -> Result<(), Error> {
         let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name).prefix(&self.prefix);
+        // a key may have characters that XML may not
+        let request = request.encoding_type(EncodingType::Url);
         let answer = request.set_continuation_token(token.clone()).send().await;
         let page = answer.map_err(|answer| error::of_bucket(answer, &self.bucket))?;
         self.next = match page.next_continuation_token {
@@ -80,17 +83,37 @@ impl Listing {
         if matches!((&self.next, &token), (Next::After(next), Some(token)) if next == token) {
             return Err(Error::Circle);
         }
-        self.page = page.contents.unwrap_or_default().into_iter().filter_map(listed).collect();
+        // some stores do not heed the wish, and say so
+        let encoded = page.encoding_type == Some(EncodingType::Url);
+        let objects = page.contents.unwrap_or_default().into_iter();
+        self.page = objects.filter_map(|object| listed(object, encoded)).collect();
         Ok(())
     }
 }
 
 /// An object without a key, an etag or a time is none.
-fn listed(object: Object) -> Option<Listed> {
+fn listed(object: Object, encoded: bool) -> Option<Listed> {
+    let key = object.key?;
     Some(Listed {
-        key: object.key?,
+        key: if encoded { decoded(&key) } else { key },
         etag: object.e_tag?.trim_matches('"').to_owned(),
         size: u64::try_from(object.size?).ok()?,
         modified: object.last_modified?.secs(),
     })
+}
+
+/// A key as the store encodes it: like a form, in which a plus is a blank.
+fn decoded(key: &str) -> String {
+    url::decode(&key.replace('+', " ")).unwrap_or_else(|_| key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn an_encoded_key_is_decoded() {
+        assert_eq!(decoded("data/a+b%2Bc%25/%01%C3%A9.csv"), "data/a b+c%/\u{1}é.csv");
+        assert_eq!(decoded("data/100%"), "data/100%", "which is not encoded after all");
+    }
 }

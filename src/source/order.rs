@@ -49,7 +49,8 @@ impl<'a> Stock<'a> {
         }
     }
 
-    pub fn plan(self) -> Plan {
+    pub fn plan(mut self) -> Plan {
+        self.join_changes();
         let mut names: HashMap<String, u32> = HashMap::new();
         self.tables.keys().for_each(|entity| *names.entry(entity.name.clone()).or_default() += 1);
         let twins = self.twins();
@@ -79,8 +80,22 @@ impl<'a> Stock<'a> {
         names.values().flat_map(pairs).collect()
     }
 
+    /// A folder `orders__ct` holds the changes of `orders`, unless it has a full load of its own: then it is a table.
+    fn join_changes(&mut self) {
+        let folders: Vec<Entity> = self.tables.keys().filter(|entity| entity.changes_of().is_some()).cloned().collect();
+        for folder in folders {
+            let Some(stock) = self.tables.remove(&folder) else { continue };
+            match folder.changes_of().filter(|_| !stock.has_load()) {
+                Some(table) => self.foreign.other += self.table(table).join(stock) as u64,
+                None => _ = self.tables.insert(folder, stock),
+            }
+        }
+    }
+
     fn table(&mut self, entity: Entity) -> &mut TableStock {
-        let (order, keeps) = (self.order, self.asked.history.contains(&entity));
+        let is_asked = |entity: &Entity| self.asked.history.contains(entity);
+        let keeps = is_asked(&entity) || entity.changes_of().as_ref().is_some_and(is_asked);
+        let order = self.order;
         self.tables.entry(entity).or_insert_with(|| TableStock::new(order, keeps))
     }
 }

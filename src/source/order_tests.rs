@@ -194,6 +194,84 @@ fn a_change_file_before_a_loaded_one_is_late() {
     assert_eq!(plan(&reloaded, &ledger), [format!("2 replace: {LOAD1}"), format!("2 changes: {AT_0900}")]);
 }
 
+/// The tables of a plan and how many deliveries each has pending.
+fn tables(bucket: &[Listed], ledger: &[Entry]) -> Vec<String> {
+    let plan = whole_plan(bucket, ledger, Order::Auto);
+    plan.tables.iter().map(|table| format!("{} {}", table.entity, table.pending.len())).collect()
+}
+
+#[test]
+fn a_folder_of_changes_is_its_tables_unless_it_has_a_full_load() {
+    let (change, load) = ("e__ct/20220922-090100000.csv.gz", "e__ct/LOAD00000001.csv.gz");
+    let both = [listed(LOAD1, "a", 0), listed(AT_0900, "c", 5), listed(change, "d", 5)];
+    assert_eq!(tables(&both, &[]), ["dbo.e 3"]);
+    let wanted =
+        [&format!("1 append first: {LOAD1}"), &format!("1 changes: {AT_0900}"), &format!("1 changes: {change}")];
+    assert_eq!(plan(&both, &[]).iter().collect::<Vec<_>>(), wanted);
+    assert_eq!(tables(&[listed(change, "d", 5)], &[]), ["dbo.e 1"], "without a full load of the table too");
+    let table = [listed(LOAD1, "a", 0), listed(change, "d", 5), listed(load, "f", 0)];
+    assert_eq!(tables(&table, &[]), ["dbo.e 1", "dbo.e__ct 2"]);
+    let gone = entry(1, load, "f", 0, Status::Loaded);
+    let known = [gone, entry(2, "e__ct/20220922-090000000.csv.gz", "c", 5, Status::Loaded)];
+    assert_eq!(tables(&both, &known), ["dbo.e 2", "dbo.e__ct 1"], "a full load that is not shown any more");
+}
+
+#[test]
+fn a_folder_stays_what_it_was_when_its_first_file_was_loaded() {
+    let (change, load) = ("e__ct/20220922-090000000.csv.gz", "e__ct/LOAD00000001.csv.gz");
+    let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded), entry(2, change, "c", 5, Status::Loaded)];
+    let later = listed("e__ct/20220922-090100000.csv.gz", "d", 9);
+    let shown = [listed(LOAD1, "a", 0), listed(change, "c", 5), listed(load, "f", 7), later];
+    assert_eq!(tables(&shown, &ledger), ["dbo.e 1"]);
+    let plan = whole_plan(&shown, &ledger, Order::Auto);
+    assert_eq!((plan.foreign.other, plan.tables[0].pending[0].after), (1, 2), "its full load is nobody's");
+    let failed = [ledger[0].clone(), entry(2, load, "f", 7, Status::Failed)];
+    assert_eq!(tables(&shown, &failed), ["dbo.e__ct 0"], "a part stops it, whatever became of it");
+}
+
+#[test]
+fn what_was_loaded_from_either_folder_counts_for_both() {
+    let later = "e__ct/20220922-090200000.csv.gz";
+    let ledger = [
+        entry(1, LOAD1, "a", 0, Status::Loaded),
+        entry(2, AT_0900, "c", 5, Status::Loaded),
+        entry(3, later, "d", 5, Status::Loaded),
+    ];
+    let shown = [listed(LOAD1, "a", 0), listed(AT_0900, "c", 5), listed(later, "d", 5)];
+    assert!(plan(&shown, &ledger).is_empty());
+    // between the two, from the other folder
+    let late = [&shown[..], &[listed(AT_0901, "e", 9)]].concat();
+    let why = format!("data/dbo/{later} was loaded before it, and comes after it");
+    assert_eq!(plan(&late, &ledger), [format!("1 late ({why}): {AT_0901}")]);
+    let again = Entry { requested: Some(Request::Retry), ..entry(4, AT_0901, "e", 9, Status::Late) };
+    let folded = plan(&late, &[&ledger[..], &[again]].concat());
+    assert_eq!(folded, [format!("1 refold: {AT_0901} ={later}")]);
+    // a stop in one folder stops the table
+    let failed = entry(4, later, "x", 9, Status::Failed);
+    let broken = [listed(LOAD1, "a", 0), listed(AT_0901, "e", 9), listed(later, "x", 9)];
+    assert_eq!(plan(&broken, &[ledger[0].clone(), failed.clone()]), ["stopped by 4 failed"]);
+    assert_eq!(plan(&broken[..1], &[ledger[0].clone(), failed]), ["superseded 4"]);
+}
+
+#[test]
+fn a_part_that_was_skipped_is_not_read_with_the_others() {
+    let ledger = |request| {
+        [
+            entry(1, LOAD1, "a", 0, Status::Loaded),
+            entry(2, LOAD2, "b", 0, Status::Loaded),
+            Entry { generation: 2, ..entry(3, LOAD2, "bad", 5, Status::Skipped) },
+            Entry { generation: 2, requested: request, ..entry(4, LOAD1, "a2", 9, Status::Held) },
+        ]
+    };
+    let shown = [listed(LOAD1, "a2", 9), listed(LOAD2, "bad", 5)];
+    let words = format!(
+        "2 held (mixed reload: data/dbo/{LOAD2} not rewritten with the other parts; data/dbo/{LOAD2} was skipped, so a release leaves \
+         it out and removes the rows that it had): {LOAD1}"
+    );
+    assert_eq!(plan(&shown, &ledger(None)[..3]), [words]);
+    assert_eq!(plan(&shown, &ledger(Some(Request::Release))), [format!("2 replace: {LOAD1}")]);
+}
+
 #[test]
 fn a_failed_row_stops_its_table_until_its_version_is_gone_or_a_retry_is_asked_for() {
     let bucket = [listed(LOAD1, "a", 0), listed(AT_0900, "b", 1), listed("f/LOAD00000001.csv.gz", "f", 0)];
@@ -234,8 +312,15 @@ const STATES: [(Status, Option<Request>, bool); 11] = [
     (Status::Late, Some(Request::Retry), false),
 ];
 
-const FILES: [&str; 6] =
-    [LOAD1, LOAD2, AT_0900, AT_0901, "e__ct/20220922-0900301.csv.gz", "f/2022/09/22/20220922-090000.csv.gz"];
+const FILES: [&str; 7] = [
+    LOAD1,
+    LOAD2,
+    AT_0900,
+    AT_0901,
+    "e__ct/20220922-0900301.csv.gz",
+    "f/2022/09/22/20220922-090000.csv.gz",
+    "e__ct/LOAD00000001.csv.gz",
+];
 
 /// A key: what the bucket lists there, and up to three rows of its versions.
 type Seen = (Option<Listed>, Vec<Entry>);
@@ -296,9 +381,11 @@ proptest! {
     fn what_is_not_accounted_for_is_planned_once(
         seen in seen(), order in prop::sample::select(vec![Order::Auto, Order::Name, Order::Modified]),
     ) {
-        let first = plan_seen(&seen, order, &Asked::default());
+        // without the last, whose folder may be a table
+        let seen = &seen[..6];
+        let first = plan_seen(seen, order, &Asked::default());
         let history = first.tables.iter().filter(|table| table.wants_history).map(|table| table.entity.clone()).collect();
-        let plan = plan_seen(&seen, order, &Asked { history, ..Asked::default() });
+        let plan = plan_seen(seen, order, &Asked { history, ..Asked::default() });
         let stopped = |key: &str| {
             let table = if key.contains("/f/") { "f" } else { "e" };
             // behind a late file that cannot be folded in nothing goes on
@@ -309,7 +396,7 @@ proptest! {
         prop_assert!(plan.tables.iter().all(|table| !table.wants_history));
         let planned = plan.tables.iter().flat_map(|table| &table.pending).flat_map(|pending| &pending.objects);
         let planned: Vec<&Object> = planned.collect();
-        for key in &seen {
+        for key in seen {
             let Some(listed) = key.0.as_ref().filter(|listed| !stopped(&listed.key)) else { continue };
             let times = planned.iter().filter(|object| object.new && object.listed == *listed).count();
             prop_assert_eq!(times, usize::from(!is_accounted(key)), "{}", &listed.key);

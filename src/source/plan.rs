@@ -106,6 +106,13 @@ impl Pending {
         new.or(self.objects.last()).expect("a pending delivery has at least one object")
     }
 
+    /// The place of the object whose ledger row says what is wrong with a part: its own if it is to be accounted for, else the
+    /// carrier's.
+    pub fn blamed(&self, part: Option<usize>) -> usize {
+        let own = part.filter(|part| self.objects.get(*part).is_some_and(|object| object.new));
+        own.or(self.new_objects().last()).unwrap_or(self.objects.len() - 1)
+    }
+
     pub fn bytes(&self) -> u64 {
         self.objects.iter().map(|object| object.listed.size).sum()
     }

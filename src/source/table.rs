@@ -14,6 +14,10 @@ use crate::decode::dialect::Order;
 pub(super) struct TableStock {
     /// whether the bucket shows an object of it
     pub shown: bool,
+    /// whether the ledger has a row of a part
+    knows_parts: bool,
+    /// whether it has one of a change file
+    knows_changes: bool,
     last_id: i64,
     stops: Vec<Stop>,
     /// snapshot parts that are held: they stop the table until a part more comes
@@ -21,9 +25,18 @@ pub(super) struct TableStock {
     superseded: Vec<i64>,
     /// the newest generation that the ledger has
     now: Generation,
-    /// all listed parts, and whether an operator released each
-    parts: BTreeMap<(Part, String), (Object, bool)>,
+    /// all listed parts
+    parts: BTreeMap<(Part, String), Shown>,
     changes: ChangeStock,
+}
+
+/// A part that is listed, and what an operator did with it.
+#[derive(Debug)]
+struct Shown {
+    object: Object,
+    released: bool,
+    /// not wanted: it is not read with the others either
+    skipped: bool,
 }
 
 /// What the ledger has loaded of a table's newest generation.
@@ -48,6 +61,16 @@ impl Generation {
         }
         (number == self.number).then_some(self)
     }
+
+    /// Takes in what was loaded from another folder of the same table.
+    fn join(&mut self, other: Self) {
+        let Some(now) = self.reach(other.number) else { return };
+        now.parts.extend(other.parts);
+        now.not_only_added |= other.not_only_added;
+        now.change_files += other.change_files;
+        now.last_change = now.last_change.take().max(other.last_change);
+        now.loaded.extend(other.loaded);
+    }
 }
 
 impl TableStock {
@@ -55,6 +78,8 @@ impl TableStock {
     pub(super) fn new(order: Order, keeps: bool) -> Self {
         Self {
             shown: false,
+            knows_parts: false,
+            knows_changes: false,
             last_id: 0,
             stops: Vec::new(),
             held_parts: Vec::new(),
@@ -68,6 +93,7 @@ impl TableStock {
     pub(super) fn see_part(&mut self, part: Part, listed: Option<Listed>, rows: &[Entry]) {
         let same = |row: &Entry, listed: &Listed| row.etag == listed.etag && row.modified == listed.modified;
         self.shown |= listed.is_some();
+        self.knows_parts |= !rows.is_empty();
         self.note(listed.as_ref(), rows, same);
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             if let Some(now) = self.now.reach(row.generation) {
@@ -78,12 +104,32 @@ impl TableStock {
         let Some(listed) = listed else { return };
         let row = rows.iter().find(|row| same(row, &listed));
         let released = row.is_some_and(|row| row.requested == Some(Request::Release));
+        let skipped = row.is_some_and(|row| row.status == Status::Skipped && !row.superseded);
         let object = Object::of(listed, row, rows);
-        self.parts.insert((part, object.listed.key.clone()), (object, released));
+        self.parts.insert((part, object.listed.key.clone()), Shown { object, released, skipped });
+    }
+
+    /// Whether its folder has a full load of its own. What the ledger has decides before what is listed: a folder stays what it
+    /// was when its first file was loaded (of a table, that is a part), or its rows would be counted for two tables.
+    pub(super) fn has_load(&self) -> bool {
+        self.knows_parts || (!self.knows_changes && !self.parts.is_empty())
+    }
+
+    /// Takes in what a folder of its own has of this table's changes. How many parts of a full load are listed there: they are
+    /// no part of this one's.
+    pub(super) fn join(&mut self, other: Self) -> usize {
+        self.shown |= other.shown;
+        self.last_id = self.last_id.max(other.last_id);
+        self.stops.extend(other.stops);
+        self.superseded.extend(other.superseded);
+        self.now.join(other.now);
+        self.changes.join(other.changes);
+        other.parts.len()
     }
 
     pub(super) fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
         self.shown |= listed.is_some();
+        self.knows_changes |= !rows.is_empty();
         self.note(listed.as_ref(), rows, |row, listed| row.etag == listed.etag);
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             let Some(now) = self.now.reach(row.generation) else { continue };
@@ -118,7 +164,7 @@ impl TableStock {
     }
 
     pub(super) fn plan(mut self, entity: Entity, label: String, whole: bool) -> TablePlan {
-        let part_more = self.parts.values().any(|(object, _)| object.new && object.entry.is_none());
+        let part_more = self.parts.values().any(|part| part.object.new && part.object.entry.is_none());
         if !part_more {
             self.stops.append(&mut self.held_parts);
         }
@@ -145,7 +191,7 @@ impl TableStock {
 
     /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once.
     fn snapshot(&self, table: &TablePlan, whole: bool) -> Vec<Pending> {
-        let new: Vec<&Object> = self.parts.values().map(|(object, _)| object).filter(|object| object.new).collect();
+        let new: Vec<&Object> = self.parts.values().map(|part| &part.object).filter(|object| object.new).collect();
         if new.is_empty() {
             return Vec::new();
         }
@@ -162,7 +208,8 @@ impl TableStock {
             let one = |(index, object): (usize, &Object)| pending(number, step(index), vec![object.clone()]);
             return new.into_iter().enumerate().map(one).collect();
         }
-        let all = self.parts.values().map(|(object, _)| object.clone()).collect();
+        let wanted = self.parts.values().filter(|part| !part.skipped);
+        let all = wanted.map(|part| part.object.clone()).collect();
         let (step, remark) = self.reload();
         vec![Pending { remark, ..pending(self.now.number + 1, step, all) }]
     }
@@ -170,7 +217,7 @@ impl TableStock {
     /// A reload is diffed, unless its parts do not look like one whole load; and what the ledger is to say of it.
     fn reload(&self) -> (Step, Option<String>) {
         let mixed = self.mixed();
-        if self.parts.values().any(|(_, released)| *released) {
+        if self.parts.values().any(|part| part.released) {
             return (Step::Replace, mixed.map(|mixed| format!("released: {mixed}")));
         }
         match mixed.or_else(|| self.incomplete()) {
@@ -179,24 +226,33 @@ impl TableStock {
         }
     }
 
-    /// Some parts were written again and some were not. The old ones know nothing of the change files since, so whoever
-    /// releases them must hear what that takes back.
+    /// Some parts were written again and some were not. The old ones know nothing of the change files since, and one that was
+    /// skipped is not read at all, so whoever releases them must hear what that takes back.
     fn mixed(&self) -> Option<String> {
-        let old = self.parts.values().filter(|(object, _)| !object.new).map(|(object, _)| object.listed.key.as_str());
-        let old: Vec<&str> = old.collect();
-        let names = old.join(", ");
-        match (old.len(), self.now.change_files) {
-            (0, _) => None,
-            (_, 0) => Some(format!("mixed reload: {names} not rewritten with the other parts")),
-            (_, files) => Some(format!(
-                "mixed reload: {names} not rewritten with the other parts; a release takes back what the {files} change \
-                 files loaded since did to the rows of what was not rewritten"
-            )),
+        let old = |skipped: bool| {
+            let old = self.parts.values().filter(move |part| !part.object.new && part.skipped == skipped);
+            old.map(|part| part.object.listed.key.as_str()).collect::<Vec<_>>()
+        };
+        let (loaded, skipped) = (old(false), old(true));
+        let names = [&loaded[..], &skipped[..]].concat().join(", ");
+        let mut words = format!("mixed reload: {names} not rewritten with the other parts");
+        if !loaded.is_empty() && self.now.change_files > 0 {
+            let files = self.now.change_files;
+            words.push_str(&format!(
+                "; a release takes back what the {files} change files loaded since did to the rows of what was not rewritten"
+            ));
         }
+        if !skipped.is_empty() {
+            let names = skipped.join(", ");
+            words.push_str(&format!(
+                "; {names} was skipped, so a release leaves it out and removes the rows that it had"
+            ));
+        }
+        (!names.is_empty()).then_some(words)
     }
 
     fn incomplete(&self) -> Option<String> {
-        let newest = self.parts.values().map(|(object, _)| object.listed.modified).max();
+        let newest = self.parts.values().map(|part| part.object.listed.modified).max();
         let (found, before) = (self.parts.len(), self.now.parts.len());
         let incomplete = found < before && !self.changes.any_newer_than(newest);
         incomplete.then(|| format!("maybe incomplete: {found} of the {before} parts that the load before had"))

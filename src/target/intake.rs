@@ -27,8 +27,8 @@ pub struct Summary {
     pub read: Vec<u64>,
     /// the highest value of the event column among the rows read
     pub max_event_id: Option<i64>,
-    /// inserts, updates and deletes that the rows claim; none if they have no op
-    pub claimed: Option<[u64; 3]>,
+    /// inserts, updates and deletes that the rows of each part claim; none if they have no op
+    pub claimed: Option<Vec<[u64; 3]>>,
 }
 
 /// In which order the rows come.
@@ -231,14 +231,14 @@ struct Reader {
     encoder: Encoder,
     rejects: Option<Rejects>,
     summary: Summary,
-    claimed: [u64; 3],
+    claimed: Vec<[u64; 3]>,
     file: File,
 }
 
 impl Reader {
     fn new(plan: &Plan<'_>, file: File) -> Self {
         let encoder = Encoder::new(plan.table.clone(), plan.event_id);
-        Self { encoder, rejects: plan.rejects.cloned(), summary: Summary::default(), claimed: [0; 3], file }
+        Self { encoder, rejects: plan.rejects.cloned(), summary: Summary::default(), claimed: Vec::new(), file }
     }
 
     fn run<P: Parts>(mut self, rows: Rows<P>, way: Way, mut outlet: Outlet<Batch>) {
@@ -274,14 +274,14 @@ impl Reader {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.summary.claimed = rows.has_op().filter(|has| *has).map(|_| self.claimed);
+        self.summary.claimed = rows.has_op().filter(|has| *has).map(|_| std::mem::take(&mut self.claimed));
         Ok(())
     }
 
     #[inline]
     fn row(&mut self, row: &Row<'_>, sink: &mut impl Sink) -> Result<(), Halt> {
         self.count_read(row.part);
-        self.claimed[row.op as usize] += 1;
+        self.claimed[row.part][row.op as usize] += 1;
         if self.encoder.moves(row) {
             return self.moving(row, sink);
         }
@@ -315,6 +315,7 @@ impl Reader {
     fn count_read(&mut self, part: usize) {
         if self.summary.read.len() <= part {
             self.summary.read.resize(part + 1, 0);
+            self.claimed.resize(part + 1, [0; 3]);
         }
         self.summary.read[part] += 1;
     }

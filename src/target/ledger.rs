@@ -209,7 +209,8 @@ pub async fn supersede(tx: &Tx, ids: &[i64]) -> Result<u64, Error> {
     tx.execute_typed(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error).into())
 }
 
-/// How many rows a held snapshot would have removed, if its release was asked for.
+/// How many rows a held snapshot would have removed, if its release was asked for. None too if no number was shown, because it
+/// was held before its rows were compared: then it is guarded like any other.
 pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> {
     let ids: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
     if ids.is_empty() || pending.file == File::Changes {
@@ -217,5 +218,5 @@ pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> 
     }
     let sql = "select max(rows_remove) from public.loader_deliveries where id = any($1) and requested = 'release'";
     let row = tx.query_typed_one(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error))?;
-    Ok(row.get::<_, Option<i64>>(0).and_then(|shown| u64::try_from(shown).ok()))
+    Ok(row.get::<_, Option<i64>>(0).and_then(|shown| u64::try_from(shown).ok()).filter(|shown| *shown > 0))
 }

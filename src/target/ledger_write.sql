@@ -26,5 +26,6 @@ on conflict (id) do update set
     requested = null,
     superseded_by = null,
     error = excluded.error,
-    actor = coalesce(excluded.actor, l.actor),
-    reason = coalesce(excluded.reason, l.reason)
+    -- what was said of an earlier state is not true of this one
+    actor = excluded.actor,
+    reason = excluded.reason

@@ -322,7 +322,7 @@ impl Work {
     pub async fn note(self, status: Status, why: &Why) -> Result<i64, Error> {
         self.tx.back_to_mark().await?;
         let last = self.last_new();
-        let blamed = why.part.filter(|part| self.pending.objects[*part].new).unwrap_or(last);
+        let blamed = self.pending.blamed(why.part);
         let whole = status == Status::Held;
         let mut id = self.id;
         for part in self.pending.new_objects().filter(|part| whole || *part == blamed) {
@@ -421,20 +421,20 @@ impl Changes {
     fn of_part<'a>(&self, part: usize, line: Line<'a>) -> Line<'a> {
         let of = |parts: &[u64]| parts.get(part).copied().unwrap_or(0);
         let (rows_read, rejected) = (of(&self.summary.read), of(&self.rejected));
-        // a full load claims nothing but that its rows are there, and only where it has ops
-        let claimed = self.summary.claimed.map(|_| serde_json::json!({"I": rows_read}));
+        let claimed = self.summary.claimed.as_ref().map(|claimed| match self.pending.file {
+            // a full load claims nothing but that its rows are there, and only where it has ops
+            File::Snapshot => serde_json::json!({"I": rows_read}),
+            File::Changes => {
+                let [insert, update, delete] = claimed.get(part).copied().unwrap_or_default();
+                serde_json::json!({"I": insert, "U": update, "D": delete})
+            }
+        });
         Line { rows_read, counts: Counts { rejected, ..line.counts }, claimed, ..line }
     }
 
     fn complete<'a>(&self, line: Line<'a>) -> Line<'a> {
         let counts = Counts { rejected: line.counts.rejected, ..self.counts };
-        let claimed = match self.summary.claimed {
-            Some([insert, update, delete]) if self.pending.file == File::Changes => {
-                Some(serde_json::json!({"I": insert, "U": update, "D": delete}))
-            }
-            _ => line.claimed,
-        };
-        Line { counts, claimed, max_event_id: self.summary.max_event_id, ..line }
+        Line { counts, max_event_id: self.summary.max_event_id, ..line }
     }
 }
 

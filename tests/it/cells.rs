@@ -67,8 +67,7 @@ async fn a_key_must_be_supplied_and_so_must_every_cell_of_a_full_load() {
     let ended = load(&world, NO_SUPPLY).await;
     assert_eq!(ended.code, 1);
     assert!(ended.log.contains("line 1, column id: not supplied"), "{}", ended.log);
-    world.bucket.delete("e/20991231-2301000000.csv.gz").await;
-    let world = loaded().await;
+    world.bucket.delete("e/20991231-230100000.csv.gz").await;
     world.bucket.put_later(&format!("e/{LOAD}"), "1,??,1\n2,two,2\n").await;
     let ended = load(&world, NO_SUPPLY).await;
     assert_eq!(ended.code, 1);

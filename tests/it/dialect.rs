@@ -171,3 +171,12 @@ async fn a_slip_in_feed_is_told_with_every_other_one() {
         assert!(ended.log.contains(words), "{words:?} is not in\n{}", ended.log);
     }
 }
+
+#[tokio::test]
+async fn a_row_that_is_taken_for_a_header_is_not_shown() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "hunter2,name,1\n").await;
+    let ended = run_as(&world, "header=True").await;
+    stopped(&ended, "the file has field 1 and field 3, which the table lacks");
+    assert!(!ended.log.contains("hunter2"), "{}", ended.log);
+}

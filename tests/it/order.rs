@@ -60,12 +60,14 @@ async fn a_late_file_is_folded_in_and_later_values_win() {
     assert_eq!(names(&world).await, ["1|a1", "2|b4", "9|i4"], "a rehearsal leaves nothing");
     let ended = run_once(&world).await.ok();
     assert_eq!(ended.effects(), ["e (create: 1, amend: 1, remove: 0)."], "{}", ended.log);
+    let begins = format!("process_dbo {} (folded in with 1 file loaded after it).", world.bucket.key(AT_2));
+    assert!(ended.log.contains(&begins), "{}", ended.log);
     assert_eq!(names(&world).await, ["1|a2", "2|b4", "8|i2", "9|i4"]);
     let after = world.ledger().await;
     assert_eq!(after[..3], before[..3], "the others' counts stay");
     assert_eq!(after[3], "20991231-120200000.csv.gz|loaded|1/1/0/2");
     let row = "select rows_read, attempts, requested, generation, claimed ->> 'U' from loader_deliveries where id = 4";
-    assert_eq!(world.value(row).await, "4|2|∅|1|4");
+    assert_eq!(world.value(row).await, "4|2|∅|1|3", "what the others claim is theirs");
     assert!(run_once(&world).await.ok().effects().is_empty(), "nothing is left to do");
 }
 
@@ -84,8 +86,9 @@ async fn several_late_files_are_folded_in_at_once_with_the_counts_on_the_last() 
     steer(&world, &["retry", "5"]).await.ok();
     assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 1, amend: 1, remove: 0)."]);
     assert_eq!(names(&world).await, ["1|a3", "2|b4", "8|i2", "9|i4"]);
-    let rows = "select id, status, rows_read, rows_create + rows_amend from loader_deliveries where id > 3 order by id";
-    assert_eq!(world.rows(rows).await, ["4|loaded|2|2", "5|loaded|2|0"]);
+    let rows = "select id, status, rows_read, rows_create + rows_amend, claimed from loader_deliveries where id > 3 order by id";
+    let claims = [r#"4|loaded|2|2|{"I":0,"U":2,"D":0}"#, r#"5|loaded|2|0|{"I":1,"U":1,"D":0}"#];
+    assert_eq!(world.rows(rows).await, claims, "each its own");
 }
 
 #[tokio::test]
@@ -236,13 +239,15 @@ async fn what_was_gone_is_loaded_when_it_is_listed_again() {
     world.bucket.put(LOAD1, "1,a,1\n").await;
     run_once(&world).await.ok();
     world.bucket.put(AT_1, "U,1,b,1\n").await;
+    // the next file may be open already; the one after it is not
     world.bucket.put(AT_2, "U,1,c,1\n").await;
-    deleted_under_way(&world, AT_2).await.ok();
-    assert_eq!(world.ledger().await[2], "20991231-120200000.csv.gz|gone|0/0/0/0");
+    world.bucket.put(AT_4, "U,1,d,1\n").await;
+    deleted_under_way(&world, AT_4).await.ok();
+    assert_eq!(world.ledger().await[3], "20991231-120400000.csv.gz|gone|0/0/0/0");
     assert!(run_once(&world).await.ok().effects().is_empty());
-    world.bucket.put(AT_2, "U,1,c,1\n").await;
+    world.bucket.put(AT_4, "U,1,d,1\n").await;
     assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
-    let row = world.value("select status, attempts from loader_deliveries where id = 3").await;
+    let row = world.value("select status, attempts from loader_deliveries where id = 4").await;
     assert_eq!(row, "loaded|2", "its row is the same");
 }
 
@@ -294,6 +299,8 @@ async fn a_version_that_comes_back_is_in_nobodys_shadow() {
     world.bucket.put(AT_1, "U,1,b,100\n").await;
     run_once(&world).await.ok();
     assert_eq!(world.rows(rows).await, ["2|loaded|∅", "3|skipped|2"]);
+    let said = "select coalesce(actor, reason, error) from loader_deliveries where id = 2";
+    assert_eq!(world.value(said).await, "∅", "nothing of what it was before");
 }
 
 #[tokio::test]
@@ -362,4 +369,40 @@ async fn a_released_mixed_reload_says_what_it_takes_back() {
     assert_eq!(names(&world).await, ["1|x", "2|b"], "as the parts have it");
     let row = world.value("select status, reason from loader_deliveries where id = 4").await;
     assert!(row.starts_with("loaded|released: mixed reload") && row.contains(words), "{row}");
+}
+
+#[tokio::test]
+async fn of_several_files_the_one_at_fault_is_named() {
+    let world = loaded().await;
+    world.sql("alter table dbo.e add extra text").await;
+    world.bucket.put(AT_2, "U,1,late,1,x\n").await;
+    fails(&world, "late").await;
+    steer(&world, &["retry", "4"]).await.ok();
+    // the late file is as the table is now, the one that was loaded is not
+    let words = format!("{}: line 1: 4 fields where 5 were expected", world.bucket.key(AT_4));
+    fails(&world, &words).await;
+    let row = world.value("select status, error from loader_deliveries where id = 4").await;
+    assert!(row.starts_with(&format!("failed|{words}")), "{row}");
+    // a reload: the fault stands on its own part's row, and the log says so too
+    world.bucket.delete(AT_2).await;
+    world.sql("alter table dbo.e drop extra").await;
+    a_second().await;
+    world.bucket.put(LOAD1, "1,a,bad\n").await;
+    world.bucket.put("e/LOAD00000002.csv.gz", "2,b,1\n").await;
+    let key = world.bucket.key(LOAD1);
+    fails(&world, &format!("failed: {key}: {key}: line 1, column price: not a number.")).await;
+    let failed = "select object_key from loader_deliveries where status = 'failed'";
+    assert_eq!(world.value(failed).await, key);
+}
+
+#[tokio::test]
+async fn a_table_that_is_called_like_a_folder_of_changes_is_a_table() {
+    let world = World::with_table().await;
+    world.sql("create table dbo.e__ct (id bigint primary key, name text, price numeric(12, 2))").await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put("e__ct/LOAD00000001.csv.gz", "1,x,1\n").await;
+    world.bucket.put("e__ct/20991231-230100000.csv.gz", "U,1,y,1\n").await;
+    let ended = run_once(&world).await;
+    let both = world.rows("select 'e', name from dbo.e union all select 'e__ct', name from dbo.e__ct").await;
+    assert_eq!(both, ["e|a", "e__ct|y"], "{}", ended.log);
 }

@@ -149,3 +149,41 @@ async fn the_form_of_the_file_is_no_fault_of_a_row() {
     assert!(ended.log.contains("line 2: a quote is opened in field 2 and never closed"), "{}", ended.log);
     assert_eq!(world.value("select count(*) from dbo.e").await, "0");
 }
+
+#[tokio::test]
+async fn a_first_row_is_kept_aside_where_the_width_is_known() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD, "1,a\n2,b,1\n").await;
+    let ended = load(&world).await;
+    assert_eq!(ended.code, 1);
+    let words = "If only this row is bad: with FEED op= it is kept aside like others; without, the first row decides";
+    assert!(ended.log.contains(words), "{}", ended.log);
+    let mut retry = lenient(&world, "100");
+    retry.args(["deliveries", "retry", "1"]);
+    run(retry).await.ok();
+    let mut said = lenient(&world, "100");
+    said.env("FEED", "op=changes");
+    run(said).await.ok();
+    assert_eq!(world.value("select rows_read, rows_rejected from loader_deliveries").await, "2|1");
+    // in a later part of a load it is known anyway
+    world.bucket.put("e/LOAD00000002.csv.gz", "3,c,1\n").await;
+    load(&world).await.ok();
+    world.bucket.put_later(LOAD, "2,b,1\n").await;
+    world.bucket.put("e/LOAD00000002.csv.gz", "1,a\n3,d,1\n").await;
+    let ended = load(&world).await;
+    assert!(ended.log.contains("rejected") && !ended.log.contains("1 fields, but"), "{}", ended.log);
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'failed'").await, "0");
+}
+
+#[tokio::test]
+async fn a_before_image_before_a_bad_record_is_kept_aside_too() {
+    let world = World::with_table().await;
+    world.bucket.put(CHANGE, "header__change_oper,id,name,price\nB,1,one,1\nX,9,nine,9\nU,10,uno,1\n").await;
+    let mut command = lenient(&world, "100");
+    command.env("FEED", "header=True");
+    let ended = run(command).await.ok();
+    let row = world.value("select rows_read, rows_rejected, claimed from loader_deliveries").await;
+    assert_eq!(row, r#"3|2|{"I":0,"U":1,"D":0}"#, "{}", ended.log);
+    let lines = world.rows("select line, encode(raw, 'escape') from loader_rejects order by line").await;
+    assert_eq!(lines, ["2|B,1,one,1", "3|X,9,nine,9"]);
+}

@@ -378,3 +378,48 @@ async fn without_the_loaders_tables_it_says_what_to_run() {
     }
     assert_eq!(world.value("select count(*) from pg_class where relname like 'loader%'").await, "0");
 }
+
+#[tokio::test]
+async fn a_part_that_was_skipped_is_not_read_when_the_others_are_released() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(LOAD2, "2,b,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "1,a,bad\n").await;
+    world.bucket.put(LOAD2, "2,c,1\n").await;
+    assert_eq!(run_once(&world).await.code, 1);
+    let failed = world.value("select id from loader_deliveries where status = 'failed'").await;
+    ask(&world, &["deliveries", "skip", &failed, "--reason", "broken"]).await.ok();
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD2, "2,d,1\n").await;
+    let left_out = format!("{} was skipped, so a release leaves it out and removes the rows", world.bucket.key(LOAD1));
+    says(&run_once(&world).await, &["held", &left_out]);
+    let held = world.value("select id from loader_deliveries where status = 'held'").await;
+    ask(&world, &["deliveries", "release", &held]).await.ok();
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 1)."]);
+    assert_eq!(world.rows("select id, name from dbo.e").await, ["2|d"]);
+}
+
+#[tokio::test]
+async fn what_was_held_without_a_number_is_guarded_when_it_is_released() {
+    for (kept, released) in [(200, true), (50, false)] {
+        let world = World::with_table().await;
+        world.bucket.put(LOAD1, &rows(300)).await;
+        world.bucket.put(LOAD2, "1000,b,1\n").await;
+        run_once(&world).await.ok();
+        world.bucket.delete(LOAD2).await;
+        world.bucket.put_later(LOAD1, &rows(kept)).await;
+        says(&run_once(&world).await, &["maybe incomplete"]);
+        let release = ask(&world, &["deliveries", "release", "3"]).await.ok();
+        says(&release, &["compares it, and holds it with the number if it would remove more than MAX_REMOVE"]);
+        let ended = run_once(&world).await;
+        assert_eq!(ended.code, i32::from(!released), "{}", ended.log);
+        if !released {
+            says(&ended, &["would remove 251 of 301 rows: more than MAX_REMOVE"]);
+            let release = ask(&world, &["deliveries", "release", "3"]).await.ok();
+            says(&release, &["may remove up to 251 rows"]);
+            run_once(&world).await.ok();
+        }
+        assert_eq!(world.value("select count(*) from dbo.e").await, kept.to_string());
+    }
+}
