@@ -26,20 +26,29 @@ pub(super) struct Broker {
     client: Mutex<Option<Client>>,
     /// the server said that we may not ask about streams
     may_not_ask: Arc<AtomicBool>,
+    /// whether a stream covered the subject when last asked
+    covered: Mutex<Option<bool>>,
 }
 
 impl Broker {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, client: Mutex::new(None), may_not_ask: Arc::default() }
+        Self { settings, client: Mutex::new(None), may_not_ask: Arc::default(), covered: Mutex::new(None) }
     }
 
     /// Publishes in order. On an error: how many of them the broker has for sure.
     pub(super) async fn publish(&self, waiting: &[Waiting]) -> Result<(), (usize, Error)> {
         let subject = waiting[0].news.subject.clone();
-        let stream = self.stream_over(&subject).await.map_err(|error| (0, error))?;
+        // the answer to the last question holds until publishing shows that it does not
+        let known = self.covered.lock().await.take();
+        let stream = match known {
+            Some(stream) => stream,
+            None => self.stream_over(&subject).await.map_err(|error| (0, error))?,
+        };
         let client = self.client().await.map_err(|error| (0, error))?;
         if stream {
-            return self.publish_to_stream(&client, waiting).await;
+            self.publish_to_stream(&client, waiting).await?;
+            *self.covered.lock().await = Some(true);
+            return Ok(());
         }
         for message in waiting {
             let sent = client.publish_with_headers(message.news.subject.clone(), id_header(message), payload(message));
@@ -47,7 +56,10 @@ impl Broker {
         }
         client.flush().await.map_err(|error| (0, self.unreachable(&error)))?;
         // whatever it answers, it answers after having taken the messages
-        self.stream_over(&subject).await.map(|_| ()).map_err(|error| (0, error))
+        let stream = self.stream_over(&subject).await.map_err(|error| (0, error))?;
+        *self.covered.lock().await = Some(stream);
+        // one that was made meanwhile may have missed them: only its ack counts
+        if stream { self.publish_to_stream(&client, waiting).await } else { Ok(()) }
     }
 
     async fn publish_to_stream(&self, client: &Client, waiting: &[Waiting]) -> Result<(), (usize, Error)> {

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -91,7 +92,6 @@ impl Target {
             None => ledger::next_id(&tx).await?,
         };
         let released = ledger::released(&tx, pending).await?;
-        tx.mark().await?;
         Ok(Begun::Work(Box::new(Work {
             tx,
             table,
@@ -125,18 +125,15 @@ impl Target {
         }
     }
 
-    /// What the ledger says of the table now; none if the delivery is not its first pending one any more.
+    /// What the ledger says of the table now; none if the delivery is not its first pending one any more. Asked at once,
+    /// together with the mark to come back to: each answer waited for alone would cost a small file dearly.
     async fn still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<Option<Head>, Error> {
-        let head = ledger::head(tx, &self.feed, pending).await?;
-        if head.stopped || head.last_id != after {
-            return Ok(None);
-        }
-        for place in pending.new_objects() {
-            if ledger::has(tx, &self.feed.bucket, pending, &pending.objects[place]).await? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(head))
+        let objects = pending.new_objects().map(|place| &pending.objects[place]);
+        let has = objects.map(|object| ledger::has(tx, &self.feed.bucket, pending, object));
+        let mark = async { Ok(tx.mark().await?) };
+        let (head, has, ()) = tokio::try_join!(ledger::head(tx, &self.feed, pending), try_join_all(has), mark)?;
+        let moved = head.stopped || head.last_id != after || has.contains(&true);
+        Ok((!moved).then_some(head))
     }
 
     /// Closes ledger rows whose version the bucket no longer shows; left for the next time if another loader has the table.
@@ -217,8 +214,10 @@ impl Work {
 
     /// Locks the table; whether it has no row.
     async fn enter(&self) -> Result<bool, Error> {
-        self.lock().await?;
-        let empty = self.table.is_empty(&self.tx).await? || matches!(self.pending.step, Step::Append { first: false });
+        // one after the other, but without waiting in between
+        let (locked, empty) = tokio::join!(self.lock(), self.table.is_empty(&self.tx));
+        locked?;
+        let empty = empty? || matches!(self.pending.step, Step::Append { first: false });
         match self.pending.step {
             Step::Append { first: true } if !empty => Err(Error::NotEmpty),
             _ => Ok(empty),
