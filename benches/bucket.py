@@ -1,4 +1,4 @@
-"""Puts a file into the benchmarks' bucket: one signed request (AWS Signature Version 4)."""
+"""Puts a file into the benchmarks' bucket, or takes it away: one signed request (AWS Signature Version 4)."""
 
 import datetime
 import hashlib
@@ -8,13 +8,21 @@ import urllib.parse
 
 
 def put(settings, bucket, key, body):
+    call(settings, "PUT", f"/{bucket}/{key}", body)
+
+
+def delete(settings, bucket, key):
+    call(settings, "DELETE", f"/{bucket}/{key}", b"")
+
+
+def call(settings, method, path, body):
     host = f"127.0.0.1:{settings['PEO_S3_PORT']}"
-    path = urllib.parse.quote(f"/{bucket}/{key}")
+    path = urllib.parse.quote(path)
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     digest = hashlib.sha256(body).hexdigest()
     headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
     names = ";".join(headers)
-    request = "\n".join(["PUT", path, "", *(f"{k}:{v}" for k, v in headers.items()), "", names, digest])
+    request = "\n".join([method, path, "", *(f"{k}:{v}" for k, v in headers.items()), "", names, digest])
     scope = [now[:8], "us-east-1", "s3", "aws4_request"]
     text = "\n".join(["AWS4-HMAC-SHA256", now, "/".join(scope), hashlib.sha256(request.encode()).hexdigest()])
     signing = f"AWS4{settings['PEO_S3_KEY']}".encode()
@@ -25,7 +33,7 @@ def put(settings, bucket, key, body):
         f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signing.hex()}"
     )
     connection = http.client.HTTPConnection(host, timeout=60)
-    connection.request("PUT", path, body, headers)
+    connection.request(method, path, body, headers)
     answer = connection.getresponse()
-    if answer.status != 200:
+    if answer.status not in (200, 204):
         raise SystemExit(f"{path}: {answer.status} {answer.read().decode()}")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times a first load and an unchanged reload of one column of each type, and says which way its cells go.
 
-    python3 benches/types.py [--rows 300000]
+    python3 benches/columns.py [--rows 300000]
 
 A table (id integer primary key, v TYPE) each; the values are made by Postgres. Rows per second are of the whole program,
 its start and the ledger included; `\\copy` of the same file into an empty copy of the table stands beside them.
