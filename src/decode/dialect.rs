@@ -106,7 +106,7 @@ impl FromStr for Dialect {
     type Err = Faults;
 
     fn from_str(text: &str) -> Result<Self, Faults> {
-        let mut pairs = Pairs::read(text);
+        let mut pairs = Pairs::read(text).open();
         let rfc4180 = flag(&mut pairs, "rfc4180").unwrap_or(true);
         let delimiter = delimiter(&mut pairs, rfc4180);
         let never = Never { delimiter: &delimiter, quotes: rfc4180 };

@@ -26,5 +26,7 @@ on conflict (id) do update set
     requested = null,
     superseded_by = null,
     error = excluded.error,
-    actor = coalesce(excluded.actor, l.actor),
-    reason = coalesce(excluded.reason, l.reason)
+    -- who asked for this try, and why, if somebody did; a reason is that of a load, not of what went wrong after all
+    actor = coalesce(excluded.actor, case when l.requested is not null then l.actor end),
+    reason = coalesce(excluded.reason,
+                      case when l.requested is not null and excluded.status = 'loaded' then l.reason end)
