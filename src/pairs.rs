@@ -18,10 +18,8 @@ pub struct Pairs {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
     None,
-    /// those that begin as a known one does, or are a part of one
+    /// those that begin as a known one does, or are a part of one: a slip, and no piece of a password
     Similar,
-    /// all that are plain words: the text holds no secret
-    Plain,
 }
 
 /// Everything that is wrong with one text, a sentence or two each.
@@ -40,11 +38,6 @@ impl Pairs {
     pub fn read(text: &str) -> Self {
         let pairs = Self::scan(text, |next| matches!(next, '\'' | '\\' | ' '));
         Self { names: Names::Similar, ..pairs }
-    }
-
-    /// Says that the text holds no secret, so that its keys may be named.
-    pub fn open(self) -> Self {
-        Self { names: Names::Plain, ..self }
     }
 
     /// For what libpq would read: there a backslash escapes whatever follows.
@@ -127,7 +120,6 @@ impl Names {
         match self {
             Self::None => false,
             Self::Similar => known.iter().any(similar),
-            Self::Plain => plain,
         }
     }
 }
@@ -283,8 +275,6 @@ mod tests {
             let words = named(Pairs::read(&format!("bucket_key=my {piece}")));
             assert!(words.contains("word 2 is not known") && !words.contains("hunter2"), "{words}");
         }
-        assert!(named(Pairs::read("delimeter=hunter2").open()).contains("word 1 (delimeter)"));
-        assert!(!named(Pairs::read("del+imeter=x").open()).contains("imeter"));
         assert!(!named(Pairs::libpq("bucket_pth=x")).contains("bucket_pth"), "a password may hold anything");
     }
 

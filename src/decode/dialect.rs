@@ -106,7 +106,7 @@ impl FromStr for Dialect {
     type Err = Faults;
 
     fn from_str(text: &str) -> Result<Self, Faults> {
-        let mut pairs = Pairs::read(text).open();
+        let mut pairs = Pairs::read(text);
         let rfc4180 = flag(&mut pairs, "rfc4180").unwrap_or(true);
         let delimiter = delimiter(&mut pairs, rfc4180);
         let never = Never { delimiter: &delimiter, quotes: rfc4180 };
@@ -419,6 +419,6 @@ mod tests {
         for key in KEYS {
             assert!(faults.iter().any(|fault| fault.starts_with(key)), "{key}: {faults:#?}");
         }
-        assert!(faults[10].starts_with("the key of word 11 is not known"), "{}", faults[10]);
+        assert!(faults[10].starts_with("the key of word 11 (colums) is not known"), "{}", faults[10]);
     }
 }
