@@ -246,9 +246,9 @@ async fn a_path_that_holds_nothing_of_ours_is_told() {
 #[tokio::test]
 async fn no_sentence_ends_twice() {
     let world = World::with_table().await;
-    let source = world.bucket.source().replace("bucket_name=tests", "bucket_name=missing");
+    let source = world.bucket.source().replace("bucket_key=", "bucket_key=not");
     let ended = with(&world, &[], &[("SOURCE", &source)]).await;
-    says(&ended, "Check bucket_name in SOURCE.");
+    says(&ended, "Check bucket_id and bucket_key in SOURCE.");
     world
         .sql(
             "create function dbo.no() returns trigger language plpgsql as $$begin raise exception 'Not today.'; end$$;
