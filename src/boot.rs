@@ -61,7 +61,7 @@ impl Boot {
         match end {
             Ok(end) => Ok(end),
             Err(error) => {
-                tracing::error!("{error}");
+                tracing::error!("{}.", error.to_string().trim_end_matches('.'));
                 Ok(service::end_of(&error))
             }
         }
@@ -119,7 +119,7 @@ impl Boot {
                 Err(error) => {
                     self.health.reached(crate::health::Part::Target, Err(error.to_string()));
                     if !std::mem::replace(&mut said, true) {
-                        tracing::warn!("{error}. Trying again until it is back.");
+                        tracing::warn!("{}. Trying again until it is back.", error.to_string().trim_end_matches('.'));
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Reads `key=value key='a value'`, the form of SOURCE, TARGET and FEED, with libpq's quoting. A room takes
 //! the keys it knows; whatever is wrong or left over becomes a fault, all of them together. Faults name
-//! places and known keys but never repeat the text: any word of it may be a piece of a password.
+//! places and known keys but do not repeat the text: any word of it may be a piece of a password. Only a key that looks like
+//! a misspelt one is named.
 
 use std::fmt;
 
@@ -10,6 +11,15 @@ pub struct Pairs {
     faults: Vec<String>,
     /// what a pair's place counts
     unit: &'static str,
+    names: Names,
+}
+
+/// Which unknown keys may be named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    None,
+    /// those that begin as a known one does, or are a part of one: a slip, and no piece of a password
+    Similar,
 }
 
 /// Everything that is wrong with one text, a sentence or two each.
@@ -26,7 +36,8 @@ impl Pairs {
     /// For our own variables. A backslash only escapes a quote, a space or a backslash, so that `\t` and
     /// `\N` can be written as they are; `key=` followed by a space is empty.
     pub fn read(text: &str) -> Self {
-        Self::scan(text, |next| matches!(next, '\'' | '\\' | ' '))
+        let pairs = Self::scan(text, |next| matches!(next, '\'' | '\\' | ' '));
+        Self { names: Names::Similar, ..pairs }
     }
 
     /// For what libpq would read: there a backslash escapes whatever follows.
@@ -63,8 +74,9 @@ impl Pairs {
     pub fn finish(mut self, known: &[&str]) -> Result<(), Faults> {
         let hint = known.join(", ");
         for pair in &self.left {
+            let named = if self.names.may_show(&pair.key, known) { format!(" ({})", pair.key) } else { String::new() };
             self.faults.push(format!(
-                "the key of {} {} is not known. Known are {hint}; a value with spaces needs quotes: key='a b'",
+                "the key of {} {}{named} is not known. Known are {hint}; a value with spaces needs quotes: key='a b'",
                 self.unit, pair.place
             ));
         }
@@ -72,7 +84,7 @@ impl Pairs {
     }
 
     fn empty(unit: &'static str) -> Self {
-        Self { left: Vec::new(), faults: Vec::new(), unit }
+        Self { left: Vec::new(), faults: Vec::new(), unit, names: Names::None }
     }
 
     fn scan(text: &str, escapes: fn(char) -> bool) -> Self {
@@ -94,6 +106,20 @@ impl Pairs {
                 self.fault(format!("{unit}s {one} and {two} have the same key. Keep one"));
             }
             None => self.left.push(pair),
+        }
+    }
+}
+
+impl Names {
+    fn may_show(self, key: &str, known: &[&str]) -> bool {
+        // longer is no key of anybody's
+        let plain =
+            (3..=40).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let similar =
+            |other: &&str| plain && (other.contains(key) || other[..4.min(other.len())] == key[..4.min(key.len())]);
+        match self {
+            Self::None => false,
+            Self::Similar => known.iter().any(similar),
         }
     }
 }
@@ -238,6 +264,18 @@ mod tests {
         assert_eq!(pairs.take("a").as_deref(), Some("1"));
         assert_eq!(pairs.take("a"), None);
         assert!(pairs.finish(&["a"]).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_only_where_it_is_no_secret() {
+        let named = |pairs: Pairs| pairs.finish(&["bucket_key", "bucket_path"]).expect_err("unknown").0.concat();
+        assert!(named(Pairs::read("bucket_pth=x")).starts_with("the key of word 1 (bucket_pth) is not known"));
+        assert!(named(Pairs::read("path=x")).contains("(path)"));
+        for piece in ["hunter2=", "hunter2=x", "b+c=", "bucket/hunter2=x"] {
+            let words = named(Pairs::read(&format!("bucket_key=my {piece}")));
+            assert!(words.contains("word 2 is not known") && !words.contains("hunter2"), "{words}");
+        }
+        assert!(!named(Pairs::libpq("bucket_pth=x")).contains("bucket_pth"), "a password may hold anything");
     }
 
     #[test]

@@ -16,11 +16,12 @@ use crate::target::{Acted, Filter, Rest, Target};
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List deliveries of the feed, newest first
-    #[command(after_help = "Example: paper-engine-orders deliveries list --status failed")]
+    #[command(after_help = "Example: paper-engine-orders deliveries list --status failed --entity dbo.orders")]
     List(List),
     /// Show all that the ledger has of one delivery
     #[command(after_help = "Example: paper-engine-orders deliveries show 6")]
     Show {
+        /// Its number, as the log and `deliveries list` have it
         id: i64,
         /// One JSON object
         #[arg(long)]
@@ -46,9 +47,6 @@ pub(super) enum Command {
         /// Why; it stays in the ledger
         #[arg(long)]
         reason: String,
-        /// Who; the user at this machine if not given
-        #[arg(long)]
-        actor: Option<String>,
     },
 }
 
@@ -57,10 +55,11 @@ pub(super) struct List {
     /// Only those in this state: loaded, failed, held, late, skipped or gone
     #[arg(long, value_parser = status)]
     status: Option<Status>,
-    /// Only those of this table
-    #[arg(long)]
+    /// Only those of this table: its name, or schema.table
+    #[arg(long, value_name = "TABLE")]
     entity: Option<String>,
-    #[arg(long, default_value_t = 20)]
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
     /// One JSON object per line
     #[arg(long)]
@@ -70,8 +69,12 @@ pub(super) struct List {
 /// All of them or, if it cannot be done to one, none.
 #[derive(Debug, clap::Args)]
 pub(super) struct Ids {
+    /// Numbers of deliveries, as the log and `deliveries list` have them
     #[arg(required = true, value_name = "ID")]
     ids: Vec<i64>,
+    /// Who asks; the user at this machine if not given. It stays in the ledger
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
     /// One JSON object per line
     #[arg(long)]
     json: bool,
@@ -83,21 +86,27 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
         Command::List(list) => print_list(list, &target).await?,
         Command::Show { id, json } => print_one(&target.delivery(*id).await.map_err(Error::from)?, *json)?,
         Command::Retry(ids) => {
-            let acted = target.request(&ids.ids, Request::Retry).await.map_err(Error::from)?;
+            let acted = target.request(&ids.ids, Request::Retry, &ids.actor(&boot)).await.map_err(Error::from)?;
             say(&acted, "retry", ids.json, retried)?;
         }
         Command::Release(ids) => {
-            let acted = target.request(&ids.ids, Request::Release).await.map_err(Error::from)?;
+            let acted = target.request(&ids.ids, Request::Release, &ids.actor(&boot)).await.map_err(Error::from)?;
             say(&acted, "release", ids.json, released)?;
         }
-        Command::Skip { ids, reason, actor } => {
-            let actor = actor.clone().unwrap_or_else(|| format!("{}@{}", env::user(), boot.host));
+        Command::Skip { ids, reason } => {
+            let actor = ids.actor(&boot);
             let rest = rest(&boot, &target, &ids.ids).await?;
             let acted = target.skip(&ids.ids, &actor, reason, &rest).await.map_err(Error::from)?;
             say(&acted, "skip", ids.json, |one| skipped(one, &actor))?;
         }
     }
     Ok(End::Done)
+}
+
+impl Ids {
+    fn actor(&self, boot: &Boot) -> String {
+        self.actor.clone().unwrap_or_else(|| format!("{}@{}", env::user(), boot.host))
+    }
 }
 
 /// What the ledger does not know of a reload that failed: the parts beside the one that is to blame. Skipping one skips all.
@@ -190,23 +199,48 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
         return Ok(());
     }
-    writeln!(out, "{:>6} {:8} {:>9} {:>9} {:>9}  file", "id", "status", "create", "amend", "remove")?;
-    for row in &rows {
-        let [id, create, amend, remove] =
-            ["id", "rows_create", "rows_amend", "rows_remove"].map(|key| row[key].to_string());
-        let (status, key) = (word(row, "status"), word(row, "object_key"));
-        writeln!(out, "{id:>6} {status:8} {create:>9} {amend:>9} {remove:>9}  {key}")?;
-        let why: Vec<&str> =
-            ["error", "reason"].map(|key| word(row, key)).into_iter().filter(|w| !w.is_empty()).collect();
-        if !why.is_empty() {
-            // one line, however long: people search in it
-            writeln!(out, "       {}", show::line(&why.join("; "), usize::MAX))?;
-        }
-        if let Some(wish) = row["requested"].as_str() {
-            writeln!(out, "       {wish} is asked for; the next iteration acts")?;
-        }
+    if rows.is_empty() {
+        writeln!(out, "No deliveries.")?;
+        return Ok(());
+    }
+    let head = ["id", "written", "status", "create", "amend", "remove", "file"].map(str::to_owned);
+    writeln!(out, "{}", cells(&head))?;
+    rows.iter().flat_map(entry).try_for_each(|line| writeln!(out, "{line}"))?;
+    if rows.len() == list.limit as usize {
+        writeln!(out, "The newest {}; --limit shows more. Times are UTC.", list.limit)?;
     }
     Ok(())
+}
+
+/// A line of the list. The key takes what is left of the width, for it is shown whole by `show`.
+fn cells([id, at, status, create, amend, remove, file]: &[String; 7]) -> String {
+    let start = format!("{id:>6} {at:11} {status:7} {create:>7} {amend:>7} {remove:>7}  ");
+    let left = show::WIDTH.saturating_sub(start.chars().count()).max(16);
+    start + &show::middle(&show::line(file, usize::MAX), left)
+}
+
+/// What the list has to say of a delivery: its line, why it is as it is, and what was asked for.
+fn entry(row: &Value) -> Vec<String> {
+    let at = word(row, "committed_at").get(5..16).unwrap_or_default().replace('T', " ");
+    let [create, amend, remove] = ["rows_create", "rows_amend", "rows_remove"].map(|key| known(row, key));
+    let (status, key) = (word(row, "status").to_owned(), word(row, "object_key").to_owned());
+    let mut lines = vec![cells(&[row["id"].to_string(), at, status, create, amend, remove, key])];
+    let reason = match (word(row, "actor"), word(row, "reason")) {
+        (_, "") => String::new(),
+        ("", reason) => reason.to_owned(),
+        (actor, reason) => format!("{actor}: {reason}"),
+    };
+    let why = [word(row, "error"), &reason].map(|words| show::line(words, usize::MAX));
+    lines.extend(why.iter().filter(|words| !words.is_empty()).map(|words| show::wrapped(words, 7)));
+    if let Some(wish) = row["requested"].as_str() {
+        lines.push(format!("       {wish} is asked for; the next iteration acts"));
+    }
+    lines
+}
+
+/// Nobody knows what a file does before it is loaded.
+fn known(row: &Value, key: &str) -> String {
+    if word(row, "status") == "loaded" { row[key].to_string() } else { "–".to_owned() }
 }
 
 fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
@@ -215,9 +249,10 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
         writeln!(out, "{row}")?;
         return Ok(());
     }
-    for (key, value) in row.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+    for (key, value) in row.as_object().into_iter().flatten() {
+        let Some(label) = label(row, key).filter(|_| !value.is_null()) else { continue };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        writeln!(out, "{key:15} {shown}")?;
+        writeln!(out, "{label:15} {shown}")?;
     }
     if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(Status::stops) {
         let id = row["id"].as_i64().unwrap_or_default();
@@ -225,6 +260,15 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
         super::status::next(word(row, "status"), id).iter().try_for_each(|step| writeln!(out, "    {step}"))?;
     }
     Ok(())
+}
+
+/// What a column of the ledger is called here; none if it says nothing in this state.
+fn label<'a>(row: &Value, key: &'a str) -> Option<&'a str> {
+    match (word(row, "status"), key) {
+        ("held", "rows_remove") => (row[key] != 0).then_some("would remove"),
+        ("loaded", _) => Some(key),
+        (_, key) => (!key.starts_with("rows_")).then_some(key),
+    }
 }
 
 fn word<'a>(row: &'a Value, key: &str) -> &'a str {

@@ -27,11 +27,20 @@ use crate::target::Target;
 ///
 /// Configured by environment variables (see config.env.sample); flags override them.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const EXAMPLES: &str = "Examples:
+  paper-engine-orders run --dry-run     the numbers that a run would give
+  paper-engine-orders run --once        load what is pending
+  paper-engine-orders status            how it stands, and what to do
+  paper-engine-orders deliveries show 7 all about one delivery
+
+The exit code is 0 if all is well, 1 if a table is stopped, 69 if something cannot be reached, 75 if another
+loader has the work in hand, 78 if the configuration is wrong.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -57,7 +66,10 @@ enum Command {
 
 /// Runs what was asked for. The exit code tells a script how it ended.
 pub async fn run(cli: Cli) -> ExitCode {
-    let done = match cli.command.unwrap_or(Command::Run(run::Args::default())) {
+    let command = cli.command.unwrap_or(Command::Run(run::Args::default()));
+    // a feed that is not made to its end is no success
+    let writes = matches!(command, Command::Feed(_));
+    let done = match command {
         Command::Run(args) => run::run(args).await,
         Command::Status(args) => Box::pin(status::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,
@@ -68,6 +80,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     };
     match done {
         Ok(end) => ExitCode::from(end.code()),
+        Err(error) if !writes && is_closed(&error) => ExitCode::from(End::Done.code()),
         Err(error) => {
             complain(&error);
             ExitCode::from(code_of(&error))
@@ -80,10 +93,28 @@ fn complain(error: &anyhow::Error) {
     use std::io::Write;
     let said = match error.downcast_ref::<Faults>() {
         Some(faults) => writeln!(std::io::stderr(), "paper-engine-orders: the configuration has faults:\n{faults}"),
-        None => writeln!(std::io::stderr(), "paper-engine-orders: {error:#}"),
+        None => writeln!(std::io::stderr(), "paper-engine-orders: {}", chain(error)),
     };
     // a closed stderr is no reason to panic
     drop(said);
+}
+
+/// An error and its causes, each once: some say their cause themselves.
+fn chain(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        match words.as_str() {
+            "" => words = cause,
+            said if said.contains(&cause) => {}
+            _ => words = format!("{words}: {cause}"),
+        }
+    }
+    words
+}
+
+/// Whoever read our output has seen enough, like `head`.
+fn is_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Faults of the configuration, and an address that cannot be listened on, are for whoever wrote it.

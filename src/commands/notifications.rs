@@ -29,7 +29,8 @@ pub(super) struct List {
     /// Only those that are not published yet
     #[arg(long)]
     waiting: bool,
-    #[arg(long, default_value_t = 20)]
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
     /// One JSON object per line
     #[arg(long)]
@@ -101,21 +102,28 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
         return Ok(());
     }
+    if rows.is_empty() {
+        writeln!(out, "No messages.")?;
+        return Ok(());
+    }
     writeln!(out, "{:>6} {:>8}  {:16}  {:16}  rows", "id", "delivery", "written", "published")?;
     for row in &rows {
         let time = |key: &str| row[key].as_str().map_or("waits".to_owned(), |at| at.chars().take(16).collect());
         let (id, delivery) = (row["id"].to_string(), row["delivery_id"].to_string());
         let (written, published) = (time("created_at").replace('T', " "), time("published_at").replace('T', " "));
         let start = format!("{id:>6} {delivery:>8}  {written:16}  {published:16}  ");
-        writeln!(out, "{}", show::line(&format!("{start}{}", stats(row)), show::WIDTH))?;
+        writeln!(out, "{start}{}", stats(row, show::WIDTH - start.chars().count().min(show::WIDTH)))?;
     }
     Ok(())
 }
 
-/// What a message tells of the rows: `entity_1 +3 ~1 -0`.
-fn stats(row: &Value) -> String {
+/// What a message tells of the rows: `entity_1 +3 ~1 -0`. A long name is cut, the counts are not.
+fn stats(row: &Value, width: usize) -> String {
     let payload: Value = serde_json::from_str(row["payload"].as_str().unwrap_or_default()).unwrap_or_default();
     let tables = payload["stats"].as_object().into_iter().flatten();
-    let words = tables.map(|(table, ops)| format!("{table} +{} ~{} -{}", ops["CREATE"], ops["AMEND"], ops["REMOVE"]));
+    let words = tables.map(|(table, ops)| {
+        let counts = format!(" +{} ~{} -{}", ops["CREATE"], ops["AMEND"], ops["REMOVE"]);
+        show::middle(&show::line(table, usize::MAX), width.saturating_sub(counts.len()).max(4)) + &counts
+    });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -20,10 +20,11 @@ pub(super) enum Command {
 pub(super) struct List {
     /// Only those of this delivery
     delivery: Option<i64>,
-    /// Only those of this table
-    #[arg(long)]
+    /// Only those of this table: its name, or schema.table
+    #[arg(long, value_name = "TABLE")]
     entity: Option<String>,
-    #[arg(long, default_value_t = 20)]
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
     /// One JSON object per line, with the whole row: `raw` as text, or `raw_hex` if it is not UTF-8
     #[arg(long)]

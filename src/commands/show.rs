@@ -32,6 +32,17 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
+/// Text that fits, with its end: of a key the file is what tells it from others.
+pub(super) fn middle(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let head = (width - 1) / 4;
+    let tail = text.chars().skip(length - (width - 1 - head));
+    text.chars().take(head).chain(['…']).chain(tail).collect()
+}
+
 /// `24.5 MB`
 pub(super) fn size(bytes: u64) -> String {
     let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
@@ -75,6 +86,7 @@ mod tests {
         assert_eq!(line("abcdefg", 6), "abcde…");
         assert_eq!(bytes(b"2,\xff\xfe,\0,\xc3\xa9\n", 80), "2,\\xff\\xfe,\\u{0},é\\n");
         assert_eq!(bytes(b"abcdefg", 3), "ab…");
+        assert_eq!((middle("abcdéfghi", 9).as_str(), middle("abcdéfghij", 9).as_str()), ("abcdéfghi", "ab…éfghij"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, fault) in self.0.iter().enumerate() {
             let end = if at > 0 { "\n" } else { "" };
-            write!(f, "{end}{}: {}.", fault.variable, fault.message)?;
+            write!(f, "{end}{}: {}.", fault.variable, fault.message.trim_end_matches('.'))?;
         }
         Ok(())
     }

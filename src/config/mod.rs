@@ -83,9 +83,9 @@ impl Config {
         check.finish(target)
     }
 
-    /// Where to serve metrics and health: a run-once does so only if METRICS asks for it.
+    /// Where to serve metrics and health: a run-once and a dry run do so only if METRICS asks for it.
     pub fn listen(&self) -> Option<SocketAddr> {
-        self.metrics.filter(|_| self.run_as_service || self.metrics_given)
+        self.metrics.filter(|_| self.metrics_given || (self.run_as_service && !self.dry_run))
     }
 }
 

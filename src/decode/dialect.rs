@@ -419,6 +419,6 @@ mod tests {
         for key in KEYS {
             assert!(faults.iter().any(|fault| fault.starts_with(key)), "{key}: {faults:#?}");
         }
-        assert!(faults[10].starts_with("the key of word 11 is not known"), "{}", faults[10]);
+        assert!(faults[10].starts_with("the key of word 11 (colums) is not known"), "{}", faults[10]);
     }
 }

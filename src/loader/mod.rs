@@ -273,7 +273,7 @@ impl Loader {
             Ok(changes) => changes,
             Err(error) => return self.give_up(work, pending, error).await,
         };
-        say::applied(id, &changes);
+        say::applied(id, &changes, self.target.is_rehearsal());
         let news = self.notifier.compose(&changes);
         let receipt = match self.timed(Stage::Seal, work.seal(&changes, news.as_ref())).await {
             Ok(receipt) => receipt,
@@ -398,7 +398,7 @@ impl Loader {
         if !self.target.is_rehearsal() {
             self.metrics.delivery(&pending.label, pending.file.as_str(), status.as_str());
         }
-        say::noted(id, pending, status, why);
+        say::noted(id, pending, status, why, self.target.is_rehearsal());
         Ok(if status.stops() { Next::Stopped(status) } else { Next::Noted(id) })
     }
 

@@ -50,7 +50,7 @@ fn together(pending: &Pending) -> String {
     }
 }
 
-pub fn applied(id: i64, changes: &Changes) {
+pub fn applied(id: i64, changes: &Changes, rehearsal: bool) {
     let (entity, counts) = (&changes.pending().label, changes.counts());
     let (create, amend, remove) = (counts.create, counts.amend, counts.remove);
     tracing::info!(
@@ -63,12 +63,24 @@ pub fn applied(id: i64, changes: &Changes) {
         "Delivery {id}: {entity} (create: {create}, amend: {amend}, remove: {remove})."
     );
     if counts.rejected > 0 {
-        let rejected = counts.rejected;
-        tracing::warn!(
-            delivery = id,
-            rejected,
-            "Delivery {id}: {rejected} rows were rejected; `rejects list {id}` shows them."
-        );
+        let (rejected, rows) = (counts.rejected, count(counts.rejected, "row"));
+        match (rehearsal, rejected) {
+            (true, _) => tracing::warn!(delivery = id, rejected, "Delivery {id}: {rows} would be rejected."),
+            (false, 1) => {
+                tracing::warn!(
+                    delivery = id,
+                    rejected,
+                    "Delivery {id}: 1 row was rejected; `rejects list {id}` shows it."
+                );
+            }
+            (false, _) => {
+                tracing::warn!(
+                    delivery = id,
+                    rejected,
+                    "Delivery {id}: {rows} were rejected; `rejects list {id}` shows them."
+                );
+            }
+        }
     }
 }
 
@@ -102,11 +114,12 @@ pub fn processed(id: i64, took: Duration) {
 }
 
 /// A delivery that was written down without loading.
-pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why) {
+pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why, rehearsal: bool) {
     let key = &pending.objects[pending.blamed(why.part)].listed.key;
-    let (entity, word, why) = (pending.entity.to_string(), status.as_str(), &why.words);
+    let (entity, word, why) = (pending.entity.to_string(), status.as_str(), why.words.trim_end_matches('.'));
     if status.stops() {
-        let advice = verdict::advice(status);
+        // what a rehearsal finds is not in the ledger, so there is nothing to steer
+        let advice = if rehearsal { verdict::foretold(status).to_owned() } else { verdict::advice(status, id) };
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
     } else {
         tracing::info!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}.");
@@ -122,13 +135,14 @@ pub fn given_up() {
 pub fn settles(id: i64, error: &Error) {
     tracing::warn!(
         delivery = id,
-        "Delivery {id}: {error}. The ledger will tell whether it was committed; asking again."
+        "Delivery {id}: {}. The ledger will tell whether it was committed; asking again.",
+        sentence(error)
     );
 }
 
 /// A table that the world is in the way of, once for each trouble.
 pub fn table_waits(said: &mut Said, entity: &Entity, error: &Error) {
-    let words = error.to_string();
+    let words = sentence(error);
     if said.troubles.insert(entity.clone(), words.clone()).as_ref() != Some(&words) {
         tracing::warn!(entity = entity.to_string(), "{entity}: {words}. It is tried again; other tables go on.");
     }
@@ -198,7 +212,10 @@ fn stopped(said: &mut Said, plan: &Plan) {
     for (table, stop) in stops {
         if said.stopped.get(&table.entity) != Some(&stop.id) {
             let (entity, id, word, key) = (&table.entity, stop.id, stop.status.as_str(), &stop.key);
-            tracing::warn!(delivery = id, "{entity}: stopped by delivery {id}, {word}: {key}.");
+            tracing::warn!(
+                delivery = id,
+                "{entity}: stopped by delivery {id}, {word}: {key}. `status` says why, and what to do."
+            );
         }
         now.insert(table.entity.clone(), stop.id);
     }
@@ -216,14 +233,51 @@ pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
     if !std::mem::replace(&mut said.watches, true) {
         let (bucket, path, foreigners) = (source.bucket(), source.path(), plan.foreign);
         let pending = plan.tables.iter().map(|table| table.pending.len()).sum::<usize>();
+        let stopped = plan.tables.iter().map(|table| table.behind).sum::<usize>();
+        let deliveries = deliveries(pending as u64);
+        let behind =
+            if stopped > 0 { format!(", {} behind a stop", count(stopped as u64, "file")) } else { String::new() };
         tracing::info!(
             bucket,
             path,
             pending,
+            stopped,
             foreign = foreigners.total(),
-            "Bucket {bucket}, path {path:?}: {pending} deliveries pending, {foreigners}."
+            "Bucket {bucket}, path {path:?}: {deliveries} pending{behind}, {foreigners}."
         );
+        if let Some(words) = nothing(bucket, path, plan) {
+            tracing::warn!(bucket, path, "{words}");
+        }
     }
+}
+
+/// What there is to say of a bucket that shows no file of a table.
+fn nothing(bucket: &str, path: &str, plan: &Plan) -> Option<String> {
+    match plan.listed {
+        0 => Some(format!("There is nothing below bucket_path {path:?} in bucket {bucket}; check both in SOURCE.")),
+        listed if listed > plan.foreign.total() => None,
+        _ => {
+            let example = plan.strange.first().map(|key| format!(", like {key:?}")).unwrap_or_default();
+            Some(format!(
+                "Nothing below bucket_path {path:?} in bucket {bucket} is a file of a table{example}. Is bucket_path the \
+                 folder above the schemas' folders?"
+            ))
+        }
+    }
+}
+
+/// `1 row`, `2 rows`
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn deliveries(number: u64) -> String {
+    if number == 1 { "1 delivery".to_owned() } else { format!("{number} deliveries") }
+}
+
+/// The words of an error, for a sentence that ends here.
+pub(super) fn sentence(error: &Error) -> String {
+    error.to_string().trim_end_matches('.').to_owned()
 }
 
 /// The end of a run-once.
@@ -233,12 +287,9 @@ pub fn ended(outcome: &Outcome, rehearsal: bool) {
         tracing::warn!("Bucket or ledger kept changing while they were read; what is left is for the next run.");
     }
     let end = if rehearsal { "Dry run done, nothing was kept" } else { "Done" };
-    tracing::info!(
-        loaded,
-        stopped,
-        waiting,
-        "{end}: {loaded} deliveries, {stopped} tables stopped, {waiting} messages waiting."
-    );
+    let (deliveries, tables) = (deliveries(loaded), count(stopped as u64, "table"));
+    let messages = count(waiting, "message");
+    tracing::info!(loaded, stopped, waiting, "{end}: {deliveries}, {tables} stopped, {messages} waiting.");
 }
 
 /// What an iteration came to: gauges, and tables without a table.
@@ -260,7 +311,7 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Listed, Object, Step, TablePlan};
+    use crate::source::{Foreigners, Listed, Object, Step, TablePlan};
 
     fn plan(pair: Option<(&str, &str)>) -> Plan {
         let table = TablePlan {
@@ -268,6 +319,7 @@ mod tests {
             label: "e".into(),
             pending: Vec::new(),
             stopped: None,
+            behind: 0,
             superseded: Vec::new(),
             assumed: 0,
             regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),
@@ -308,6 +360,21 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains("\npaper_engine_pending_objects 1\n"), "{text}");
         assert!(text.contains("\npaper_engine_oldest_pending_age_seconds{entity=\"e\"} 10\n"), "{text}");
+    }
+
+    #[test]
+    fn a_bucket_that_shows_no_file_of_a_table_is_told() {
+        assert_eq!(
+            nothing("b", "strangr", &Plan::default()).as_deref(),
+            Some("There is nothing below bucket_path \"strangr\" in bucket b; check both in SOURCE.")
+        );
+        let foreign = Foreigners { other: 1, markers: 1, ..Foreigners::default() };
+        let strange = std::iter::once("data/e/a.csv".to_owned()).collect();
+        let plan = Plan { foreign, strange, listed: 2, ..Plan::default() };
+        let words = nothing("b", "data", &plan).unwrap_or_default();
+        assert!(words.starts_with("Nothing below bucket_path \"data\" in bucket b is a file of a table"), "{words}");
+        assert!(words.contains(", like \"data/e/a.csv\". Is bucket_path the folder above"), "{words}");
+        assert_eq!(nothing("b", "data", &Plan { listed: 3, ..plan }), None, "a loaded file is not in the plan");
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Loader {
             let pause = match self.iterate().await {
                 Err(error) if !self.may_try_again(&error, tries) => return Err(error),
                 Err(error) => {
-                    tracing::warn!("{error}. Trying again.");
+                    tracing::warn!("{}. Trying again.", say::sentence(&error));
                     backoff.next()
                 }
                 Ok(mut outcome) => {
@@ -148,7 +148,7 @@ impl Loader {
                 }
                 Err(error) if verdict::of(&error) == Verdict::Abort => return Err(error),
                 Err(error) => {
-                    let words = error.to_string();
+                    let words = say::sentence(&error);
                     if trouble.as_ref() != Some(&words) {
                         tracing::warn!("{words}. Trying again until it is back.");
                     }

@@ -133,21 +133,31 @@ fn hint(error: &Error) -> &'static str {
     }
 }
 
-/// What an operator can do about a stopped table.
-pub fn advice(status: Status) -> &'static str {
+/// What an operator can do about a table that delivery `id` stops.
+pub fn advice(status: Status, id: i64) -> String {
     match status {
-        Status::Failed => {
-            "The table waits. Put a mended file into the bucket, or mend the table and ask for `deliveries retry`, \
-             or `deliveries skip`."
-        }
-        Status::Held => {
-            "Nothing was applied and the table waits. Put a complete snapshot into the bucket, or `deliveries release`, \
-             or `deliveries skip`."
-        }
-        Status::Late => {
-            "The table waits. `deliveries retry` folds the file in with all that was loaded after it; or delete it from the \
-             bucket, or `deliveries skip`."
-        }
+        Status::Failed => format!(
+            "The table waits. Put a mended file into the bucket; or `deliveries skip {id} --reason …`; or mend the table or change the \
+             setting, then `deliveries retry {id}`."
+        ),
+        Status::Held => format!(
+            "Nothing was applied and the table waits. Put a complete full load into the bucket; or `deliveries release {id}`, \
+             if it is right as it is; or `deliveries skip {id} --reason …`."
+        ),
+        Status::Late => format!(
+            "The table waits. `deliveries retry {id}` folds the file in with all that was loaded after it; or delete it from \
+             the bucket; or `deliveries skip {id} --reason …`."
+        ),
+        Status::Loaded | Status::Skipped | Status::Gone => String::new(),
+    }
+}
+
+/// What a rehearsal says of it instead: the delivery will have been no delivery.
+pub fn foretold(status: Status) -> &'static str {
+    match status {
+        Status::Failed => "In a real run this would fail.",
+        Status::Held => "In a real run this would be held.",
+        Status::Late => "In a real run this would be late.",
         Status::Loaded | Status::Skipped | Status::Gone => "",
     }
 }
@@ -164,7 +174,7 @@ mod tests {
     }
 
     fn held() -> Error {
-        target::Error::Held { removes: 900, rows: 1000, why: "more than MAX_REMOVE".into() }.into()
+        target::Error::Held { removes: 900, rows: 1000, why: ": the snapshot is empty".into() }.into()
     }
 
     #[test]
@@ -186,7 +196,7 @@ mod tests {
         assert_eq!(of(&held()), Verdict::Stop(Status::Held));
         let why = why(&held(), &pending());
         assert_eq!(why.removes, Some(900));
-        assert_eq!(why.words, "would remove 900 of 1000 rows: more than MAX_REMOVE");
+        assert_eq!(why.words, "would remove 900 of 1000 rows: the snapshot is empty");
     }
 
     #[test]

@@ -81,6 +81,10 @@ impl ChangeStock {
         self.order != Order::Name && self.files.values().any(newer)
     }
 
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.files.values().map(|change| &change.object)
+    }
+
     /// Two files whose names and times contradict each other, by more than the clocks of writers may.
     pub(super) fn regression(&self) -> Option<(String, String)> {
         const SLACK: i64 = 300;

@@ -76,7 +76,7 @@ fn hint(status: Option<u16>, code: Option<&str>) -> Option<&'static str> {
 /// The service's own code and words, or the chain of causes below it.
 fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
     if let (Some(code), message) = (error.code(), error.message()) {
-        return message.map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"));
+        return message.map_or_else(|| code.to_owned(), |message| format!("{code}: {}", message.trim_end_matches('.')));
     }
     let mut words = error.to_string();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);

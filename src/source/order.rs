@@ -4,10 +4,10 @@
 //! pending deliveries of every table (`table`, and `changes` for its change files). Only what is not accounted for is kept,
 //! so memory follows the work, not history.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::entry::{Entry, Listed};
-use super::key::{self, Entity, Foreigners, Named};
+use super::key::{self, Entity, Foreign, Foreigners, Named};
 use super::plan::{Plan, TablePlan};
 use super::table::TableStock;
 use crate::decode::dialect::Order;
@@ -29,11 +29,17 @@ pub struct Stock<'a> {
     asked: &'a Asked,
     tables: BTreeMap<Entity, TableStock>,
     foreign: Foreigners,
+    strange: BTreeSet<String>,
+    listed: u64,
 }
+
+/// So many foreign keys are kept as examples.
+const EXAMPLES: usize = 5;
 
 impl<'a> Stock<'a> {
     pub fn new(path: &str, order: Order, asked: &'a Asked) -> Self {
-        Self { path: path.to_owned(), order, asked, tables: BTreeMap::new(), foreign: Foreigners::default() }
+        let (tables, foreign, strange) = (BTreeMap::new(), Foreigners::default(), BTreeSet::new());
+        Self { path: path.to_owned(), order, asked, tables, foreign, strange, listed: 0 }
     }
 
     /// One key: the object the bucket lists there, if any, and the ledger's rows of all its versions, by their ids.
@@ -41,9 +47,15 @@ impl<'a> Stock<'a> {
         let Some(key) = listed.as_ref().map(|listed| &listed.key).or_else(|| rows.first().map(|row| &row.key)) else {
             return;
         };
+        self.listed += u64::from(listed.is_some());
         match key::parse(&self.path, key) {
             Named::Foreign(_) if listed.is_none() => {}
-            Named::Foreign(foreign) => self.foreign.count(foreign),
+            Named::Foreign(foreign) => {
+                self.foreign.count(foreign);
+                if foreign == Foreign::Other {
+                    self.keep(key);
+                }
+            }
             Named::Snapshot { entity, part } => self.table(entity).see_part(part, listed, rows),
             Named::Changes { entity, time } => self.table(entity).see_changes(time, listed, rows),
         }
@@ -62,7 +74,14 @@ impl<'a> Stock<'a> {
         });
         let mut tables: Vec<_> = tables.filter(TablePlan::says_something).collect();
         tables.sort_by(|a, b| a.order().cmp(&b.order()));
-        Plan { tables, foreign: self.foreign, twins }
+        Plan { tables, foreign: self.foreign, strange: self.strange, listed: self.listed, twins }
+    }
+
+    fn keep(&mut self, key: &str) {
+        self.strange.insert(key.to_owned());
+        if self.strange.len() > EXAMPLES {
+            self.strange.pop_last();
+        }
     }
 
     /// Folders that may be meant for one table: their names differ in case only, or in the schema only.

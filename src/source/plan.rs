@@ -1,5 +1,7 @@
 //! What there is to do: the plan, a table's part of it, a pending delivery and its objects.
 
+use std::collections::BTreeSet;
+
 use super::entry::{Listed, Status};
 use super::key::{Entity, Foreigners};
 use crate::decode::File;
@@ -11,6 +13,10 @@ pub struct Plan {
     pub tables: Vec<TablePlan>,
     /// objects that are no file of a table
     pub foreign: Foreigners,
+    /// the first keys of those that are of no kind that we know, as examples
+    pub strange: BTreeSet<String>,
+    /// how many objects the bucket shows
+    pub listed: u64,
     /// folders that the target may look up as one table
     pub twins: Vec<(Entity, Entity)>,
 }
@@ -24,6 +30,8 @@ pub struct TablePlan {
     pub pending: Vec<Pending>,
     /// the ledger row that stops the table: nothing is pending then
     pub stopped: Option<Stop>,
+    /// objects that were never tried, because the table is stopped
+    pub behind: usize,
     /// ledger rows that stopped the table for a version that the bucket no longer shows
     pub superseded: Vec<i64>,
     /// change files whose `LastModified` says nothing, because they were copied: assumed to follow the snapshot

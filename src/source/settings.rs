@@ -121,7 +121,7 @@ mod tests {
         let all = faults(
             "bucket_endpoint=ftp://x bucket_key=hunter2 bucket_name=a/b buckt=hunter2 bucket_path=x bucket_path=y",
         );
-        for part in ["http nor https", "no bucket_id", "a slash", "word 4", "words 5 and 6"] {
+        for part in ["http nor https", "no bucket_id", "a slash", "word 4 (buckt)", "words 5 and 6"] {
             assert!(all.iter().any(|fault| fault.contains(part)), "{part}: {all:#?}");
         }
         assert_eq!(all.len(), 5);

@@ -175,6 +175,7 @@ impl TableStock {
             label,
             pending: Vec::new(),
             stopped: self.stops.first().cloned(),
+            behind: 0,
             superseded: std::mem::take(&mut self.superseded),
             assumed: 0,
             regression: self.changes.regression(),
@@ -185,6 +186,10 @@ impl TableStock {
             let base = self.base(&plan.pending);
             let after = self.last_id;
             self.changes.add_to(&mut plan, &self.now, base, after);
+        } else {
+            let untried = |object: &&Object| object.new && object.entry.is_none();
+            let parts = self.parts.values().map(|part| &part.object);
+            plan.behind = parts.chain(self.changes.objects()).filter(untried).count();
         }
         plan
     }

@@ -19,21 +19,36 @@ impl Guard {
     /// were rejected although nobody knows their keys.
     pub fn check(&self, removes: u64, rows: u64, empty: bool, blind: Option<&str>) -> Result<(), Error> {
         if let Some(shown) = self.released {
-            return if removes <= shown { Ok(()) } else { Err(held(removes, rows, "more than when it was released")) };
+            let more = format!(": more than the {shown} when it was released");
+            return if removes <= shown { Ok(()) } else { Err(held(removes, rows, more)) };
         }
         let few = matches!(self.max_remove, Share::Percent(_)) && removes < FEW;
         let too_many = !few && self.max_remove.is_less_than(removes, rows);
         match () {
-            () if empty && rows > 0 => Err(held(removes, rows, "the snapshot is empty")),
-            () if blind.is_some() && removes > 0 => Err(held(removes, rows, blind.unwrap_or_default())),
-            () if too_many => Err(held(removes, rows, "more than MAX_REMOVE")),
+            () if empty && rows > 0 => Err(held(removes, rows, ": the snapshot is empty")),
+            () if blind.is_some() && removes > 0 => {
+                Err(held(removes, rows, format!(": {}", blind.unwrap_or_default())))
+            }
+            () if too_many => {
+                let (share, most) = (percent(removes, rows), self.max_remove);
+                Err(held(removes, rows, format!(" ({share} %), more than MAX_REMOVE={most}")))
+            }
             () => Ok(()),
         }
     }
 }
 
-fn held(removes: u64, rows: u64, why: &str) -> Error {
-    Error::Held { removes, rows, why: why.to_owned() }
+fn held(removes: u64, rows: u64, why: impl Into<String>) -> Error {
+    Error::Held { removes, rows, why: why.into() }
+}
+
+/// To one decimal, rounded up: never as little as a limit that it is above.
+fn percent(part: u64, whole: u64) -> String {
+    let tenths = (u128::from(part) * 1000).div_ceil(u128::from(whole.max(1)));
+    match (tenths / 10, tenths % 10) {
+        (percent, 0) => percent.to_string(),
+        (percent, tenth) => format!("{percent}.{tenth}"),
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +68,22 @@ mod tests {
         assert!(!verdict(half(), None, 100, 100));
         assert!(!verdict(Share::Rows(10), None, 11, 1000));
         assert!(verdict(Share::Rows(10), None, 10, 10));
+    }
+
+    #[test]
+    fn the_limit_and_what_it_is_held_against_are_told() {
+        let words = |max_remove, released, removes, rows| {
+            let checked = Guard { max_remove, released }.check(removes, rows, false, None);
+            checked.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let half = || Share::Percent(50.0);
+        assert_eq!(words(half(), None, 147, 210), "would remove 147 of 210 rows (70 %), more than MAX_REMOVE=50%");
+        assert_eq!(
+            words(half(), None, 500_001, 1_000_000),
+            "would remove 500001 of 1000000 rows (50.1 %), more than MAX_REMOVE=50%"
+        );
+        assert_eq!(words(Share::Rows(9), None, 10, 90), "would remove 10 of 90 rows (11.2 %), more than MAX_REMOVE=9");
+        assert_eq!(words(half(), Some(9), 10, 90), "would remove 10 of 90 rows: more than the 9 when it was released");
     }
 
     #[test]

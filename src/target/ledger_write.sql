@@ -26,6 +26,7 @@ on conflict (id) do update set
     requested = null,
     superseded_by = null,
     error = excluded.error,
-    -- what was said of an earlier state is not true of this one
-    actor = excluded.actor,
-    reason = excluded.reason
+    -- who asked for this try, and why, if somebody did; a reason is that of a load, not of what went wrong after all
+    actor = coalesce(excluded.actor, case when l.requested is not null then l.actor end),
+    reason = coalesce(excluded.reason,
+                      case when l.requested is not null and excluded.status = 'loaded' then l.reason end)

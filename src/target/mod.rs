@@ -114,7 +114,8 @@ pub enum Error {
     /// a first load found rows: the whole generation must be diffed
     #[error("the table is not empty")]
     NotEmpty,
-    #[error("would remove {removes} of {rows} rows: {why}")]
+    /// `why` begins with what joins it to the number
+    #[error("would remove {removes} of {rows} rows{why}")]
     Held { removes: u64, rows: u64, why: String },
     /// not the file's fault: it is read again, in file order
     #[error("rows move from key to key")]
@@ -122,8 +123,8 @@ pub enum Error {
     /// not the file's fault: it is read again
     #[error("table {table} was altered while its file was read")]
     Altered { table: String },
-    #[error("{rejected} of {read} rows are bad, more than MAX_REJECTS; the first: {first}")]
-    TooManyRejects { rejected: u64, read: u64, first: String },
+    #[error("{rejected} of {read} rows are bad, more than MAX_REJECTS={most}; the first: {first}")]
+    TooManyRejects { rejected: u64, read: u64, most: settings::Share, first: String },
     #[error("table {table}: {why}")]
     Table { table: String, why: Refused },
     #[error("{found} tables of the target match {entity} if case is ignored; name one of them exactly so")]
@@ -131,7 +132,8 @@ pub enum Error {
     #[error("no room for temporary data: {0}")]
     Spill(#[from] io::Error),
     #[error(
-        "the loader's tables lack {missing} migrations; run `paper-engine-orders migrate` as their owner, or set MIGRATE=True"
+        "the loader's tables lack {missing} migrations; run `paper-engine-orders migrate` as their owner, or `run --once` \
+         with MIGRATE=True"
     )]
     SchemaMissing { missing: usize },
     #[error("the loader's tables are of version {found}, newer than this program, which knows {known}; upgrade it")]

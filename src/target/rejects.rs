@@ -87,7 +87,8 @@ impl Rejects {
         let kept = self.kept();
         let (rejected, first) = (kept.tally.total(), kept.tally.first.clone().unwrap_or_default());
         if kept.most.is_less_than(rejected, read) {
-            return Err(Error::TooManyRejects { rejected, read, first });
+            let most = kept.most;
+            return Err(Error::TooManyRejects { rejected, read, most, first });
         }
         let blind = kept.tally.blind;
         Ok((blind > 0).then(|| {

@@ -1,5 +1,6 @@
 //! What the Target is told: which database, which schema, and how far a snapshot may go.
 
+use std::fmt;
 use std::str::FromStr;
 
 pub use super::rejects::BadRows;
@@ -41,6 +42,16 @@ impl Share {
     }
 }
 
+/// As one writes it in a setting.
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Rows(rows) => write!(f, "{rows}"),
+        }
+    }
+}
+
 /// It is neither a share nor a number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither a percentage from 0% to 100% nor a whole number of rows")]
@@ -72,6 +83,10 @@ mod tests {
         assert_eq!(" 0.5 % ".parse(), Ok(Share::Percent(0.5)));
         assert_eq!("1000".parse(), Ok(Share::Rows(1000)));
         assert_eq!("0".parse(), Ok(Share::Rows(0)));
+        assert_eq!(
+            [Share::Percent(50.0), Share::Percent(0.5), Share::Rows(9)].map(|share| share.to_string()),
+            ["50%", "0.5%", "9"]
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Filter {
     pub status: Option<Status>,
     /// one delivery's
     pub delivery: Option<i64>,
-    /// the table's name as the feed has it
+    /// the table's name as the feed has it, with or without its schema
     pub entity: Option<String>,
     pub limit: u32,
 }
@@ -52,6 +52,9 @@ pub struct TableState {
     pub last_delivery: Option<i64>,
     /// of that delivery, all parts
     pub rows_rejected: u64,
+    /// all rows in quarantine, and the deliveries that they are of, by id
+    pub quarantined: u64,
+    pub quarantine: Vec<i64>,
     /// by id; those of versions that the bucket no longer shows are among them
     pub stops: Vec<StopRow>,
 }
@@ -84,6 +87,14 @@ impl Request {
         match self {
             Self::Retry => "retry",
             Self::Release => "release",
+        }
+    }
+
+    /// What the ledger is to say of it, in SQL.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Retry => "null",
+            Self::Release => "'released: ' || l.error",
         }
     }
 
@@ -120,7 +131,7 @@ impl Target {
     pub async fn deliveries(&self, filter: &Filter) -> Result<Vec<Value>, Error> {
         let sql = "select row_to_json(l)::text from public.loader_deliveries l
             where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
-              and ($4 is null or status = $4) and ($5 is null or entity = $5)
+              and ($4 is null or status = $4) and ($5 is null or $5 in (entity, schema_name || '.' || entity))
             order by id desc limit $6";
         let (from, to) = self.feed.keys();
         let (status, limit) = (filter.status.map(Status::as_str), i64::from(filter.limit));
@@ -166,7 +177,8 @@ impl Target {
         let sql = "select r.delivery_id, r.object_key, r.line, r.column_name, r.reason, r.raw
             from public.loader_rejects r join public.loader_deliveries l on l.id = r.delivery_id
             where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-              and ($4 is null or l.id = $4) and ($5 is null or l.entity = $5)
+              and ($4 is null or l.id = $4)
+              and ($5 is null or $5 in (l.entity, l.schema_name || '.' || l.entity))
             order by r.delivery_id desc, r.object_key, r.line limit $6";
         let ((from, to), limit) = (self.feed.keys(), i64::from(filter.limit));
         let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
@@ -184,10 +196,14 @@ impl Target {
     }
 
     /// Asks for a retry or a release, of all these or, if one cannot be, of none; the next iteration acts.
-    pub async fn request(&self, ids: &[i64], wish: Request) -> Result<Vec<Acted>, Error> {
-        let sql = format!("update public.loader_deliveries l set requested = '{}'\n{WHICH}", wish.word());
+    /// The ledger keeps who asked, and of a release what was released.
+    pub async fn request(&self, ids: &[i64], wish: Request, actor: &str) -> Result<Vec<Acted>, Error> {
+        let (word, reason) = (wish.word(), wish.reason());
+        let sql = format!(
+            "update public.loader_deliveries l set requested = '{word}', actor = $6, reason = {reason}\n{WHICH}"
+        );
         let tx = self.pg.begin("steer").await?;
-        let acted = self.all(&tx, ids, &["held"], wish.states(), &sql, &[]).await;
+        let acted = self.all(&tx, ids, &["held"], wish.states(), &sql, &[(&actor, Type::TEXT)]).await;
         self.end(tx, acted, wish.word(), wish.states()).await
     }
 

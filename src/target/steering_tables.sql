@@ -17,6 +17,13 @@ rejected as (
     from feed join last using (schema_name, entity, started_at)
     where status = 'loaded'
     group by schema_name, entity
+),
+-- somebody may have deleted what was kept; one row of a delivery is looked up in the key, none is counted
+kept as (
+    select schema_name, entity, sum(rows_rejected) as rows, json_agg(id order by id) as ids
+    from feed
+    where rows_rejected > 0 and exists (select from public.loader_rejects where delivery_id = feed.id)
+    group by schema_name, entity
 )
 select json_build_object(
            'schema', t.schema_name,
@@ -24,6 +31,8 @@ select json_build_object(
            'last_loaded', extract(epoch from t.newest)::bigint,
            'last_delivery', last.id,
            'rows_rejected', coalesce(rejected.rows, 0),
+           'quarantined', coalesce(kept.rows, 0),
+           'quarantine', coalesce(kept.ids, '[]'::json),
            'stops', t.stops
        )::text
 from (
@@ -40,4 +49,5 @@ from (
 ) t
 left join last using (schema_name, entity)
 left join rejected using (schema_name, entity)
+left join kept using (schema_name, entity)
 order by t.schema_name, t.entity

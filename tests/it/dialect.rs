@@ -166,7 +166,7 @@ async fn a_slip_in_feed_is_told_with_every_other_one() {
         "op is not a known word. Write one of op=auto, op=always, op=changes, op=never",
         "delimiter is not one to eight characters",
         "timestamp_column has no place",
-        "the key of word 5 is not known",
+        "the key of word 5 (colums) is not known",
     ] {
         assert!(ended.log.contains(words), "{words:?} is not in\n{}", ended.log);
     }

@@ -14,6 +14,7 @@ mod faults;
 mod interplay;
 mod make;
 mod messages;
+mod operator;
 mod order;
 mod path;
 mod quarantine;

@@ -53,7 +53,7 @@ async fn more_than_max_rejects_fails_the_delivery_and_keeps_nothing() {
     world.bucket.put(LOAD, "1,a,1\n2,b,two\n3,c,three\n").await;
     let ended = run(lenient(&world, "50%")).await;
     assert_eq!(ended.code, 1);
-    let words = "2 of 3 rows are bad, more than MAX_REJECTS; the first: line 2, column price: not a number";
+    let words = "2 of 3 rows are bad, more than MAX_REJECTS=50%; the first: line 2, column price: not a number";
     assert!(ended.log.contains(words), "{}", ended.log);
     assert_eq!(world.value("select count(*) from dbo.e").await, "0");
     assert_eq!(rejects(&world).await, Vec::<String>::new());

@@ -135,7 +135,10 @@ async fn a_column_more_is_added_and_the_delivery_retried() {
     world.bucket.put(CHANGE, "U,1,a,1,new\n").await;
     assert_eq!(run_once(&world).await.code, 1);
     let stopped = ask(&world, &["status"]).await;
-    says(&stopped, &["delivery 2 is failed", "5 fields", "mend the table, then `deliveries retry 2`"]);
+    says(
+        &stopped,
+        &["delivery 2 is failed", "5 fields", "mend the table or change the setting, then `deliveries retry 2`"],
+    );
     world.sql("alter table dbo.e add note text").await;
     let retried = ask(&world, &["deliveries", "retry", "2"]).await.ok();
     says(&retried, &["Delivery 2: will be tried again in the next iteration."]);
@@ -216,9 +219,9 @@ async fn status_shows_every_table_and_writes_nothing() {
     says(
         &shown,
         &[
-            "dbo.e: 1 row rejected in its last delivery; `rejects list 1`",
+            "dbo.e: 1 row in quarantine, delivery 1; `rejects list --entity dbo.e`.",
             "dbo.nowhere: 1 file waits: no such table in the target; create it.",
-            "2 objects that are no files of a table (1 temporary files, 1 others)",
+            "2 objects that are no files of a table (1 temporary files, 1 others), like",
         ],
     );
     assert!(shown.log.lines().skip(1).all(|line| line.chars().count() <= 80), "{}", shown.log);
@@ -340,7 +343,7 @@ async fn messages_are_sent_again_as_they_were() {
 async fn one_delivery_is_shown_with_what_to_do() {
     let world = held().await;
     let shown = ask(&world, &["deliveries", "show", "2"]).await.ok();
-    says(&shown, &["status held", "rows_remove 200", "`deliveries release 2`"]);
+    says(&shown, &["status held", "would remove 200", "`deliveries release 2`"]);
     let row = json(&world, &["deliveries", "show", "2", "--json"]).await.remove(0);
     assert_eq!((&row["status"], &row["rows_remove"]), (&"held".into(), &200.into()));
     assert!(!ask(&world, &["deliveries", "show", "1"]).await.ok().log.contains("deliveries release"));
@@ -415,7 +418,7 @@ async fn what_was_held_without_a_number_is_guarded_when_it_is_released() {
         let ended = run_once(&world).await;
         assert_eq!(ended.code, i32::from(!released), "{}", ended.log);
         if !released {
-            says(&ended, &["would remove 251 of 301 rows: more than MAX_REMOVE"]);
+            says(&ended, &["would remove 251 of 301 rows (83.4 %), more than MAX_REMOVE=50%"]);
             let release = ask(&world, &["deliveries", "release", "3"]).await.ok();
             says(&release, &["may remove up to 251 rows"]);
             run_once(&world).await.ok();

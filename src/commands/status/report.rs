@@ -17,6 +17,8 @@ pub(super) struct Report {
     /// tables of the feed without one in the target
     pub unmapped: Vec<Unmapped>,
     pub foreign: Foreign,
+    /// all objects that the bucket shows below the path
+    pub listed: u64,
     pub messages_waiting: u64,
     pub generated_at: String,
     pub bucket: String,
@@ -35,6 +37,10 @@ pub(super) struct Table {
     pub last_delivery: Option<i64>,
     /// in its last delivery
     pub rows_rejected: u64,
+    /// in all that were loaded, until somebody deletes them
+    pub rows_in_quarantine: u64,
+    /// the deliveries that they are of
+    pub quarantine: Vec<i64>,
     pub stopped: Option<Stopped>,
 }
 
@@ -76,6 +82,8 @@ pub(super) struct Foreign {
     pub temporary: u64,
     pub markers: u64,
     pub other: u64,
+    /// some keys of the others
+    pub examples: Vec<String>,
     #[serde(skip)]
     pub words: String,
 }
@@ -86,7 +94,8 @@ impl Report {
         Self {
             tables: tables(plan, states, now),
             unmapped: Vec::new(),
-            foreign: Foreign::of(plan.foreign),
+            foreign: Foreign::of(plan),
+            listed: plan.listed,
             messages_waiting: 0,
             generated_at: when::written(now),
             bucket: boot.config.source.bucket.clone(),
@@ -138,6 +147,8 @@ impl Table {
             pending: plan.map(|plan| Waiting::of(plan, now)).unwrap_or_default(),
             last_delivery: state.and_then(|state| state.last_delivery),
             rows_rejected: state.map_or(0, |state| state.rows_rejected),
+            rows_in_quarantine: state.map_or(0, |state| state.quarantined),
+            quarantine: state.map(|state| state.quarantine.clone()).unwrap_or_default(),
             stopped: state.and_then(|state| stop(state, plan)).map(Stopped::of),
         }
     }
@@ -175,7 +186,7 @@ pub(in crate::commands) fn next(status: &str, id: i64) -> Vec<String> {
     match status {
         "failed" => vec![
             "put a mended file into the bucket".to_owned(),
-            format!("mend the table, then `deliveries retry {id}`"),
+            format!("mend the table or change the setting, then `deliveries retry {id}`"),
             skip,
         ],
         "held" => vec![
@@ -207,8 +218,9 @@ impl Waiting {
 }
 
 impl Foreign {
-    fn of(found: Foreigners) -> Self {
-        let Foreigners { transactions, dfm, temporary, markers, other } = found;
-        Self { transactions, dfm, temporary, markers, other, words: found.to_string() }
+    fn of(plan: &Plan) -> Self {
+        let Foreigners { transactions, dfm, temporary, markers, other } = plan.foreign;
+        let examples = plan.strange.iter().cloned().collect();
+        Self { transactions, dfm, temporary, markers, other, examples, words: plan.foreign.to_string() }
     }
 }

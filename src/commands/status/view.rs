@@ -45,24 +45,39 @@ fn table_row(table: &Table) -> String {
 fn notes(report: &Report) -> Vec<String> {
     let stopped = report.tables.iter().filter_map(|table| Some((table, table.stopped.as_ref()?)));
     let mut notes: Vec<String> = stopped.map(|(table, stopped)| stop(table, stopped)).collect();
-    let rejected = report.tables.iter().filter(|table| table.rows_rejected > 0);
-    notes.extend(rejected.map(|table| {
-        let (rows, id) = (show::count(table.rows_rejected, "row"), table.last_delivery.unwrap_or_default());
-        show::wrapped(&format!("{}: {rows} rejected in its last delivery; `rejects list {id}`.", table.table), 0)
-    }));
+    notes.extend(report.tables.iter().filter(|table| table.rows_in_quarantine > 0).map(quarantine));
     notes.extend(report.unmapped.iter().map(|one| {
         let (files, verb) = (show::count(one.pending.objects, "file"), verb(one.pending.objects));
         show::wrapped(&format!("{}: {files} {verb}: {}.", one.table, one.why), 0)
     }));
     let foreign = &report.foreign;
     if foreign.transactions + foreign.dfm + foreign.temporary + foreign.markers + foreign.other > 0 {
-        notes.push(show::wrapped(&format!("{}.", foreign.words), 0));
+        let more = if foreign.examples.is_empty() { "." } else { ", like" };
+        let examples = foreign.examples.iter().map(|key| show::middle(&show::line(key, usize::MAX), show::WIDTH - 2));
+        let words = show::wrapped(&format!("{}{more}", foreign.words), 0);
+        notes.push(examples.fold(words, |words, key| format!("{words}\n  {key}")));
+    }
+    if report.listed == 0 {
+        let Report { bucket, path, .. } = report;
+        notes.push(show::wrapped(&format!("There is nothing below bucket_path {path:?} in bucket {bucket}."), 0));
     }
     if report.messages_waiting > 0 {
         let (messages, verb) = (show::count(report.messages_waiting, "message"), verb(report.messages_waiting));
         notes.push(format!("{messages} {verb} for the broker."));
     }
     notes
+}
+
+/// `dbo.e: 6 rows in quarantine, deliveries 14 and 15; …`
+fn quarantine(table: &Table) -> String {
+    let (name, rows) = (&table.table, show::count(table.rows_in_quarantine, "row"));
+    let words: Vec<String> = table.quarantine.iter().map(i64::to_string).collect();
+    let of = match words.as_slice() {
+        [one] => format!("delivery {one}"),
+        [some @ .., last] if some.len() < 5 => format!("deliveries {} and {last}", some.join(", ")),
+        many => format!("{} deliveries, the last {}", many.len(), many.last().map_or("", String::as_str)),
+    };
+    show::wrapped(&format!("{name}: {rows} in quarantine, {of}; `rejects list --entity {name}`."), 0)
 }
 
 fn verb(number: u64) -> &'static str {
