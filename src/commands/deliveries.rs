@@ -203,7 +203,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         writeln!(out, "No deliveries.")?;
         return Ok(());
     }
-    let head = ["id", "written", "status", "create", "amend", "remove", "file"].map(str::to_owned);
+    let head = ["id", "written", "status", "create", "amend", "remove", "table/file"].map(str::to_owned);
     writeln!(out, "{}", cells(&head))?;
     rows.iter().flat_map(entry).try_for_each(|line| writeln!(out, "{line}"))?;
     if rows.len() == list.limit as usize {
@@ -223,7 +223,7 @@ fn cells([id, at, status, create, amend, remove, file]: &[String; 7]) -> String 
 fn entry(row: &Value) -> Vec<String> {
     let at = word(row, "committed_at").get(5..16).unwrap_or_default().replace('T', " ");
     let [create, amend, remove] = ["rows_create", "rows_amend", "rows_remove"].map(|key| known(row, key));
-    let (status, key) = (word(row, "status").to_owned(), word(row, "object_key").to_owned());
+    let (status, key) = (word(row, "status").to_owned(), short(row));
     let mut lines = vec![cells(&[row["id"].to_string(), at, status, create, amend, remove, key])];
     let reason = match (word(row, "actor"), word(row, "reason")) {
         (_, "") => String::new(),
@@ -236,6 +236,14 @@ fn entry(row: &Value) -> Vec<String> {
         lines.push(format!("       {wish} is asked for; the next iteration acts"));
     }
     lines
+}
+
+/// What tells a file from others of its feed: the key from the table on, without its ending.
+fn short(row: &Value) -> String {
+    let (key, table) = (word(row, "object_key"), word(row, "entity"));
+    let below = key.split_once(&format!("{}/{table}/", word(row, "schema_name")));
+    let short = below.map_or(key.to_owned(), |(_, file)| format!("{table}/{file}"));
+    short.trim_end_matches(".gz").trim_end_matches(".csv").to_owned()
 }
 
 /// Nobody knows what a file does before it is loaded.

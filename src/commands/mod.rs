@@ -39,8 +39,8 @@ const EXAMPLES: &str = "Examples:
   paper-engine-orders status            how it stands, and what to do
   paper-engine-orders deliveries show 7 all about one delivery
 
-The exit code is 0 if all is well, 1 if a table is stopped, 69 if something cannot be reached, 75 if another
-loader has the work in hand, 78 if the configuration is wrong.";
+Exit codes: 0 all is well, 1 a table is stopped, 69 something cannot be reached,
+75 another loader has the work in hand, 78 the configuration is wrong.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

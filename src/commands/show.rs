@@ -38,7 +38,7 @@ pub(super) fn middle(text: &str, width: usize) -> String {
     if length <= width {
         return text.to_owned();
     }
-    let head = (width - 1) / 4;
+    let head = (width - 1) / 3;
     let tail = text.chars().skip(length - (width - 1 - head));
     text.chars().take(head).chain(['…']).chain(tail).collect()
 }
