@@ -294,12 +294,7 @@ impl Loader {
     }
 
     /// Downloads, decodes and applies; a file whose rows are in another order than hoped for is read again.
-    async fn apply(
-        &self,
-        work: &mut Work,
-        pending: &Pending,
-        mut opened: Option<Download>,
-    ) -> Result<Changes, Error> {
+    async fn apply(&self, work: &mut Work, pending: &Pending, mut opened: Option<Download>) -> Result<Changes, Error> {
         let mut order = Order::ByKey;
         loop {
             match self.timed(Stage::Apply, self.read(work, pending, order, opened.take())).await {

@@ -87,7 +87,12 @@ impl Table {
     }
 
     /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table.
-    pub(super) async fn find(tx: &Tx, catalog: &Catalog, entity: &Entity, schema: Option<&str>) -> Result<Option<Self>, Error> {
+    pub(super) async fn find(
+        tx: &Tx,
+        catalog: &Catalog,
+        entity: &Entity,
+        schema: Option<&str>,
+    ) -> Result<Option<Self>, Error> {
         let schema = schema.unwrap_or(&entity.schema);
         let Some(row) = find_row(tx, entity, schema).await? else { return Ok(None) };
         let (oid, fingerprint): (u32, String) = (row.get("oid"), row.get("fingerprint"));
@@ -181,7 +186,8 @@ impl Table {
 
 async fn find_row(tx: &Tx, entity: &Entity, schema: &str) -> Result<Option<Row>, Error> {
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&schema, Type::TEXT), (&entity.name, Type::TEXT)];
-    for which in ["n.nspname = $1 and c.relname = $2", "lower(n.nspname) = lower($1) and lower(c.relname) = lower($2)"] {
+    for which in ["n.nspname = $1 and c.relname = $2", "lower(n.nspname) = lower($1) and lower(c.relname) = lower($2)"]
+    {
         let sql = include_str!("catalog_table.sql").replace("$fingerprint", FINGERPRINT).replace("$which", which);
         let mut rows = tx.query_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
         match rows.len() {

@@ -36,10 +36,10 @@ mod work;
 use std::io;
 
 use crate::clock::Clock;
-use catalog::Catalog;
 use crate::decode::Row;
 use crate::pg::{self, Pg};
 use crate::source::{Entity, Known};
+use catalog::Catalog;
 pub use catalog::Refused;
 pub use encoder::CellFault;
 pub use intake::{Order, Summary};
