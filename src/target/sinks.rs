@@ -62,25 +62,41 @@ fn check_order(before: &[u8], now: &[u8], before_at: Place, at: Place, leaves: b
     }
 }
 
-/// Into the sorter.
-pub struct Sorting<'a> {
-    pub sorter: Sorter,
-    outlet: &'a Outlet<Batch>,
+/// Room for one row, used again for the next.
+#[derive(Default)]
+struct Scratch {
     tuple: Vec<u8>,
     key: Vec<u8>,
 }
 
+impl Scratch {
+    fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        self.tuple.clear();
+        self.key.clear();
+        (&mut self.tuple, &mut self.key)
+    }
+
+    fn record(&self, mark: Mark) -> Record<'_> {
+        Record { mark, key: &self.key, tuple: &self.tuple }
+    }
+}
+
+/// Into the sorter.
+pub struct Sorting<'a> {
+    pub sorter: Sorter,
+    outlet: &'a Outlet<Batch>,
+    row: Scratch,
+}
+
 impl<'a> Sorting<'a> {
     pub fn new(outlet: &'a Outlet<Batch>) -> Self {
-        Self { sorter: Sorter::default(), outlet, tuple: Vec::new(), key: Vec::new() }
+        Self { sorter: Sorter::default(), outlet, row: Scratch::default() }
     }
 }
 
 impl Sink for Sorting<'_> {
     fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
-        self.tuple.clear();
-        self.key.clear();
-        (&mut self.tuple, &mut self.key)
+        self.row.room()
     }
 
     fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
@@ -91,7 +107,7 @@ impl Sink for Sorting<'_> {
         if mark.wish == Wish::Away {
             return Err(Error::Moving.into());
         }
-        Ok(self.sorter.push(Record { mark, key: &self.key, tuple: &self.tuple })?)
+        Ok(self.sorter.push(self.row.record(mark))?)
     }
 }
 
@@ -99,28 +115,25 @@ impl Sink for Sorting<'_> {
 pub struct Chaining<'a> {
     pub chain: Chain,
     outlet: &'a Outlet<Batch>,
-    tuple: Vec<u8>,
-    key: Vec<u8>,
+    row: Scratch,
 }
 
 impl<'a> Chaining<'a> {
     pub fn new(outlet: &'a Outlet<Batch>) -> Self {
-        Self { chain: Chain::default(), outlet, tuple: Vec::new(), key: Vec::new() }
+        Self { chain: Chain::default(), outlet, row: Scratch::default() }
     }
 }
 
 impl Sink for Chaining<'_> {
     fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
-        self.tuple.clear();
-        self.key.clear();
-        (&mut self.tuple, &mut self.key)
+        self.row.room()
     }
 
     fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
         if self.outlet.is_closed() {
             return Err(Halt::Hangup);
         }
-        self.chain.take(&Record { mark, key: &self.key, tuple: &self.tuple });
+        self.chain.take(&self.row.record(mark));
         Ok(())
     }
 }
