@@ -81,7 +81,7 @@ pub(super) struct Ids {
 }
 
 pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
-    let (boot, target) = super::ledger().await?;
+    let (boot, target, _) = super::ledger().await?;
     match command {
         Command::List(list) => print_list(list, &target).await?,
         Command::Show { id, json } => print_one(&target.delivery(*id).await.map_err(Error::from)?, *json)?,

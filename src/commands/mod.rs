@@ -128,10 +128,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// What a command that looks at the ledger needs: nobody is told anything, and the loader's tables must be there.
-async fn ledger() -> anyhow::Result<(Boot, Target)> {
+/// What a command that looks at the ledger needs: nobody is told anything, and the loader's tables must be there, in a
+/// version that it gives.
+async fn ledger() -> anyhow::Result<(Boot, Target, i32)> {
     let boot = boot::start(Config::from_env(Overrides { silent: true, ..Overrides::default() })?)?;
     let target = boot.target()?;
-    target.schema_version().await.map_err(Error::from)?;
-    Ok((boot, target))
+    let version = target.schema_version().await.map_err(Error::from)?;
+    Ok((boot, target, version))
 }

@@ -54,7 +54,7 @@ pub(super) struct Republish {
 }
 
 pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
-    let (boot, target) = super::ledger().await?;
+    let (boot, target, _) = super::ledger().await?;
     match command {
         Command::List(list) => print_list(list, &target).await?,
         Command::Republish(wish) => republish(wish, &target, boot.clock.utc()).await?,

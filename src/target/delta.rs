@@ -118,28 +118,23 @@ impl Delta {
     }
 
     /// Writes it: removes first, so that what they free (a unique value) can be taken by the rest. Where rows of the table
-    /// refer to each other, removes come last: by then nothing refers to them any more.
-    pub async fn write(mut self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
-        let removes = std::mem::take(&mut self.removes);
-        if table.refers_to_itself {
-            let counts = Box::pin(self.put(tx, table)).await?;
-            return Ok(Counts { remove: remove(tx, table, removes).await?, ..counts });
-        }
-        let remove = remove(tx, table, removes).await?;
-        Ok(Counts { remove, ..self.put(tx, table).await? })
-    }
-
-    /// Amends and creates; creates first where amended rows may refer to them.
-    async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
-        let amends = self.amends.count();
-        if table.refers_to_itself {
-            let create = create(tx, table, self.creates, self.partial).await?;
-            let amend = amend(tx, table, self.amends, self.resets).await?;
-            return Ok(Counts { create, ..amended(self.unchanged, amends, amend) });
-        }
-        let amend = amend(tx, table, self.amends, self.resets).await?;
-        let create = create(tx, table, self.creates, self.partial).await?;
-        Ok(Counts { create, ..amended(self.unchanged, amends, amend) })
+    /// refer to each other, creates come first, for amended rows may refer to them, and removes last: by then nothing refers
+    /// to them any more.
+    pub async fn write(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
+        let sent = self.amends.count();
+        // nothing is done until it is waited for
+        let create = create(tx, table, self.creates, self.partial);
+        let amend = amend(tx, table, self.amends, self.resets);
+        let remove = remove(tx, table, self.removes);
+        let (create, (amend, reset), remove) = if table.refers_to_itself {
+            (create.await?, amend.await?, remove.await?)
+        } else {
+            let (remove, amend) = (remove.await?, amend.await?);
+            (create.await?, amend, remove)
+        };
+        // what was sent as amended and found equal is unchanged
+        let unchanged = self.unchanged + sent - amend;
+        Ok(Counts { create, amend: amend + reset, remove, unchanged, rejected: 0 })
     }
 }
 
@@ -151,11 +146,6 @@ fn spool_part(parts: &mut Partial, row: &[u8], scratch: &mut Vec<u8>) -> Result<
     scratch.clear();
     tuple::pick(row, &columns, scratch);
     Ok(parts.entry(columns).or_default().push(scratch)?)
-}
-
-/// What was sent as amended and found equal is unchanged.
-fn amended(unchanged: u64, sent: u64, (amend, reset): (u64, u64)) -> Counts {
-    Counts { amend: amend + reset, unchanged: unchanged + sent - amend, ..Counts::default() }
 }
 
 async fn remove(tx: &Tx, table: &Table, rows: Spool) -> Result<u64, Error> {

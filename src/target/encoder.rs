@@ -1,6 +1,5 @@
 //! One row of a file becomes a tuple of the table, with its sort key — or a reason why it cannot.
 
-use super::Summary;
 use super::catalog::Table;
 use super::encode::{Refusal, Wire};
 use super::tuple;
@@ -139,14 +138,12 @@ impl Encoder {
         }
     }
 
-    /// Takes the row that was just encoded into account.
+    /// The event id of the row that was just encoded; a delete has none.
     #[inline]
-    pub fn count(&self, row: &Row<'_>, out: &[u8], summary: &mut Summary) {
-        if let Some(column) = self.event.filter(|_| row.op != Op::Delete) {
-            let cell = tuple::at(out, self.starts[column]);
-            let value = (!cell.is_empty()).then(|| tuple::integer(cell));
-            summary.max_event_id = summary.max_event_id.max(value);
-        }
+    pub fn event_id(&self, row: &Row<'_>, out: &[u8]) -> Option<i64> {
+        let column = self.event.filter(|_| row.op != Op::Delete)?;
+        let cell = tuple::at(out, self.starts[column]);
+        (!cell.is_empty()).then(|| tuple::integer(cell))
     }
 }
 

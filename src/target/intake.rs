@@ -289,7 +289,7 @@ impl Reader {
         let (out, key) = sink.room();
         match self.encoder.row(row, out, key) {
             Ok(holes) => {
-                self.encoder.count(row, out, &mut self.summary);
+                self.summary.max_event_id = self.summary.max_event_id.max(self.encoder.event_id(row, out));
                 sink.end(mark(row, wish, holes), row.raw())
             }
             Err(fault) => self.bad(row, fault, sink),
@@ -305,7 +305,7 @@ impl Reader {
             Ok(holes) => holes,
             Err(fault) => return self.bad(row, fault, sink),
         };
-        self.encoder.count(row, &here, &mut self.summary);
+        self.summary.max_event_id = self.summary.max_event_id.max(self.encoder.event_id(row, &here));
         put(sink, &away, &old_key);
         sink.end(mark(row, Wish::Away, false), row.raw())?;
         put(sink, &here, &key);

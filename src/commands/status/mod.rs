@@ -21,11 +21,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
-    let (boot, target) = super::ledger().await?;
+    let (boot, target, schema_version) = super::ledger().await?;
     let plan = super::stock::take(&boot, &target).await?;
     let states = target.tables().await.map_err(Error::from)?;
     let mut report = Report::new(&boot, &plan, states);
-    report.schema_version = target.schema_version().await.map_err(Error::from)?;
+    report.schema_version = schema_version;
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
     for table in &plan.tables {
         if let Some(why) = target.lacks(&table.entity).await.map_err(Error::from)? {
