@@ -1,10 +1,12 @@
-"""Puts a file into the benchmarks' bucket, or takes it away: one signed request (AWS Signature Version 4)."""
+"""Puts a file into the benchmarks' bucket, or takes it away."""
 
-import datetime
-import hashlib
-import hmac
 import http.client
+import pathlib
+import sys
 import urllib.parse
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "scripts"))
+import signed  # noqa: E402, it stands beside what starts the servers
 
 
 def put(settings, bucket, key, body):
@@ -16,22 +18,8 @@ def delete(settings, bucket, key):
 
 
 def call(settings, method, path, body):
-    host = f"127.0.0.1:{settings['PEO_S3_PORT']}"
-    path = urllib.parse.quote(path)
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    digest = hashlib.sha256(body).hexdigest()
-    headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
-    names = ";".join(headers)
-    request = "\n".join([method, path, "", *(f"{k}:{v}" for k, v in headers.items()), "", names, digest])
-    scope = [now[:8], "us-east-1", "s3", "aws4_request"]
-    text = "\n".join(["AWS4-HMAC-SHA256", now, "/".join(scope), hashlib.sha256(request.encode()).hexdigest()])
-    signing = f"AWS4{settings['PEO_S3_KEY']}".encode()
-    for part in [*scope, text]:
-        signing = hmac.digest(signing, part.encode(), "sha256")
-    credential = f"{settings['PEO_S3_ID']}/{'/'.join(scope)}"
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signing.hex()}"
-    )
+    host, path = f"127.0.0.1:{settings['PEO_S3_PORT']}", urllib.parse.quote(path)
+    headers = signed.headers(method, host, path, body, settings["PEO_S3_ID"], settings["PEO_S3_KEY"])
     connection = http.client.HTTPConnection(host, timeout=60)
     connection.request(method, path, body, headers)
     answer = connection.getresponse()

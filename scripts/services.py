@@ -13,10 +13,7 @@ Their data is as safe from a power cut as in production, so that benchmarks are 
 
 import argparse
 import contextlib
-import datetime
 import fcntl
-import hashlib
-import hmac
 import http.client
 import json
 import locale
@@ -33,6 +30,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import signed
 
 TOOLS = Path(__file__).resolve().parent.parent / ".tools"
 HOST = "127.0.0.1"
@@ -542,22 +541,9 @@ class S3(Server):
         return all(self.call(method, path) in (200, 204, 409) for method, path in steps)
 
     def call(self, method, path):
-        """One request, signed as AWS has it (Signature Version 4). Returns the status, or None."""
+        """One signed request. Returns the status, or None."""
         body = b"ready" if (method, path.count("/")) == ("PUT", 2) else b""
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        digest = hashlib.sha256(body).hexdigest()
-        headers = {"host": f"{HOST}:{self.port}", "x-amz-content-sha256": digest, "x-amz-date": now}
-        names = ";".join(headers)
-        request = "\n".join([method, path, "", *(f"{k}:{v}" for k, v in headers.items()), "", names, digest])
-        scope = [now[:8], "us-east-1", "s3", "aws4_request"]
-        text = "\n".join(["AWS4-HMAC-SHA256", now, "/".join(scope), hashlib.sha256(request.encode()).hexdigest()])
-        key = f"AWS4{self.key}".encode()
-        for part in [*scope, text]:
-            key = hmac.digest(key, part.encode(), "sha256")
-        credential = f"{self.id}/{'/'.join(scope)}"
-        headers["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
-        )
+        headers = signed.headers(method, f"{HOST}:{self.port}", path, body, self.id, self.key)
         try:
             connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
             connection.request(method, path, body, headers)
