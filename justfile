@@ -50,10 +50,14 @@ smoke:
 bless *ARGS:
     BLESS=1 just --justfile '{{ justfile() }}' test "$@"
 
-# Measure, side by side with other ways to do the same
+# Measure all goals side by side with peers and limits; --rounds 1 --scale 0.1 is short, --only first,reload some
 bench *ARGS:
     cargo build --release --locked
-    python3 benches/load.py "$@"
+    python3 benches/bench.py "$@"
+
+# Bytes per second of decode and encode
+bench-micro *ARGS:
+    cargo bench --locked --bench micro -- "$@"
 
 # Watch a feed being loaded, on this machine, with servers of its own
 demo *ARGS:
