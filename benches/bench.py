@@ -40,6 +40,7 @@ def main():
         except (Exception, SystemExit) as error:  # the others can still be measured
             traceback.print_exc()
             failed.append(f"{name}: {error}")
+    options.whole = options.whole and not failed
     write(options, results, begun)
     sys.exit("\n".join(["these sections failed:", *failed]) if failed else 0)
 

@@ -55,7 +55,8 @@ def growth(title, result):
     parts = [text(10, 18, f"{title}: seconds (full) and peak MiB (dashed) over the rows", "t"), axes(most, widest, peak)]
     for number, ((work, points), colour) in enumerate(zip(result.growth.items(), (OURS, SECOND))):
         (full,) = [seconds for times, seconds, _ in points if times == 1]
-        parts.append(line([(0, 0), (widest, full * widest)], widest, most, OTHERS, "2 3"))
+        far = min(widest, most / full)
+        parts.append(line([(0, 0), (far, full * far)], widest, most, OTHERS, "2 3"))
         parts.append(line([(times, seconds) for times, seconds, _ in points], widest, most, colour))
         parts.append(line([(times, mib) for times, _, mib in points], widest, peak, colour, "7 4"))
         parts.append(text(LEFT + 20, 50 + number * 18, work, colour=colour))

@@ -113,11 +113,13 @@ def head(options, begun):
     about = time.strftime("%Y-%m-%d", time.gmtime(begun))
     facts = "\n".join(f"| {name} | {value} |" for name, value in machine().items())
     command = shlex.join(["./justw", "bench", *sys.argv[1:]])
+    warning = "" if options.whole else f" **Not a whole run**: the goals are for five rounds and scale 1, this is scale {options.scale:g}."
     return f"""# Benchmarks
 
-Written by `{command}` on {about}; what stands in [limits.md](../benches/limits.md) is by hand. All contestants of a table ran in turn,
-{options.rounds} rounds in one run on one set of servers; seconds are medians of whole processes, from start to exit. The program is
-whole: S3, ledger, outbox and checks, as the loader role without DDL; Postgres has its default settings, durability included, and the
+Written by `{command}` on {about}; only what limits each goal is by hand (`benches/limits.md`).{warning}
+
+All contestants of a table ran in turn, {options.rounds} × on one set of servers; seconds are medians of whole processes, from start to
+exit. The program is whole: S3, ledger, outbox and checks, as the loader role without DDL; Postgres has its default settings, durability included, and the
 tables keep their constraints. The peers connect as a superuser. A ratio is to the row where it is 1.00.
 
 "At rest" is a table after `vacuum (analyze)` and a checkpoint: where autovacuum brings it soon after a load. Postgres 18 has checksums on by
