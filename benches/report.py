@@ -126,7 +126,8 @@ tables keep their constraints. The peers connect as a superuser. A ratio is to t
 default; there the first reading of freshly written rows writes their hint bits, and so whole pages into the WAL. All reloads begin at
 rest, but for the row that says otherwise.
 
-"Its CPU" is the client's with all its children, "Postgres CPU" that of the backends. Peak memory is of the largest process of the client;
+"Its CPU" is the client's with all its children, "Postgres CPU" that of the backends (and of an
+autovacuum that ended meanwhile, which is in "WAL" too). Peak memory is of the largest process of the client;
 less than 9 MiB cannot be told, which is what starts it.
 
 | | |
