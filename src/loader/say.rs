@@ -126,6 +126,11 @@ pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why, rehearsal: b
     }
 }
 
+/// A delivery whose plan is not true any more.
+pub fn relisted(id: i64, error: &Error) {
+    tracing::info!(delivery = id, "Delivery {id}: {}; taking stock again.", sentence(error));
+}
+
 /// An iteration that outlived the grace after a stop.
 pub fn given_up() {
     tracing::warn!("Not finished in time for the stop; what is in hand is rolled back and loaded next time.");

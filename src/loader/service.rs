@@ -82,9 +82,9 @@ impl Loader {
                         Some(Round::After(pause)) => pause,
                         None => {
                             (outcome.stopped, outcome.loaded) = (stopped, loaded);
-                            say::ended(&outcome, self.target.is_rehearsal());
+                            say::ended(&outcome, self.corridor.target.is_rehearsal());
                             if outcome.error.is_none() {
-                                self.metrics.success(self.clock.utc());
+                                self.corridor.metrics.success(self.corridor.clock.utc());
                             }
                             return Ok(End::of(&outcome));
                         }
@@ -98,7 +98,7 @@ impl Loader {
     /// A rehearsal has one transaction, and with it one try.
     fn may_try_again(&self, error: &Error, tries: u32) -> bool {
         let retried = matches!(verdict::of(error), Verdict::Retry | Verdict::RetryTable | Verdict::Settle);
-        retried && tries < TRIES && !self.target.is_rehearsal() && !self.stopper.requested()
+        retried && tries < TRIES && !self.corridor.target.is_rehearsal() && !self.stopper.requested()
     }
 
     /// Whether a run-once has a reason for one more iteration.
@@ -106,7 +106,7 @@ impl Loader {
         if self.stopper.requested() {
             return None;
         }
-        let rehearsal = self.target.is_rehearsal();
+        let rehearsal = self.corridor.target.is_rehearsal();
         match outcome.settling {
             _ if outcome.relist && tries < ROUNDS => Some(Round::After(RELIST)),
             _ if (outcome.error.is_some() || outcome.busy > 0) && tries < TABLE_TRIES && !rehearsal => {
@@ -135,7 +135,7 @@ impl Loader {
                         tracing::info!("Source and target are reached again.");
                     }
                     if outcome.error.is_none() {
-                        self.metrics.success(self.clock.utc());
+                        self.corridor.metrics.success(self.corridor.clock.utc());
                     }
                     let random = rand::rng().random_range(least.as_secs_f64()..=most.as_secs_f64());
                     // a plan that is never true must not become a loop without a pause

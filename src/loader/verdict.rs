@@ -33,7 +33,7 @@ pub enum Verdict {
     Again(Order),
     /// the table was not empty: its first load must be diffed at once
     Whole,
-    /// the bucket no longer shows what was listed: list again
+    /// the bucket or the target is not what the plan was made for: take stock again
     Relist,
     /// the object is gone: written down, the table goes on
     Gone,
@@ -75,6 +75,7 @@ fn of_target(error: &target::Error) -> Verdict {
         OutOfOrder => Verdict::Again(Order::Any),
         Moving => Verdict::Again(Order::Moving),
         NotEmpty => Verdict::Whole,
+        Outdated => Verdict::Relist,
         Held { .. } => Verdict::Stop(Status::Held),
         Cell { .. } | Duplicate { .. } | TooManyRejects { .. } | Table { .. } => Verdict::Stop(Status::Failed),
         // a fault of the program that this file brings to light: other tables go on

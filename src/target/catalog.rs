@@ -2,9 +2,10 @@
 //! entity to the feed is a `create table`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind, ToSql, Type};
 
 use super::encode::{Asked, Wire};
@@ -29,9 +30,11 @@ pub struct Table {
     /// rows of it may refer to other rows of it
     pub refers_to_itself: bool,
     /// changes with every change of its columns or its indexes
-    pub fingerprint: String,
+    fingerprint: String,
     /// why it cannot be loaded, whatever the file
     refused: Option<Refused>,
+    /// whether it was not looked up now, but is what it was when it was loaded last
+    remembered: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -82,8 +85,8 @@ impl Table {
     #[cfg(test)]
     pub(super) fn of(schema: &str, name: &str, columns: Vec<Column>, key: &[usize]) -> Self {
         let (schema, name, key) = (schema.into(), name.into(), key.to_vec());
-        let fingerprint = String::new();
-        Self { oid: 0, schema, name, columns, key, refers_to_itself: false, fingerprint, refused: None }
+        let (oid, refers_to_itself, fingerprint, refused, remembered) = (0, false, String::new(), None, false);
+        Self { oid, schema, name, columns, key, refers_to_itself, fingerprint, refused, remembered }
     }
 
     /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table.
@@ -110,19 +113,37 @@ impl Table {
             refers_to_itself: row.get("refers_to_itself"),
             fingerprint,
             refused: hidden.or_else(|| shape.refused.clone()),
+            remembered: false,
         }))
     }
 
-    /// Whether it has no row; asked under the lock, where it must also still be the table that was found.
-    pub(super) async fn is_empty(&self, tx: &Tx) -> Result<bool, Error> {
-        let sql = format!(
-            "select not exists (select from {}), {FINGERPRINT} = $1 from pg_class c where c.oid = $2",
-            self.quoted()
-        );
-        let row = tx.query_typed_opt(&sql, &[(&self.fingerprint, Type::TEXT), (&self.oid, Type::OID)]).await;
-        match row.map_err(|error| tx.error(error))? {
-            Some(row) if row.get(1) => Ok(row.get(0)),
-            _ => Err(Error::Altered { table: self.quoted() }),
+    /// Locks it: readers go on, writers wait, so that nobody else changes the table while its rows are counted. Whether it
+    /// has no row. Under the lock it must still be the table that was found.
+    pub(super) async fn enter(&self, tx: &Tx) -> Result<bool, Error> {
+        let name = self.quoted();
+        let lock = format!("lock table {name} in share row exclusive mode");
+        let look = include_str!("catalog_enter.sql").replace("$fingerprint", FINGERPRINT).replace("$table", &name);
+        let found: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&self.oid, Type::OID),
+            (&self.fingerprint, Type::TEXT),
+            (&self.refers_to_itself, Type::BOOL),
+            (&name, Type::TEXT),
+        ];
+        // one after the other, but without waiting in between
+        let (locked, row) = tokio::join!(tx.batch_execute(&lock), tx.query_typed_opt(&look, &found));
+        match locked.and(row) {
+            Ok(Some(row)) if row.get(1) => Ok(row.get(0)),
+            Ok(_) => Err(self.altered()),
+            // what was remembered may be gone
+            Err(error) if self.remembered && error.code().is_some_and(is_unknown_name) => Err(self.altered()),
+            Err(error) => Err(tx.error(error).into()),
+        }
+    }
+
+    fn altered(&self) -> Error {
+        match self.remembered {
+            true => Error::Outdated,
+            false => Error::Altered { table: self.quoted() },
         }
     }
 
@@ -202,23 +223,52 @@ async fn find_row(tx: &Tx, entity: &Entity, schema: &str) -> Result<Option<Row>,
 /// What was read of tables before: reading it again costs more than a small file does. As long as a table's fingerprint is
 /// the same, so is its shape.
 #[derive(Clone, Default)]
-pub(super) struct Catalog(Arc<Mutex<HashMap<u32, Known>>>);
+pub(super) struct Catalog {
+    shapes: Arc<Mutex<HashMap<u32, Known>>>,
+    /// tables that were loaded, for as long as they are as they were then
+    tables: Arc<Mutex<HashMap<Entity, Arc<Table>>>>,
+}
 
 /// A table's fingerprint and what was read of it then.
 type Known = (String, Arc<Shape>);
 
 impl Catalog {
+    /// The table as it was when it was loaded last; `enter` tells whether it still is.
+    pub fn recall(&self, entity: &Entity) -> Option<Arc<Table>> {
+        locked(&self.tables).get(entity).cloned()
+    }
+
+    /// Keeps a table that was loaded for the next delivery. Only what can be found again by its name alone.
+    pub fn remember(&self, entity: &Entity, table: &Arc<Table>) {
+        let exact = table.name == entity.name && table.refused.is_none() && !table.asks();
+        if exact && !table.remembered {
+            let table = Table { remembered: true, ..Table::clone(table) };
+            locked(&self.tables).insert(entity.clone(), Arc::new(table));
+        }
+    }
+
+    pub fn forget(&self, entity: &Entity) {
+        locked(&self.tables).remove(entity);
+    }
+
     fn get(&self, oid: u32, fingerprint: &str) -> Option<Arc<Shape>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&oid).filter(|(print, _)| print == fingerprint).map(|(_, shape)| shape.clone())
+        locked(&self.shapes).get(&oid).filter(|(print, _)| print == fingerprint).map(|(_, shape)| shape.clone())
     }
 
     fn put(&self, oid: u32, fingerprint: &str, shape: Shape) -> Arc<Shape> {
         let shape = Arc::new(shape);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(oid, (fingerprint.to_owned(), shape.clone()));
+        locked(&self.shapes).insert(oid, (fingerprint.to_owned(), shape.clone()));
         shape
     }
+}
+
+/// Whether Postgres does not know a table or a schema.
+fn is_unknown_name(code: &SqlState) -> bool {
+    [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code)
+}
+
+fn locked<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The columns of a table and its key.

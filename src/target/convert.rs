@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::io::Write;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_postgres::Row as Answer;
@@ -30,11 +31,11 @@ const JSONB: &str = "jsonb";
 
 /// Turns drafts into batches in key order; all of them are read when this returns.
 pub async fn convert(tx: &Tx, plan: &Plan<'_>, drafts: Intake<Draft>, order: (File, Way)) -> Result<Intake, Error> {
-    let table = plan.table;
     let (sender, intake) = Intake::channel();
     let (whole, rows) = mpsc::channel(1);
-    let sorting = Ordering { table: table.clone(), file: order.0, way: order.1 };
+    let sorting = Ordering { table: plan.table.clone(), file: order.0, way: order.1 };
     tokio::task::spawn_blocking(move || sorting.run(rows, Outlet::new(sender)));
+    let table = plan.table.as_ref();
     let event = integer_column(table, plan.event_id);
     let asking = Asking { tx, table, columns: asked_columns(table), rejects: plan.rejects, file: order.0, event };
     let summary = asking.all(drafts, &whole).await?;
@@ -49,7 +50,7 @@ fn asked_columns(table: &Table) -> Vec<usize> {
 
 /// The thread that puts whole rows into order.
 struct Ordering {
-    table: Table,
+    table: Arc<Table>,
     file: File,
     way: Way,
 }

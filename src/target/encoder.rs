@@ -1,5 +1,7 @@
 //! One row of a file becomes a tuple of the table, with its sort key — or a reason why it cannot.
 
+use std::sync::Arc;
+
 use super::catalog::Table;
 use super::encode::{Refusal, Wire};
 use super::tuple;
@@ -31,7 +33,7 @@ pub struct Fault {
 
 /// Encodes rows for a table.
 pub struct Encoder {
-    table: Table,
+    table: Arc<Table>,
     is_key: Vec<bool>,
     /// Postgres must be asked for some cells, so that the sort key is not known yet
     asks: bool,
@@ -42,7 +44,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub fn new(table: Table, event_id: &str) -> Self {
+    pub fn new(table: Arc<Table>, event_id: &str) -> Self {
         let is_key = (0..table.columns.len()).map(|column| table.key.contains(&column)).collect();
         Self { is_key, asks: table.asks(), event: integer_column(&table, event_id), starts: Vec::new(), table }
     }

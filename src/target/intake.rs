@@ -6,6 +6,7 @@
 //! Rows with cells that only Postgres can read stay drafts until it was asked (`convert`).
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -78,7 +79,7 @@ pub struct Draft {
 
 /// What an intake needs besides the rows.
 pub struct Plan<'a> {
-    pub table: &'a Table,
+    pub table: &'a Arc<Table>,
     pub event_id: &'a str,
     /// where bad rows go; without it the first one fails the delivery
     pub rejects: Option<&'a Rejects>,

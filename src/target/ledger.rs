@@ -146,14 +146,23 @@ pub struct Head {
     pub stopped: bool,
     /// whether the last loaded file of the delivery's kind had an op in front
     pub had_op: Option<bool>,
+    /// the delivery's id, if it was to be drawn
+    pub next_id: Option<i64>,
 }
 
-/// The rows of `pending` itself do not stop it.
-pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Head, Error> {
+impl Head {
+    /// Whether the table may go on after the delivery `after`.
+    pub fn follows(&self, after: i64) -> bool {
+        self.last_id == after && !self.stopped
+    }
+}
+
+/// The rows of `pending` itself do not stop it. With `draw` an id is drawn for it, if it may follow `after`.
+pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64, draw: bool) -> Result<Head, Error> {
     let (entity, (from, to)) = (&pending.entity, feed.keys());
     let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
     let kind = pending.file.as_str();
-    let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
         (&feed.bucket, Type::TEXT),
         (&entity.schema, Type::TEXT),
         (&entity.name, Type::TEXT),
@@ -161,10 +170,13 @@ pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Head, Error
         (&to, Type::TEXT),
         (&own, Type::INT8_ARRAY),
         (&kind, Type::TEXT),
+        (&after, Type::INT8),
+        (&draw, Type::BOOL),
     ];
-    let row = tx.query_typed_one(include_str!("ledger_head.sql"), &parameters).await;
-    let row = row.map_err(|error| tx.error(error))?;
-    Ok(Head { last_id: row.get("last_id"), stopped: row.get("stopped"), had_op: row.get("had_op") })
+    let sql = include_str!("ledger_head.sql").replace("$next", next(tx));
+    let row = tx.query_typed_one(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+    let (last_id, stopped) = (row.get("last_id"), row.get("stopped"));
+    Ok(Head { last_id, stopped, had_op: row.get("had_op"), next_id: row.get("next_id") })
 }
 
 /// Whether the ledger accounts for this version of the object already.
@@ -177,15 +189,19 @@ pub async fn has(tx: &Tx, bucket: &str, pending: &Pending, object: &Object) -> R
     Ok(row.map_err(|error| tx.error(error))?.get(0))
 }
 
-/// The next id. A rehearsal draws none: it shows what comes after the highest.
+/// The next id.
 pub async fn next_id(tx: &Tx) -> Result<i64, Error> {
-    let sql = if tx.is_rehearsal() {
-        "select coalesce(max(id), 0) + 1 from public.loader_deliveries"
-    } else {
-        "select nextval(pg_get_serial_sequence('public.loader_deliveries', 'id'))"
-    };
-    let row = tx.query_typed_one(sql, &[]).await.map_err(|error| tx.error(error))?;
+    let sql = format!("select {}", next(tx));
+    let row = tx.query_typed_one(&sql, &[]).await.map_err(|error| tx.error(error))?;
     Ok(row.get(0))
+}
+
+/// The next id, as SQL. A rehearsal draws none: it shows what comes after the highest.
+fn next(tx: &Tx) -> &'static str {
+    match tx.is_rehearsal() {
+        true => "(select coalesce(max(id), 0) + 1 from public.loader_deliveries)",
+        false => "nextval(pg_get_serial_sequence('public.loader_deliveries', 'id'))",
+    }
 }
 
 /// Whether a delivery is in the ledger as loaded.

@@ -123,6 +123,9 @@ pub enum Error {
     /// not the file's fault: it is read again
     #[error("table {table} was altered while its file was read")]
     Altered { table: String },
+    /// not the file's fault: the table is looked up again
+    #[error("the table is not what it was when it was loaded last")]
+    Outdated,
     #[error("{rejected} of {read} rows are bad, more than MAX_REJECTS={most}; the first: {first}")]
     TooManyRejects { rejected: u64, read: u64, most: settings::Share, first: String },
     #[error("table {table}: {why}")]

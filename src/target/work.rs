@@ -3,13 +3,14 @@
 //! `apply` turns rows into changes, `seal` writes the ledger row and the message and commits: a `Receipt` exists only for
 //! what everybody can see. `note` gives the delivery up and writes down why. Dropped, a `Work` leaves nothing.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{self, Table};
+use super::catalog::{self, Catalog, Table};
 use super::convert::convert;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
@@ -36,7 +37,8 @@ pub enum Begun {
 /// A delivery in hand.
 pub struct Work {
     tx: Tx,
-    table: Table,
+    table: Arc<Table>,
+    catalog: Catalog,
     pending: Pending,
     id: i64,
     guard: Guard,
@@ -74,27 +76,32 @@ impl Target {
     pub async fn begin(&self, pending: &Pending, after: i64) -> Result<Begun, Error> {
         let started = (self.clock.utc(), self.clock.monotonic());
         let tx = self.pg.begin("deliver").await?;
-        let Some(table) = self.table(&tx, &pending.entity).await? else {
+        let table = match self.catalog.recall(&pending.entity) {
+            Some(table) => Some(table),
+            None => self.table(&tx, &pending.entity).await?.map(Arc::new),
+        };
+        let Some(table) = table else {
             tx.rollback().await?;
             return Ok(Begun::NoTable);
         };
-        if !take_lease(&tx, &table).await? {
+        let carrier = pending.new_objects().last().and_then(|place| pending.objects[place].entry);
+        let draw = carrier.is_none();
+        // asked at once: each answer waited for alone would cost a small file dearly
+        let (leased, head) = tokio::join!(take_lease(&tx, &table), self.still_first(&tx, pending, after, draw));
+        if !leased? {
             tx.rollback().await?;
             return Ok(Begun::Busy);
         }
-        let Some(head) = self.still_first(&tx, pending, after).await? else {
+        let Some(head) = head? else {
             tx.rollback().await?;
             return Ok(Begun::Moved);
         };
-        let carrier = pending.new_objects().last().and_then(|place| pending.objects[place].entry);
-        let id = match carrier {
-            Some(id) => id,
-            None => ledger::next_id(&tx).await?,
-        };
+        let id = carrier.or(head.next_id).ok_or(Error::Garbled)?;
         let released = ledger::released(&tx, pending).await?;
         Ok(Begun::Work(Box::new(Work {
             tx,
             table,
+            catalog: self.catalog.clone(),
             pending: pending.clone(),
             id,
             guard: Guard { max_remove: self.settings.max_remove, released },
@@ -125,15 +132,17 @@ impl Target {
         }
     }
 
-    /// What the ledger says of the table now; none if the delivery is not its first pending one any more. Asked at once,
-    /// together with the mark to come back to: each answer waited for alone would cost a small file dearly.
-    async fn still_first(&self, tx: &Tx, pending: &Pending, after: i64) -> Result<Option<Head>, Error> {
-        let objects = pending.new_objects().map(|place| &pending.objects[place]);
+    /// What the ledger says of the table now; none if the delivery is not its first pending one any more. Asked together
+    /// with the mark to come back to. What the ledger did not have comes in with a new id, so only a row that is there
+    /// already must be looked at again.
+    async fn still_first(&self, tx: &Tx, pending: &Pending, after: i64, draw: bool) -> Result<Option<Head>, Error> {
+        let objects =
+            pending.new_objects().map(|place| &pending.objects[place]).filter(|object| object.entry.is_some());
         let has = objects.map(|object| ledger::has(tx, &self.feed.bucket, pending, object));
         let mark = async { Ok(tx.mark().await?) };
-        let (head, has, ()) = tokio::try_join!(ledger::head(tx, &self.feed, pending), try_join_all(has), mark)?;
-        let moved = head.stopped || head.last_id != after || has.contains(&true);
-        Ok((!moved).then_some(head))
+        let (head, has, ()) =
+            tokio::try_join!(ledger::head(tx, &self.feed, pending, after, draw), try_join_all(has), mark)?;
+        Ok(Some(head).filter(|head| head.follows(after) && !has.contains(&true)))
     }
 
     /// Closes ledger rows whose version the bucket no longer shows; left for the next time if another loader has the table.
@@ -207,6 +216,12 @@ impl Work {
             let empty = self.enter().await?;
             return self.carry_out(intake, empty, rejects).await;
         }
+        if self.pending.file == File::Changes {
+            // decoded while the table is locked
+            let intake = self.intake(rows, order, rejects.as_ref(), false);
+            let empty = self.enter().await?;
+            return self.carry_out(intake, empty, rejects).await;
+        }
         let empty = self.enter().await?;
         let intake = self.intake(rows, order, rejects.as_ref(), empty);
         self.carry_out(intake, empty, rejects).await
@@ -214,10 +229,9 @@ impl Work {
 
     /// Locks the table; whether it has no row.
     async fn enter(&self) -> Result<bool, Error> {
-        // one after the other, but without waiting in between
-        let (locked, empty) = tokio::join!(self.lock(), self.table.is_empty(&self.tx));
-        locked?;
-        let empty = empty? || matches!(self.pending.step, Step::Append { first: false });
+        let empty = self.table.enter(&self.tx).await.inspect_err(|_| self.catalog.forget(&self.pending.entity))?;
+        self.catalog.remember(&self.pending.entity, &self.table);
+        let empty = empty || matches!(self.pending.step, Step::Append { first: false });
         match self.pending.step {
             Step::Append { first: true } if !empty => Err(Error::NotEmpty),
             _ => Ok(empty),
@@ -288,6 +302,17 @@ impl Work {
 
     /// Signs: ledger rows and message, then the commit.
     pub async fn seal(self, changes: &Changes, news: Option<&News>) -> Result<Receipt, Error> {
+        self.sign(changes).await?;
+        if let Some(news) = news {
+            outbox::write(&self.tx, self.id, news).await?;
+        }
+        let receipt = Receipt { id: self.id, counts: changes.counts };
+        self.tx.commit().await?;
+        Ok(receipt)
+    }
+
+    /// Writes the ledger rows, and what was rejected.
+    async fn sign(&self, changes: &Changes) -> Result<(), Error> {
         let last = self.last_new();
         let mut deliveries = Vec::new();
         for (part, object) in self.pending.objects.iter().enumerate().rev() {
@@ -308,12 +333,7 @@ impl Work {
         if let Some(rejects) = &changes.rejects {
             rejects.write(&self.tx, &deliveries).await?;
         }
-        if let Some(news) = news {
-            outbox::write(&self.tx, self.id, news).await?;
-        }
-        let receipt = Receipt { id: self.id, counts: changes.counts };
-        self.tx.commit().await?;
-        Ok(receipt)
+        Ok(())
     }
 
     /// Gives the delivery up: nothing is applied, and the ledger says why, on the object that is to blame. What is held is
@@ -373,12 +393,6 @@ impl Work {
             actor: None,
             reason: None,
         }
-    }
-
-    /// Readers go on, writers wait: nobody else changes the table while its rows are counted.
-    async fn lock(&self) -> Result<(), Error> {
-        let sql = format!("lock table {} in share row exclusive mode", self.table.quoted());
-        Ok(self.tx.batch_execute(&sql).await.map_err(|error| self.tx.error(error))?)
     }
 }
 

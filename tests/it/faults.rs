@@ -102,7 +102,12 @@ async fn a_lock_that_others_hold_delays_one_table_and_no_other() {
 
 /// Runs the program, and does something to the bucket between its listing and its first GET of the load file.
 async fn between_list_and_get(world: &World, act: impl AsyncFnOnce()) -> Ended {
-    let (fault, asked) = Fault::before("LOAD00000001.csv.gz?");
+    before_get(world, "LOAD00000001.csv.gz", act).await
+}
+
+/// Runs the program, and does something to the bucket after its listing and before its first GET of a file.
+pub async fn before_get(world: &World, file: &str, act: impl AsyncFnOnce()) -> Ended {
+    let (fault, asked) = Fault::before(&format!("{file}?"));
     let port = before(&setting("PEO_S3_PORT"), fault).await;
     let mut command = program(world);
     command.env("SOURCE", world.bucket.source_at(&port.to_string()));

@@ -1,5 +1,6 @@
 //! Keys and their order: late files folded in, FEED order, the names of other writers, what comes in the place of what.
 
+use crate::faults::before_get;
 use crate::support::World;
 use crate::support::broker::{Broker, heard};
 use crate::support::program::{Ended, program, run, run_once, start};
@@ -257,7 +258,8 @@ async fn a_loaded_file_that_goes_away_while_it_is_folded_makes_nothing_gone() {
     world.bucket.put(AT_2, "U,1,a2,1\n").await;
     fails(&world, "late").await;
     steer(&world, &["retry", "4"]).await.ok();
-    let ended = deleted_under_way(&world, AT_4).await;
+    let file = AT_4.rsplit('/').next().expect("a name");
+    let ended = before_get(&world, file, async || world.bucket.delete(AT_4).await).await;
     assert_eq!(ended.code, 1, "{}", ended.log);
     let row = world.value("select status, error like 'cannot be folded in%' from loader_deliveries where id = 4").await;
     assert_eq!(row, "late|t");

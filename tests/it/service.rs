@@ -73,6 +73,39 @@ async fn a_service_picks_up_what_arrives_counts_it_and_stops_on_sigterm() {
     assert!(ended.log.contains("SIGTERM"), "{}", ended.log);
 }
 
+/// What a table looks like is kept from one delivery to the next; the lock tells when that does not hold any more.
+#[tokio::test]
+async fn a_table_that_changes_between_two_files_is_looked_up_again() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let running = start(service(&world));
+    running.says("Delivery 1: processed (").await;
+    let changes = [
+        ("alter table dbo.e add note text", "U,1,a,1,noted\n", "1|a|1.00|noted"),
+        ("alter table dbo.e drop price", "U,1,b,kept\n", "1|b|kept"),
+        ("drop table dbo.e; create table dbo.e (id bigint primary key)", "I,7\n", "7"),
+        (
+            "alter table dbo.e rename to old; create table dbo.e (id bigint primary key, up bigint references dbo.e)",
+            "I,8,9\nI,9,NULL\n",
+            "8|9",
+        ),
+    ];
+    for (number, (change, file, row)) in changes.into_iter().enumerate() {
+        world.sql(change).await;
+        world.bucket.put(&format!("e/20991231-12000{number}000.csv.gz"), file).await;
+        waits_for(&world, "select count(*) from loader_deliveries where status = 'loaded'", &(number + 2).to_string())
+            .await;
+        assert_eq!(world.rows("select * from dbo.e order by 1").await[0], row, "{change}");
+    }
+    assert_eq!(
+        world.value("select count(*) from loader_deliveries where status <> 'loaded' or attempts > 1").await,
+        "0"
+    );
+    running.says("the table is not what it was when it was loaded last; taking stock again").await;
+    running.signal("TERM");
+    running.ends().await.ok();
+}
+
 #[tokio::test]
 async fn sigint_while_asleep_ends_it_at_once() {
     let world = World::with_table().await;

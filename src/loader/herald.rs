@@ -1,0 +1,72 @@
+//! The last part of a delivery's way: its message is published and its end is said.
+//!
+//! It happens beside the next delivery, for the broker's answer takes as long as a small file does. Whatever goes wrong
+//! here, the message waits in the outbox.
+
+use std::sync::Arc;
+
+use super::{Error, Loaded, say, timed};
+use crate::clock::Clock;
+use crate::health::{Health, Part};
+use crate::metrics::{Metrics, Stage};
+use crate::notifier::Notifier;
+use crate::target::Target;
+
+/// Publishes what the outbox holds.
+pub struct Herald {
+    target: Target,
+    notifier: Notifier,
+    metrics: Arc<Metrics>,
+    health: Health,
+    clock: Clock,
+    /// the broker did not answer in this iteration
+    down: bool,
+    said: say::Said,
+}
+
+impl Herald {
+    pub fn new(target: Target, notifier: Notifier, metrics: Arc<Metrics>, health: Health, clock: Clock) -> Self {
+        Self { target, notifier, metrics, health, clock, down: false, said: say::Said::default() }
+    }
+
+    /// Publishes the message of a delivery, if it has one, and says that it is done.
+    pub async fn tell(&mut self, loaded: Option<Loaded>) -> Result<(), Error> {
+        let Some(loaded) = loaded else { return Ok(()) };
+        if loaded.news {
+            self.publish().await?;
+        }
+        let took = self.clock.monotonic() - loaded.started;
+        self.metrics.stage(Stage::Total, took);
+        say::processed(loaded.id, took);
+        Ok(())
+    }
+
+    /// At the end of an iteration: what still waits for the broker is tried again, what is old is pruned. How many messages
+    /// wait now.
+    pub async fn catch_up(&mut self) -> Result<u64, Error> {
+        if self.target.is_rehearsal() {
+            return Ok(0);
+        }
+        self.down = false;
+        self.publish().await?;
+        let waiting = if self.notifier.is_on() { self.target.messages_waiting().await? } else { 0 };
+        self.metrics.outbox(waiting);
+        self.target.prune_messages().await?;
+        Ok(waiting)
+    }
+
+    /// Publishes what waits. A broker that is down is asked once in an iteration, and stops nothing.
+    async fn publish(&mut self) -> Result<(), Error> {
+        if self.down {
+            return Ok(());
+        }
+        let announce = self.notifier.announce(&self.target);
+        let announced = timed(&self.metrics, &self.clock, Stage::Announce, announce).await?;
+        announced.deliveries.iter().for_each(|id| say::published(*id));
+        self.down = announced.error.is_some();
+        let reached = announced.error.as_ref().map_or(Ok(()), |error| Err(error.to_string()));
+        say::broker(&mut self.said, &reached);
+        self.health.reached(Part::Notifier, reached);
+        Ok(())
+    }
+}
