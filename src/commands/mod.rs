@@ -2,6 +2,7 @@
 //!
 //! Without arguments the program does what the environment says, as the container runs it.
 
+mod check;
 mod deliveries;
 mod feed;
 mod migrate;
@@ -34,6 +35,7 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  paper-engine-orders check             whether all is there that a run needs
   paper-engine-orders run --dry-run     the numbers that a run would give
   paper-engine-orders run --once        load what is pending
   paper-engine-orders status            how it stands, and what to do
@@ -46,6 +48,8 @@ Exit codes: 0 all is well, 1 a table is stopped, 69 something cannot be reached,
 enum Command {
     /// Load what is pending: once or as a service, as the environment or the flags say.
     Run(run::Args),
+    /// Try all that a run needs: configuration, bucket, database, broker. Changes nothing.
+    Check(check::Args),
     /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
     Status(status::Args),
     /// Bring the loader's own tables up to date.
@@ -71,6 +75,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let writes = matches!(command, Command::Feed(_));
     let done = match command {
         Command::Run(args) => run::run(args).await,
+        Command::Check(args) => Box::pin(check::run(&args)).await,
         Command::Status(args) => Box::pin(status::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Deliveries(command) => Box::pin(deliveries::run(&command)).await,

@@ -83,6 +83,14 @@ impl Config {
         check.finish(target)
     }
 
+    /// NATS and what belongs to it alone: for what needs nothing else.
+    pub fn notifier_from_env() -> Result<Option<notifier::settings::Settings>, Faults> {
+        let mut check = Check::default();
+        let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
+        let notifier = notifier(&env, Overrides::default(), &mut check);
+        check.finish(Some(notifier))
+    }
+
     /// Where to serve metrics and health: a run-once and a dry run do so only if METRICS asks for it.
     pub fn listen(&self) -> Option<SocketAddr> {
         self.metrics.filter(|_| self.metrics_given || (self.run_as_service && !self.dry_run))

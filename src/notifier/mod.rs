@@ -3,6 +3,7 @@
 //! `compose` is done before the commit, so that the message is fixed together with the rows; `announce` comes after it.
 //! A broker that is down stops nothing: what waits in the outbox is sent when it is back, in its order, at least once.
 
+mod doctor;
 mod message;
 mod nats;
 pub mod settings;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::target::{self, Changes, News, Target, Waiting};
+pub use doctor::{Found, Streams};
 pub use message::stats;
 use nats::Broker;
 use settings::Settings;

@@ -77,24 +77,34 @@ impl Broker {
     /// Whether a stream covers the subject. A server without JetStream has none; one that does not let us ask is taken
     /// to have none.
     pub(super) async fn stream_over(&self, subject: &str) -> Result<bool, Error> {
+        Ok(!self.streams_over(subject).await?.is_empty())
+    }
+
+    /// Whether the server was asked about streams in vain: we have no permission.
+    pub(super) fn may_not_ask(&self) -> bool {
+        self.may_not_ask.load(Ordering::Relaxed)
+    }
+
+    /// The names of the streams that cover the subject.
+    pub(super) async fn streams_over(&self, subject: &str) -> Result<Vec<String>, Error> {
         let client = self.client().await?;
-        if self.may_not_ask.load(Ordering::Relaxed) {
-            return Ok(false);
+        if self.may_not_ask() {
+            return Ok(Vec::new());
         }
         let question = serde_json::json!({ "subject": subject }).to_string();
         let answer = client.request("$JS.API.STREAM.NAMES", Bytes::from(question));
         match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => Ok(names_a_stream(&answer.payload)),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
+            Ok(Ok(answer)) => Ok(streams_in(&answer.payload)),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(Vec::new()),
             // the server refuses the question in a message of its own
-            _ if self.may_not_ask.load(Ordering::Relaxed) => Ok(false),
+            _ if self.may_not_ask() => Ok(Vec::new()),
             Ok(Err(error)) => Err(self.unreachable(&error)),
             Err(_) => Err(self.unreachable(&"no answer in 5 s")),
         }
     }
 
     /// The connection; made if there is none, given up if it is lost (it goes on trying by itself).
-    async fn client(&self) -> Result<Client, Error> {
+    pub(super) async fn client(&self) -> Result<Client, Error> {
         let mut slot = self.client.lock().await;
         if let Some(client) = slot.as_ref() {
             return match client.connection_state() {
@@ -141,9 +151,10 @@ impl Broker {
     }
 }
 
-fn names_a_stream(answer: &[u8]) -> bool {
+fn streams_in(answer: &[u8]) -> Vec<String> {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
-    answer["streams"].as_array().is_some_and(|streams| !streams.is_empty())
+    let names = answer["streams"].as_array().into_iter().flatten();
+    names.map(|name| name.as_str().unwrap_or_default().to_owned()).collect()
 }
 
 fn id_header(message: &Waiting) -> HeaderMap {

@@ -92,7 +92,7 @@ impl Listing {
 }
 
 /// An object without a key, an etag or a time is none.
-fn listed(object: Object, encoded: bool) -> Option<Listed> {
+pub(super) fn listed(object: Object, encoded: bool) -> Option<Listed> {
     let key = object.key?;
     Some(Listed {
         key: if encoded { decoded(&key) } else { key },
@@ -103,7 +103,7 @@ fn listed(object: Object, encoded: bool) -> Option<Listed> {
 }
 
 /// A key as the store encodes it: like a form, in which a plus is a blank.
-fn decoded(key: &str) -> String {
+pub(super) fn decoded(key: &str) -> String {
     url::decode(&key.replace('+', " ")).unwrap_or_else(|_| key.to_owned())
 }
 

@@ -14,6 +14,7 @@ mod order;
 mod partition;
 mod plan;
 pub mod settings;
+mod survey;
 mod table;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use object::Download;
 pub use order::{Asked, Stock};
 pub use plan::{Object, Pending, Plan, Step, Stop, TablePlan};
 use settings::Settings;
+pub use survey::{Holds, Opening, Survey};
 
 use crate::decode::dialect::Order;
 

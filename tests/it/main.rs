@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
 
 mod cells;
+mod check;
 mod config;
 mod dialect;
 mod dry_run;

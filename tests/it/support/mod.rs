@@ -4,6 +4,7 @@
 
 pub mod broker;
 pub mod bucket;
+pub mod pooler;
 pub mod program;
 pub mod proxy;
 

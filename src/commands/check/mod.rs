@@ -1,0 +1,74 @@
+//! `check`: a doctor. One line for each thing that a run needs, in the order configuration, source, target, broker, with a
+//! hint where something is amiss. It goes on after a failure, as far as makes sense, and changes nothing.
+
+mod broker;
+mod configuration;
+mod report;
+mod source;
+mod tables;
+mod target;
+mod view;
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use crate::config::env;
+use crate::loader::Error;
+use crate::loader::service::End;
+use report::Report;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: paper-engine-orders check --json | jq -r '.checks[] | select(.mark == \"fail\").thing'\n\n\
+                        Ends with 0 if nothing failed, warnings aside, else with the code of the first failure:\n\
+                        the one that a run would end with."
+)]
+pub(super) struct Args {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long one thing may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
+    let mut report = Report::default();
+    let settings = configuration::check(&mut report);
+    let feed = source::check(settings.source.as_ref(), &mut report).await;
+    target::check(&settings, feed.as_ref(), &mut report).await;
+    broker::check(settings.notifier.as_ref(), &mut report).await;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report.document())?)?;
+    } else {
+        view::print(&report, coloured(), &mut out)?;
+    }
+    Ok(report.end())
+}
+
+/// Colour is for a terminal, unless its owner wants none (NO_COLOR, whatever it says).
+fn coloured() -> bool {
+    let unwanted = env::of_this_process().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+    std::io::stdout().is_terminal() && !unwanted
+}
+
+/// The answer, or that there is none in time.
+async fn within<T, E: Into<Error>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Trouble> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| Trouble::of(&error.into())),
+        Err(_) => Err(Trouble { words: format!("no answer in {} s", PATIENCE.as_secs()), end: End::Unreachable }),
+    }
+}
+
+/// Why there is no answer, and how a run would end that gets none.
+struct Trouble {
+    words: String,
+    end: End,
+}
+
+impl Trouble {
+    fn of(error: &Error) -> Self {
+        Self { words: error.to_string(), end: crate::loader::service::end_of(error) }
+    }
+}

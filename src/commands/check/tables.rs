@@ -1,0 +1,117 @@
+//! The feed's tables in the target: is each there, can it be loaded, may we write to it; and tables that no folder feeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::{Part, Report};
+use super::within;
+use crate::decode::File;
+use crate::loader::service::End;
+use crate::source::{Entity, Holds, Survey};
+use crate::target::{Mapped, Refused, Target};
+
+/// So many names stand in one line.
+const NAMES: usize = 10;
+
+/// Every table that has a folder; if the bucket could not be listed, those that the ledger knows.
+pub(super) async fn check(target: &Target, schema: Option<&str>, feed: Option<&Survey>, report: &mut Report) {
+    let tables = match feed {
+        Some(feed) => feed.tables.clone(),
+        None => remembered(target).await,
+    };
+    if tables.is_empty() {
+        let why = "The bucket shows no table, and the ledger knows none";
+        return report.unknown(Part::Target, "tables", why);
+    }
+    let mut fed: BTreeMap<u32, (Entity, Mapped)> = BTreeMap::new();
+    for (entity, holds) in tables.clone() {
+        let Some(table) = one(target, &entity, holds, report).await else { continue };
+        match fed.get(&table.oid) {
+            Some((other, _)) => clash(&entity, other, &table, report),
+            None => _ = fed.insert(table.oid, (entity, table)),
+        }
+    }
+    if feed.is_some() {
+        unfed(target, schema, &tables, &fed, report).await;
+    }
+}
+
+async fn remembered(target: &Target) -> BTreeMap<Entity, Holds> {
+    let states = within(target.tables()).await.unwrap_or_default();
+    let entity = |schema, name| (Entity { schema, name }, Holds::default());
+    states.into_iter().map(|state| entity(state.schema, state.entity)).collect()
+}
+
+async fn one(target: &Target, entity: &Entity, holds: Holds, report: &mut Report) -> Option<Mapped> {
+    let name = entity.to_string();
+    let file = if holds.changes { File::Changes } else { File::Snapshot };
+    let table = match within(target.mapped(entity, file)).await {
+        Ok(Some(table)) => table,
+        Ok(None) => {
+            let hint = "Create it, named as its folder; its files wait until then";
+            report.warn(Part::Target, &name, "no such table in the target", hint);
+            return None;
+        }
+        Err(trouble) => {
+            report.trouble(Part::Target, &name, &trouble, "Name one of them exactly as the folder");
+            return None;
+        }
+    };
+    judge(&name, &table, report);
+    Some(table)
+}
+
+fn judge(name: &str, table: &Mapped, report: &mut Report) {
+    if let Some(why) = &table.refused {
+        let words = why.to_string();
+        let (found, hint) = match why {
+            Refused::Type { .. } => (words.as_str(), "Give the column another type"),
+            Refused::NoKey => ("has no key, but change files", "Give it a primary key"),
+            _ => words.split_once("; ").unwrap_or((&words, "Alter the table")),
+        };
+        report.fail(Part::Target, name, found, hint, End::Stopped);
+    }
+    if let Some(wants) = &table.wants {
+        report.fail(Part::Target, name, "the role lacks a grant", wants, End::Stopped);
+    }
+    match (&table.refused, &table.wants) {
+        (None, None) if table.keyless => {
+            let hint = "Give it a primary key before its first change file comes";
+            report.warn(Part::Target, name, format!("{} has no key: it takes full loads only", table.object), hint);
+        }
+        (None, None) => report.ok(Part::Target, name, format!("{} can be loaded", table.object)),
+        _ => {}
+    }
+}
+
+fn clash(entity: &Entity, other: &Entity, table: &Mapped, report: &mut Report) {
+    let found = format!("{}, which is the table of {other} too", table.object);
+    let hint = "A table takes one feed: rename a folder or the table, or set TARGET_SCHEMA for one loader each";
+    report.fail(Part::Target, &entity.to_string(), found, hint, End::Misconfigured);
+}
+
+/// Tables beside those of the feed, in its schemas.
+async fn unfed(
+    target: &Target,
+    schema: Option<&str>,
+    tables: &BTreeMap<Entity, Holds>,
+    fed: &BTreeMap<u32, (Entity, Mapped)>,
+    report: &mut Report,
+) {
+    let schemas: BTreeSet<&str> = match schema {
+        Some(schema) => [schema].into(),
+        None => tables.keys().map(|entity| entity.schema.as_str()).collect(),
+    };
+    let schemas: Vec<String> = schemas.into_iter().map(str::to_owned).collect();
+    let oids: Vec<u32> = fed.keys().copied().collect();
+    match within(target.unfed(&schemas, &oids)).await {
+        Ok(names) if names.is_empty() => {}
+        Ok(names) => {
+            let more = names.len().saturating_sub(NAMES);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let names: Vec<_> = names.into_iter().take(NAMES).collect();
+            let hint = "Nothing to do if they are not the feed's; else check the names of the folders";
+            report.warn(Part::Target, "no folder feeds", format!("{}{more}", names.join(", ")), hint);
+        }
+        Err(trouble) => report.trouble(Part::Target, "other tables", &trouble, "Try again"),
+    }
+}

@@ -1,0 +1,70 @@
+//! The report as a person reads it: a mark, the thing, what was found; below it what to do. A line is never broken, so that
+//! scripts can read lines too.
+
+use std::io::{Result, Write};
+
+use super::report::{Line, Mark, Report};
+use crate::commands::show;
+
+pub(super) fn print(report: &Report, coloured: bool, out: &mut impl Write) -> Result<()> {
+    for line in &report.lines {
+        writeln!(out, "{} {}", mark(line.mark, coloured), show::line(&words(line), usize::MAX))?;
+        if let Some(hint) = &line.hint {
+            writeln!(out, "      {}", show::line(hint, usize::MAX))?;
+        }
+    }
+    let (failed, warned) = (report.count(Mark::Fail) as u64, report.count(Mark::Warn) as u64);
+    writeln!(out, "\n{} failed, {}.", show::count(failed, "check"), show::count(warned, "warning"))
+}
+
+fn words(line: &Line) -> String {
+    match (line.part.word(), line.thing.as_str()) {
+        (part, "") => format!("{part}: {}", line.found),
+        (part, thing) => format!("{part}, {thing}: {}", line.found),
+    }
+}
+
+/// As wide as the widest, so that things stand below each other.
+fn mark(mark: Mark, coloured: bool) -> String {
+    let word = format!("{:5}", mark.word());
+    let colour = match mark {
+        _ if !coloured => return word,
+        Mark::Ok => 32,
+        Mark::Warn => 33,
+        Mark::Fail => 31,
+    };
+    format!("\u{1b}[{colour}m{word}\u{1b}[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Part;
+    use super::*;
+    use crate::loader::service::End;
+
+    fn printed(coloured: bool) -> String {
+        let mut report = Report::default();
+        report.ok(Part::Configuration, "", "no fault");
+        report.warn(Part::Source, "list", "nothing", "wait");
+        report.fail(Part::Target, "dbo.e\u{1b}", "no", "do", End::Stopped);
+        let mut out = Vec::new();
+        print(&report, coloured, &mut out).expect("written");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_line_is_a_mark_a_thing_and_what_was_found() {
+        let wanted = "ok    configuration: no fault\nwarn  source, list: nothing\n      wait\n\
+                      FAIL  target, dbo.e\\u{1b}: no\n      do\n\n1 check failed, 1 warning.\n";
+        assert_eq!(printed(false), wanted);
+    }
+
+    #[test]
+    fn colour_is_only_around_the_mark() {
+        let wanted = printed(false)
+            .replace("ok   ", "\u{1b}[32mok   \u{1b}[0m")
+            .replace("warn ", "\u{1b}[33mwarn \u{1b}[0m")
+            .replace("FAIL ", "\u{1b}[31mFAIL \u{1b}[0m");
+        assert_eq!(printed(true), wanted);
+    }
+}

@@ -1,0 +1,34 @@
+-- What the role lacks at the loader's own tables. They are looked up in the catalog: a name would need a right as well.
+with needed (relname, privilege, place) as (
+    values ('loader_schema_history', 'select', 1),
+           ('loader_deliveries', 'select', 1),
+           ('loader_deliveries', 'insert', 2),
+           ('loader_deliveries', 'update', 3),
+           ('loader_deliveries_id_seq', 'usage', 1),
+           ('loader_notifications', 'select', 1),
+           ('loader_notifications', 'insert', 2),
+           ('loader_notifications', 'update', 3),
+           ('loader_notifications', 'delete', 4),
+           ('loader_notifications_id_seq', 'usage', 1),
+           ('loader_rejects', 'select', 1),
+           ('loader_rejects', 'insert', 2)
+),
+judged as (
+    select c.oid, c.relkind, n.place, n.privilege,
+           case when c.relkind = 'S' then has_sequence_privilege(c.oid, n.privilege)
+                else has_table_privilege(c.oid, n.privilege) end as granted
+    from needed n
+    join pg_class c on c.relname = n.relname and c.relnamespace = 'public'::regnamespace
+)
+select format('public.%I', c.relname) as object,
+       case when not has_schema_privilege(c.relnamespace, 'usage')
+            then format('grant usage on schema public to %I', current_user)
+            when not bool_and(j.granted)
+            then format('grant %s on %spublic.%I to %I',
+                        string_agg(j.privilege, ', ' order by j.place) filter (where not j.granted),
+                        case when j.relkind = 'S' then 'sequence ' else '' end, c.relname, current_user)
+       end as wants
+from judged j
+join pg_class c on c.oid = j.oid
+group by c.oid, c.relname, c.relnamespace, j.relkind
+order by c.relname
