@@ -4,6 +4,7 @@ use futures_util::{Stream, StreamExt};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, RowStream};
 
+use super::outbox::{self, News};
 use super::{Counts, Error, Feed};
 use crate::decode::File;
 use crate::pg::Tx;
@@ -31,42 +32,84 @@ pub struct Line<'a> {
 
 /// Writes a row; one that is there already (a retry) is updated in place and counts one attempt more.
 pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
-    let listed = &line.object.listed;
-    let modified = listed.modified as f64;
-    let size = listed.size as i64;
-    let entity = &line.pending.entity;
-    let (kind, status) = (line.pending.file.as_str(), line.status.as_str());
-    let Counts { create, amend, remove, unchanged, rejected } = line.counts;
-    let counts = [line.rows_read, create, amend, remove, unchanged, rejected].map(|count| count as i64);
-    let parameters: [(&(dyn ToSql + Sync), Type); 24] = [
-        (&line.id, Type::INT8),
-        (&line.bucket, Type::TEXT),
-        (&listed.key, Type::TEXT),
-        (&listed.etag, Type::TEXT),
-        (&size, Type::INT8),
-        (&modified, Type::FLOAT8),
-        (&entity.schema, Type::TEXT),
-        (&entity.name, Type::TEXT),
-        (&kind, Type::TEXT),
-        (&line.pending.generation, Type::INT4),
-        (&status, Type::TEXT),
-        (&counts[0], Type::INT8),
-        (&counts[1], Type::INT8),
-        (&counts[2], Type::INT8),
-        (&counts[3], Type::INT8),
-        (&counts[4], Type::INT8),
-        (&line.claimed, Type::JSON),
-        (&line.max_event_id, Type::INT8),
-        (&line.started_at, Type::FLOAT8),
-        (&line.host, Type::TEXT),
-        (&line.error, Type::TEXT),
-        (&line.actor, Type::TEXT),
-        (&line.reason, Type::TEXT),
-        (&counts[5], Type::INT8),
-    ];
-    let sql = include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"));
-    tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+    let (sql, columns) = (write_sql(), Columns::of(line));
+    tx.execute_typed(&sql, &columns.parameters(line)).await.map_err(|error| tx.error(error))?;
     if line.object.replaces.is_empty() { Ok(()) } else { replace(tx, line).await }
+}
+
+/// Writes a row together with the delivery's message, and commits.
+pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>) -> Result<(), Error> {
+    if !line.object.replaces.is_empty() {
+        write(&tx, line).await?;
+        if let Some(news) = news {
+            outbox::write(&tx, line.id, news).await?;
+        }
+        return Ok(tx.commit().await?);
+    }
+    let (sql, columns) = (write_sql(), Columns::of(line));
+    let parameters = columns.parameters(line);
+    let Some(news) = news else { return Ok(tx.commit_after(&sql, &parameters).await?) };
+    let sql =
+        format!("with signed as ({sql} returning id) {}", outbox::insert(&tx, "id", parameters.len(), "from signed"));
+    let parameters: Vec<_> = parameters.into_iter().chain(news.parameters()).collect();
+    Ok(tx.commit_after(&sql, &parameters).await?)
+}
+
+fn write_sql() -> String {
+    include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"))
+}
+
+/// A line's values, as the ledger's columns have them.
+struct Columns {
+    size: i64,
+    modified: f64,
+    kind: &'static str,
+    status: &'static str,
+    counts: [i64; 6],
+}
+
+impl Columns {
+    fn of(line: &Line<'_>) -> Self {
+        let listed = &line.object.listed;
+        let Counts { create, amend, remove, unchanged, rejected } = line.counts;
+        Self {
+            size: listed.size as i64,
+            modified: listed.modified as f64,
+            kind: line.pending.file.as_str(),
+            status: line.status.as_str(),
+            counts: [line.rows_read, create, amend, remove, unchanged, rejected].map(|count| count as i64),
+        }
+    }
+
+    fn parameters<'a>(&'a self, line: &'a Line<'_>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+        let (listed, entity, counts) = (&line.object.listed, &line.pending.entity, &self.counts);
+        vec![
+            (&line.id, Type::INT8),
+            (&line.bucket, Type::TEXT),
+            (&listed.key, Type::TEXT),
+            (&listed.etag, Type::TEXT),
+            (&self.size, Type::INT8),
+            (&self.modified, Type::FLOAT8),
+            (&entity.schema, Type::TEXT),
+            (&entity.name, Type::TEXT),
+            (&self.kind, Type::TEXT),
+            (&line.pending.generation, Type::INT4),
+            (&self.status, Type::TEXT),
+            (&counts[0], Type::INT8),
+            (&counts[1], Type::INT8),
+            (&counts[2], Type::INT8),
+            (&counts[3], Type::INT8),
+            (&counts[4], Type::INT8),
+            (&line.claimed, Type::JSON),
+            (&line.max_event_id, Type::INT8),
+            (&line.started_at, Type::FLOAT8),
+            (&line.host, Type::TEXT),
+            (&line.error, Type::TEXT),
+            (&line.actor, Type::TEXT),
+            (&line.reason, Type::TEXT),
+            (&counts[5], Type::INT8),
+        ]
+    }
 }
 
 /// The rows of other versions say which one came in their place: those that were closed, and what was loaded once the new
@@ -157,11 +200,11 @@ impl Head {
     }
 }
 
-/// The rows of `pending` itself do not stop it. With `draw` an id is drawn for it, if it may follow `after`.
-pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64, draw: bool) -> Result<Head, Error> {
+/// The rows of `pending` itself do not stop it. An id is drawn for it if it has none and may follow `after`.
+pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result<Head, Error> {
     let (entity, (from, to)) = (&pending.entity, feed.keys());
     let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
-    let kind = pending.file.as_str();
+    let (kind, draw) = (pending.file.as_str(), pending.carrier().entry.is_none());
     let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
         (&feed.bucket, Type::TEXT),
         (&entity.schema, Type::TEXT),
