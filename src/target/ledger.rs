@@ -187,7 +187,7 @@ pub struct Head {
     pub last_id: i64,
     /// whether a row stops the table
     pub stopped: bool,
-    /// whether the last loaded file of the delivery's kind had an op in front
+    /// whether its last row's file had an op in front, if it was loaded and is of the delivery's kind
     pub had_op: Option<bool>,
     /// the delivery's id, if it was to be drawn
     pub next_id: Option<i64>,
@@ -220,6 +220,21 @@ pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result
     let row = tx.query_typed_one(&sql, &parameters).await.map_err(|error| tx.error(error))?;
     let (last_id, stopped) = (row.get("last_id"), row.get("stopped"));
     Ok(Head { last_id, stopped, had_op: row.get("had_op"), next_id: row.get("next_id") })
+}
+
+/// Whether the last loaded file of the delivery's kind had an op in front.
+pub async fn had_op(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Option<bool>, Error> {
+    let (entity, (from, to), kind) = (&pending.entity, feed.keys(), pending.file.as_str());
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&feed.bucket, Type::TEXT),
+        (&entity.schema, Type::TEXT),
+        (&entity.name, Type::TEXT),
+        (&from, Type::TEXT),
+        (&to, Type::TEXT),
+        (&kind, Type::TEXT),
+    ];
+    let row = tx.query_typed_opt(include_str!("ledger_had_op.sql"), &parameters).await;
+    Ok(row.map_err(|error| tx.error(error))?.and_then(|row| row.get(0)))
 }
 
 /// Whether the ledger accounts for this version of the object already.

@@ -108,6 +108,10 @@ impl Target {
         };
         let id = pending.carrier().entry.or(head.next_id).ok_or(Error::Garbled)?;
         let released = ledger::released(&tx, pending).await?;
+        let had_op = match head.had_op {
+            Some(had_op) => Some(had_op),
+            None => ledger::had_op(&tx, &self.feed, pending).await?,
+        };
         Ok(Begun::Work(Box::new(Work {
             tx,
             table,
@@ -120,7 +124,7 @@ impl Target {
                 started_at: started.0,
             },
             guard: Guard { max_remove: self.settings.max_remove, released },
-            had_op: head.had_op,
+            had_op,
             bad_rows: self.settings.bad_rows,
             event_id: self.settings.event_id.clone(),
             started: started.1,
@@ -255,7 +259,8 @@ impl Work {
     /// Locks the table; whether it has no row.
     async fn enter(&self) -> Result<bool, Error> {
         let entity = &self.docket.pending.entity;
-        let empty = self.table.enter(&self.tx).await.inspect_err(|_| self.catalog.forget(entity))?;
+        let ask_for_rows = self.docket.pending.file == File::Snapshot;
+        let empty = self.table.enter(&self.tx, ask_for_rows).await.inspect_err(|_| self.catalog.forget(entity))?;
         self.catalog.remember(entity, &self.table);
         let empty = empty || matches!(self.docket.pending.step, Step::Append { first: false });
         match self.docket.pending.step {
