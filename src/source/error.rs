@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use tokio::task::JoinError;
 
 use super::client::Bucket;
 
@@ -57,6 +58,12 @@ where
         Some(hint) => Error::Refused { bucket: name, endpoint, what, hint },
         None => Error::Unreachable { bucket: name, endpoint, what },
     }
+}
+
+/// A request whose task ended without an answer.
+pub(super) fn of_task(error: &JoinError, bucket: &Bucket) -> Error {
+    let (name, endpoint) = (bucket.name.clone(), bucket.endpoint.clone());
+    Error::Unreachable { bucket: name, endpoint, what: error.to_string() }
 }
 
 /// What to do about an answer that waiting does not mend.

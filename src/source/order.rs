@@ -112,10 +112,11 @@ impl<'a> Stock<'a> {
     }
 
     fn table(&mut self, entity: Entity) -> &mut TableStock {
-        let is_asked = |entity: &Entity| self.asked.history.contains(entity);
-        let keeps = is_asked(&entity) || entity.changes_of().as_ref().is_some_and(is_asked);
-        let order = self.order;
-        self.tables.entry(entity).or_insert_with(|| TableStock::new(order, keeps))
+        let (asked, order) = (&self.asked.history, self.order);
+        self.tables.entry(entity).or_insert_with_key(|entity| {
+            let keeps = asked.contains(entity) || entity.changes_of().is_some_and(|table| asked.contains(&table));
+            TableStock::new(order, keeps)
+        })
     }
 }
 
