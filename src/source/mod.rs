@@ -33,7 +33,7 @@ pub use key::{Entity, Foreigners};
 use listing::Listing;
 pub use object::Download;
 pub use order::{Asked, Stock};
-pub use plan::{Object, Pending, Plan, Step, Stop, TablePlan};
+pub use plan::{Later, Object, Pending, Plan, Step, Stop, TablePlan};
 use settings::Settings;
 
 use crate::decode::dialect::Order;
