@@ -176,7 +176,7 @@ impl Loader {
     async fn load_planned(&mut self, outcome: &mut Outcome) -> Result<u64, Error> {
         let plan = match self.take_stock_or_stop().await {
             Err(error) if verdict::of(&error) == Verdict::Relist => {
-                tracing::info!("{error}; it is sorted here, which takes memory for all of it.");
+                tracing::info!("{error}; it is sorted here, in temporary files.");
                 self.take_stock_or_stop().await?
             }
             other => other?,

@@ -1,5 +1,7 @@
 //! What can go wrong at the bucket, and whose fault it is.
 
+use std::io;
+
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use tokio::task::JoinError;
@@ -29,6 +31,8 @@ pub enum Error {
     Stalled { key: String, seconds: u64 },
     #[error("cannot read the file to put: {0}")]
     Unreadable(String),
+    #[error("no room to sort the listing in: {0}")]
+    Spill(io::Error),
     #[error("the listing is not in key order")]
     Unordered,
     #[error("the listing goes round in a circle: the same continuation token came twice")]

@@ -1,6 +1,6 @@
 //! The bucket's listing as a stream of objects in key order, page by page, the next one asked for while this one is walked.
 //!
-//! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted.
+//! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted (`sorter`).
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2Error, ListObjectsV2Output};
@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Bucket;
 use super::entry::Listed;
+use super::sorter::{Sorted, Sorter};
 use super::{Error, error};
 use crate::url;
 
@@ -20,6 +21,8 @@ pub(super) struct Listing {
     /// the page that is asked for; none after the last
     ahead: Option<Answer>,
     token: Option<String>,
+    /// instead of pages: what is sorted already
+    sorted: Option<Sorted>,
     last_key: String,
 }
 
@@ -31,37 +34,42 @@ impl Listing {
     pub(super) fn new(bucket: &Bucket, path: &str) -> Self {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         let (bucket, ahead, page) = (bucket.clone(), None, Vec::new().into_iter());
-        let mut listing = Self { bucket, prefix, page, ahead, token: None, last_key: String::new() };
+        let mut listing = Self { bucket, prefix, page, ahead, token: None, sorted: None, last_key: String::new() };
         listing.ask(None);
         listing
     }
 
-    /// The same, for a store that does not list in key order: all of it is held and sorted.
+    /// The same, for a store that does not list in key order: all of it is read and sorted first.
     pub(super) async fn sorted(bucket: &Bucket, path: &str) -> Result<Self, Error> {
         let mut listing = Self::new(bucket, path);
-        let mut all = Vec::new();
+        let mut sorter = Sorter::default();
         while listing.turn().await? {
-            all.extend(listing.page.by_ref());
+            listing.page.by_ref().try_for_each(|listed| sorter.push(listed)).map_err(Error::Spill)?;
         }
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        listing.page = all.into_iter();
+        listing.sorted = Some(sorter.into_sorted().map_err(Error::Spill)?);
         Ok(listing)
     }
 
     /// The next object; none after the last.
     pub(super) async fn next(&mut self) -> Result<Option<Listed>, Error> {
-        let listed = loop {
-            match self.page.next() {
-                Some(listed) => break listed,
-                None if self.turn().await? => {}
-                None => return Ok(None),
-            }
-        };
+        let Some(listed) = self.pull().await? else { return Ok(None) };
         if listed.key <= self.last_key && !self.last_key.is_empty() {
             return Err(Error::Unordered);
         }
         self.last_key.clone_from(&listed.key);
         Ok(Some(listed))
+    }
+
+    async fn pull(&mut self) -> Result<Option<Listed>, Error> {
+        if let Some(sorted) = &mut self.sorted {
+            return sorted.pull_next().map_err(Error::Spill);
+        }
+        loop {
+            match self.page.next() {
+                None if self.turn().await? => {}
+                next => return Ok(next),
+            }
+        }
     }
 
     /// Takes the page that was asked for, and asks for the one after it; false if there is none.
@@ -96,19 +104,17 @@ impl Listing {
 fn listed(object: Object, encoded: bool) -> Option<Listed> {
     let key = object.key?;
     Some(Listed {
-        key: if encoded { decoded(key) } else { key },
+        // most keys have nothing to decode
+        key: if encoded && key.contains(['%', '+']) { decoded(&key) } else { key },
         etag: object.e_tag?.trim_matches('"').to_owned(),
         size: u64::try_from(object.size?).ok()?,
         modified: object.last_modified?.secs(),
     })
 }
 
-/// A key as the store encodes it: like a form, in which a plus is a blank. Most have nothing to decode.
-fn decoded(key: String) -> String {
-    if !key.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        return key;
-    }
-    url::decode(&key.replace('+', " ")).unwrap_or(key)
+/// A key as the store encodes it: like a form, in which a plus is a blank.
+fn decoded(key: &str) -> String {
+    url::decode(&key.replace('+', " ")).unwrap_or_else(|_| key.to_owned())
 }
 
 #[cfg(test)]
@@ -117,9 +123,7 @@ mod tests {
 
     #[test]
     fn an_encoded_key_is_decoded() {
-        assert_eq!(decoded("data/a+b%2Bc%25/%01%C3%A9.csv".into()), "data/a b+c%/\u{1}é.csv");
-        assert_eq!(decoded("data/a+b".into()), "data/a b");
-        assert_eq!(decoded("data/a".into()), "data/a");
-        assert_eq!(decoded("data/100%".into()), "data/100%", "which is not encoded after all");
+        assert_eq!(decoded("data/a+b%2Bc%25/%01%C3%A9.csv"), "data/a b+c%/\u{1}é.csv");
+        assert_eq!(decoded("data/100%"), "data/100%", "which is not encoded after all");
     }
 }

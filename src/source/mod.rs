@@ -14,6 +14,7 @@ mod order;
 mod partition;
 mod plan;
 pub mod settings;
+mod sorter;
 mod table;
 
 use std::cmp::Ordering::{Greater, Less};
