@@ -129,21 +129,39 @@ impl Loader {
         }
     }
 
+    /// Plan after plan, as long as there was no room for all and less is left each time.
     async fn load_pending(&mut self) -> Result<Outcome, Error> {
-        let mut outcome = Outcome::default();
+        let (mut outcome, mut before) = (Outcome::default(), u64::MAX);
+        loop {
+            let left = self.load_planned(&mut outcome).await?;
+            outcome.relist |= left > 0 && left >= before;
+            if left == 0 || outcome.relist || self.stopper.requested() {
+                break;
+            }
+            before = left;
+            outcome = Outcome { loaded: outcome.loaded, ..Outcome::default() };
+        }
+        outcome.messages = self.herald.catch_up().await?;
+        say::stock(&mut self.said, &self.corridor.metrics, &outcome);
+        Ok(outcome)
+    }
+
+    /// What is pending now, as far as there is room for it in a plan. How many files are left for the next plan, of tables of
+    /// which everything planned is done.
+    async fn load_planned(&mut self, outcome: &mut Outcome) -> Result<u64, Error> {
         let plan = match self.take_stock_or_stop().await {
             Err(error) if verdict::of(&error) == Verdict::Relist => {
-                tracing::info!("{error}; it is sorted here, which takes memory for all of it.");
+                tracing::info!("{error}; it is sorted here, in temporary files.");
                 self.take_stock_or_stop().await?
             }
             other => other?,
         };
-        let Some(plan) = plan else { return Ok(outcome) };
+        let Some(plan) = plan else { return Ok(0) };
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;
             }
-            match self.table(table, &mut outcome).await {
+            match self.table(table, outcome).await {
                 Err(error) if verdict::of(&error) == Verdict::RetryTable => {
                     say::table_waits(&mut self.said, &table.entity, &error);
                     outcome.error = Some(error);
@@ -151,10 +169,9 @@ impl Loader {
                 other => other?,
             }
         }
-        outcome.messages = self.herald.catch_up().await?;
         say::pending(&self.corridor.metrics, &plan, &outcome.done, self.corridor.clock.utc());
-        say::stock(&mut self.said, &self.corridor.metrics, &outcome);
-        Ok(outcome)
+        let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
+        Ok(done.map(|table| table.later.objects).sum())
     }
 
     /// The plan; none if a stop is asked for meanwhile, for nothing is in hand then.

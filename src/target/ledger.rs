@@ -160,23 +160,24 @@ async fn step(open: Option<Open>) -> Option<(Result<Entry, Error>, Option<Open>)
     }
 }
 
+/// A row of `ledger_entries.sql`, by place: there may be a million.
 fn entry(row: &Row) -> Result<Entry, Error> {
-    let status: &str = row.get("status");
+    let status: &str = row.get(6);
     Ok(Entry {
-        id: row.get("id"),
-        key: row.get("object_key"),
-        etag: row.get("etag"),
-        modified: row.get("modified"),
-        file: if row.get::<_, &str>("kind") == "snapshot" { File::Snapshot } else { File::Changes },
-        generation: row.get("generation"),
+        id: row.get(0),
+        key: row.get(1),
+        etag: row.get(2),
+        modified: row.get(3),
+        file: if row.get::<_, &str>(4) == "snapshot" { File::Snapshot } else { File::Changes },
+        generation: row.get(5),
         status: Status::parse(status).ok_or(Error::Garbled)?,
-        requested: match row.get::<_, Option<&str>>("requested") {
+        requested: match row.get::<_, Option<&str>>(7) {
             Some("release") => Some(Request::Release),
             other => other.map(|_| Request::Retry),
         },
-        superseded: row.get("superseded"),
-        superseded_by: row.get("superseded_by"),
-        only_added: row.get("only_added"),
+        superseded_by: row.get(8),
+        superseded: row.get(9),
+        only_added: row.get(10),
     })
 }
 
