@@ -98,6 +98,8 @@ impl Outcome {
 
 /// Files up to so many bytes are opened ahead of their turn.
 const SMALL: u64 = 1 << 20;
+/// So many small deliveries are told of together.
+const TOGETHER: usize = 8;
 /// How long an iteration may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -223,18 +225,18 @@ impl Loader {
         if let Some(stop) = &table.stopped {
             outcome.stopped.insert(table.entity.clone(), stop.status);
         }
-        let mut loaded = None;
-        let walked = self.deliveries(table, outcome, &mut loaded).await;
-        let told = self.herald.tell(loaded).await;
+        let mut untold = Vec::new();
+        let walked = self.deliveries(table, outcome, &mut untold).await;
+        let told = self.herald.tell(untold).await;
         walked.and(told)
     }
 
-    /// Each is told of beside the next one; `loaded` is the one that still has to be.
+    /// They are told of beside those that follow; `untold` are those that still have to be.
     async fn deliveries(
         &mut self,
         table: &TablePlan,
         outcome: &mut Outcome,
-        loaded: &mut Option<Loaded>,
+        untold: &mut Vec<Loaded>,
     ) -> Result<(), Error> {
         let mut last_id = table.pending.first().map_or(0, |pending| pending.after);
         let mut opened = None;
@@ -248,9 +250,12 @@ impl Loader {
             }
             let ahead = open_ahead(&self.corridor.source, pending, table.pending.get(place + 1));
             // boxed: the corridor's future is large, and deeper than the compiler likes
+            let wait = opened.is_some() && untold.len() < TOGETHER;
+            let tell = self.herald.tell(if wait { Vec::new() } else { std::mem::take(untold) });
             let walk = Box::pin(self.corridor.walk(pending, last_id, opened.take()));
-            let (next, ahead, told) = tokio::join!(walk, ahead, self.herald.tell(loaded.take()));
-            (opened, *loaded) = (ahead, next.as_ref().ok().and_then(Next::loaded));
+            let (next, ahead, told) = tokio::join!(walk, ahead, tell);
+            opened = ahead;
+            untold.extend(next.as_ref().ok().and_then(Next::loaded));
             let next = next?;
             if matches!(next, Next::Whole) {
                 self.asked.whole.insert(table.entity.clone());
