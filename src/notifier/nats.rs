@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::Error;
 use super::settings::{Login, Settings};
+use crate::failpoint;
 use crate::target::Waiting;
 
 /// How long the broker may take for one answer.
@@ -70,6 +71,7 @@ impl Broker {
             let ack = context.publish_with_headers(subject, id_header(message), payload(message)).await;
             let ack = ack.map_err(|error| (sent, refused(message, &error)))?;
             ack.await.map_err(|error| (sent, refused(message, &error)))?;
+            failpoint::reach("after_puback");
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::client::Bucket;
 use super::entry::Listed;
 use super::{Error, error};
 use crate::decode::Parts;
+use crate::failpoint;
 
 /// How long the bucket may send nothing while we ask for more. Our own waiting does not count.
 const STALL: Duration = Duration::from_secs(60);
@@ -92,6 +93,7 @@ impl PartBytes {
         let stalled = || Error::Stalled { key: self.listed.key.clone(), seconds: STALL.as_secs() };
         match tokio::time::timeout(STALL, self.body.next()).await.map_err(|_| stalled())? {
             Some(Ok(piece)) => {
+                failpoint::reach("mid_download");
                 self.received += piece.len() as u64;
                 Ok(Some(piece))
             }

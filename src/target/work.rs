@@ -20,6 +20,7 @@ use super::rejects::{BadRows, Rejects};
 use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
 use crate::decode::dialect::Dialect;
 use crate::decode::{self, File, Parts, Rows, Shape};
+use crate::failpoint;
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Object, Pending, Status, Step};
 
@@ -307,7 +308,9 @@ impl Work {
             outbox::write(&self.tx, self.id, news).await?;
         }
         let receipt = Receipt { id: self.id, counts: changes.counts };
+        failpoint::reach("before_commit");
         self.tx.commit().await?;
+        failpoint::reach("after_commit");
         Ok(receipt)
     }
 
