@@ -30,7 +30,7 @@ pub enum Error {
     Unreadable(String),
     #[error("the listing is not in key order")]
     Unordered,
-    #[error("the listing goes round in a circle: the same continuation token came twice")]
+    #[error("the listing goes round in a circle: a continuation token or a page came twice")]
     Circle,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use aws_sdk_s3::types::{EncodingType, Object};
 
@@ -10,6 +10,9 @@ use super::client::Bucket;
 use super::entry::Listed;
 use super::{Error, error};
 use crate::url;
+
+/// So many pages in a row that show nothing new: the listing will never end, whatever its tokens are.
+const STALE_PAGES: u32 = 3;
 
 /// The objects below a path. Holds one page at a time.
 pub(super) struct Listing {
@@ -46,13 +49,18 @@ impl Listing {
     /// The same, for a store that does not list in key order: all of it is held and sorted.
     pub(super) async fn sorted(bucket: &Bucket, path: &str) -> Result<Self, Error> {
         let mut listing = Self::new(bucket, path);
-        let mut all = Vec::new();
+        let (mut all, mut stale) = (BTreeMap::new(), 0);
         while let Some(token) = listing.next.token() {
             listing.turn(token).await?;
-            all.extend(listing.page.drain(..));
+            let (known, shown) = (all.len(), listing.page.len());
+            // what two pages show is one object
+            all.extend(listing.page.drain(..).map(|object| (object.key.clone(), object)));
+            stale = if shown > 0 && all.len() == known { stale + 1 } else { 0 };
+            if stale == STALE_PAGES {
+                return Err(Error::Circle);
+            }
         }
-        all.sort_by(|a, b| a.key.cmp(&b.key));
-        listing.page = all.into();
+        listing.page = all.into_values().collect();
         Ok(listing)
     }
 

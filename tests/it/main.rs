@@ -24,6 +24,7 @@ mod quarantine;
 mod service;
 mod states;
 mod steering;
+mod store;
 mod support;
 mod tables;
 mod types;

@@ -8,6 +8,7 @@ pub mod oracle;
 pub mod pooler;
 pub mod program;
 pub mod proxy;
+pub mod store;
 pub mod story;
 
 use std::io::Write;
