@@ -22,6 +22,8 @@ pub const LOCK_TIMEOUT: &str = "set local lock_timeout = '10s'";
 
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long after a server without a connection for us is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The database, reached through a pool, or through the one transaction of a rehearsal.
 #[derive(Clone)]
@@ -82,7 +84,7 @@ impl Pg {
     pub async fn begin(&self, name: &'static str) -> Result<Tx, Error> {
         match &self.door {
             Door::Pool(pool) => {
-                let client = pool.get().await.map_err(|error| unreached(&error))?;
+                let client = connection(pool).await?;
                 Tx { name, client: Some(client), stage: None }.start(&format!("{BEGIN}; {LOCK_TIMEOUT}")).await
             }
             Door::Stage(stage) => {
@@ -190,6 +192,26 @@ impl Drop for Tx {
             (None, _) => {}
         }
     }
+}
+
+/// A connection of the pool. Where the server gives no more of them, one of those that we have is waited for.
+async fn connection(pool: &Pool) -> Result<Object, Error> {
+    let mut patience = PATIENCE;
+    loop {
+        match pool.get().await {
+            Err(error) if is_full(&error) && pool.status().size > 0 && !patience.is_zero() => {
+                tokio::time::sleep(PAUSE).await;
+                patience = patience.saturating_sub(PAUSE);
+            }
+            other => return other.map_err(|error| unreached(&error)),
+        }
+    }
+}
+
+/// Whether the server has no connection left for us: of its own, the database's or the role's.
+fn is_full(error: &deadpool_postgres::PoolError) -> bool {
+    let deadpool_postgres::PoolError::Backend(error) = error else { return false };
+    error.code().is_some_and(|code| code.code() == "53300")
 }
 
 /// Nobody answered, or somebody who says no; the cause below the pool's error says more.

@@ -20,6 +20,7 @@ mod messages;
 mod operator;
 mod order;
 mod path;
+mod postgres;
 mod quarantine;
 mod service;
 mod states;

@@ -8,6 +8,7 @@ pub mod oracle;
 pub mod pooler;
 pub mod program;
 pub mod proxy;
+pub mod server;
 pub mod store;
 pub mod story;
 
