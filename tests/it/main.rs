@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
 
+mod bytes;
 mod cells;
 mod check;
 mod config;

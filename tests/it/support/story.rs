@@ -72,6 +72,13 @@ impl Story {
         }
     }
 
+    /// Something happens to all of them.
+    pub async fn change_all(&mut self, world: &World) {
+        for at in 0..self.tales.len() {
+            self.change(world, at).await;
+        }
+    }
+
     /// Whatever is missing or broken comes whole.
     pub async fn catch_up(&mut self, world: &World) {
         for at in 0..self.tales.len() {
