@@ -27,6 +27,7 @@ mod service;
 mod states;
 mod steering;
 mod store;
+mod stream;
 mod support;
 mod tables;
 mod types;
