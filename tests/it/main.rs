@@ -24,6 +24,7 @@ mod path;
 mod postgres;
 mod quarantine;
 mod service;
+mod signals;
 mod states;
 mod steering;
 mod store;
