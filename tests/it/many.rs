@@ -84,6 +84,7 @@ async fn when_the_loader_that_has_a_table_dies_another_takes_over_in_seconds() {
     let (world, holder, heir) = holder_and_heir("before_commit").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(world.value("select count(*) from dbo.e").await, "0", "the lease keeps the other one away");
+    assert!(!heir.log().contains("process_dbo"), "it does not even begin: {}", heir.log());
     holder.signal("KILL");
     let took = loaded_within(&world, Duration::from_secs(5)).await;
     eprintln!("taken over after {took:?}");
