@@ -140,27 +140,28 @@ async fn no_time_zone_shifts_a_time() {
         let world = World::new().await;
         world
             .sql(&format!(
-                "create schema dbo; create table dbo.e (id int primary key, naive timestamp, zoned timestamptz, day date);
+                "create schema dbo; create table dbo.e (id int primary key, naive timestamp, zoned timestamptz, day date,
+                                                        spans timestamptz[]);
                  alter database \"{}\" set timezone = '{database}'",
                 world.database
             ))
             .await;
         // hours that a change of the clock repeats or leaves out
-        let rows = "1,2024-03-31 02:30:00,2024-03-31 02:30:00,2024-03-31\n\
-                    2,2024-10-27 02:30:00,2024-10-27T02:30:00Z,2024-10-27\n\
-                    3,2024-11-03 01:30:00.123456,2024-11-03 01:30:00+05:30,2024-11-03\n";
+        let rows = "1,2024-03-31 02:30:00,2024-03-31 02:30:00,2024-03-31,{2024-03-31 02:30:00}\n\
+                    2,2024-10-27 02:30:00,2024-10-27T02:30:00Z,2024-10-27,NULL\n\
+                    3,2024-11-03 01:30:00.123456,2024-11-03 01:30:00+05:30,2024-11-03,NULL\n";
         world.bucket.put("e/LOAD00000001.csv.gz", rows).await;
         let mut command = program(&world);
         command.env("TZ", machine);
         run(command).await.ok();
-        seen.push(world.rows("select id, naive, extract(epoch from zoned), day from dbo.e order by id").await);
+        seen.push(world.rows("select id, naive, extract(epoch from zoned), day, extract(epoch from spans[1]) from dbo.e order by id").await);
     }
     assert_eq!(
         seen[0],
         [
-            "1|2024-03-31 02:30:00|1711852200.000000|2024-03-31",
-            "2|2024-10-27 02:30:00|1729996200.000000|2024-10-27",
-            "3|2024-11-03 01:30:00.123456|1730577600.000000|2024-11-03"
+            "1|2024-03-31 02:30:00|1711852200.000000|2024-03-31|1711852200.000000",
+            "2|2024-10-27 02:30:00|1729996200.000000|2024-10-27|∅",
+            "3|2024-11-03 01:30:00.123456|1730577600.000000|2024-11-03|∅"
         ]
     );
     assert!(seen.iter().all(|rows| *rows == seen[0]), "{seen:#?}");
