@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::service::{get, ops_port};
 use crate::support::World;
 use crate::support::broker::{Broker, Heard, SUBJECT};
 use crate::support::oracle;
@@ -188,6 +189,34 @@ async fn killed_at_any_time_again_and_again_it_loses_nothing() {
     let deliveries = world.value("select count(*) from loader_deliveries").await;
     let repeats = heard.lock().expect("ears").len();
     eprintln!("seed {seed}: {killed} kills, {deliveries} deliveries, {repeats} messages heard, {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_process_counts_is_what_the_ledger_says() {
+    let (world, (broker, heard)) = (World::new().await, stage().await);
+    let mut story = Story::begin(&world, seed()).await;
+    let mut command = service(&world, &broker);
+    command.env("METRICS", "127.0.0.1:0");
+    let running = start(command);
+    for _ in 0..3 {
+        story.change_all(&world).await;
+    }
+    story.reload(&world).await;
+    story.change_all(&world).await;
+    let begun = Instant::now();
+    while !oracle::is_at_rest(&world, &TABLES).await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}", running.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // what is committed is counted and told a moment later
+    while world.value("select count(*) from loader_notifications where published_at is null").await != "0" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let metrics = get(ops_port(&running).await, "/metrics").await;
+    running.signal("TERM");
+    running.ends().await.ok();
+    oracle::holds(&world, &TABLES, Some(&heard)).await;
+    oracle::counted(&world, &TABLES, &metrics).await;
 }
 
 /// Short lives are more than long ones: 30 ms to 1 s.

@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::World;
 use super::broker::Heard;
+use super::bucket::Shown;
 
 /// The columns of every table that the oracle knows.
 pub const STORY: &str = "(id bigint primary key, name text, price numeric(12, 2), event_id bigint)";
@@ -40,6 +41,14 @@ struct Entry {
     modified: i64,
 }
 
+impl Entry {
+    /// A part that is written again is another one, even with the same bytes.
+    fn is_of(&self, shown: &Shown) -> bool {
+        let same = self.key == shown.key && self.etag == shown.etag;
+        same && (!is_part(&shown.key) || self.modified == shown.modified)
+    }
+}
+
 /// One table as the ledger's rows make it, one delivery after the other.
 #[derive(Default)]
 struct Replay {
@@ -65,12 +74,24 @@ pub async fn holds(world: &World, tables: &[&str], heard: Option<&Heard>) {
     nothing_is_left(world).await;
 }
 
+/// Whether everything that the bucket shows was loaded or skipped.
+pub async fn is_at_rest(world: &World, tables: &[&str]) -> bool {
+    let shown = world.bucket.shown().await;
+    for table in tables {
+        let entries = ledger(world, table).await;
+        let settled = |entry: &Entry| ["loaded", "skipped"].contains(&entry.status.as_str());
+        let done = |shown: &Shown| entries.iter().any(|entry| entry.is_of(shown) && settled(entry));
+        if !shown.iter().filter(|shown| table_of(&shown.key) == *table).all(done) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Each file that the bucket shows has one row, and no row waits for anybody.
 async fn accounted_for(world: &World, table: &str, entries: &[Entry]) {
     for shown in world.bucket.shown().await.iter().filter(|shown| table_of(&shown.key) == table) {
-        let part = is_part(&shown.key);
-        let of_it = |e: &&Entry| e.key == shown.key && e.etag == shown.etag && (!part || e.modified == shown.modified);
-        let rows: Vec<&Entry> = entries.iter().filter(of_it).collect();
+        let rows: Vec<&Entry> = entries.iter().filter(|entry| entry.is_of(shown)).collect();
         assert_eq!(rows.len(), 1, "{shown:?}: {rows:#?}");
         assert!(["loaded", "skipped"].contains(&rows[0].status.as_str()), "{rows:#?}");
     }
@@ -207,6 +228,19 @@ fn first_heard(heard: &Heard) -> Vec<(String, String)> {
         }
     }
     first
+}
+
+/// A process that loaded all that the ledger has counted just that. `metrics` is what it says.
+pub async fn counted(world: &World, tables: &[&str], metrics: &str) {
+    for table in tables {
+        let loaded = ledger(world, table).await.into_iter().filter(|entry| entry.status == "loaded");
+        let sum = loaded.fold([0; 4], |sum, entry| std::array::from_fn(|kind| sum[kind] + entry.effect.0[kind]));
+        assert!(sum[0] > 0, "{table}: nothing was loaded");
+        for (op, rows) in ["create", "amend", "remove", "unchanged"].iter().zip(sum) {
+            let line = format!("paper_engine_rows_total{{entity=\"{table}\",op=\"{op}\"}} {rows}");
+            assert!(metrics.lines().any(|counted| counted == line), "{line} is not in\n{metrics}");
+        }
+    }
 }
 
 /// No session, no lock, no temporary table. A server takes a moment to see that a process is gone.
