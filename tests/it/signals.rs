@@ -1,5 +1,6 @@
 //! Signals and panics at every stage of a delivery: it is finished or undone, and what comes next finds all in order.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -125,4 +126,27 @@ async fn connections_to_postgres_are_kept_under_watch() {
     }
     running.signal("TERM");
     running.ends().await.ok();
+}
+
+/// Too few descriptors for what it needs: it says so and ends, or gets along.
+#[tokio::test]
+async fn without_descriptors_it_ends_with_a_word_and_loses_nothing() {
+    let world = World::with_table().await;
+    run_once(&world).await.ok();
+    let mut few = 0;
+    for limit in [6, 9, 18, 24, 40] {
+        world.bucket.put(&format!("e/20991231-1200{limit:02}000.csv.gz"), &format!("I,{limit},n,1\n")).await;
+        let plain = program(&world);
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n $1; exec \"$0\""]).arg(plain.get_program()).arg(limit.to_string()).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", "/usr/bin:/bin");
+        let ended = run(command).await;
+        assert!([0, 69].contains(&ended.code), "{limit}: {} {}", ended.code, ended.log);
+        assert!(ended.code == 0 || ended.log.to_lowercase().contains("open files"), "{limit}: {}", ended.log);
+        few += u64::from(ended.code == 69);
+    }
+    assert!(few > 0, "that was enough for it");
+    run_once(&world).await.ok();
+    assert_eq!(world.value("select count(*) from dbo.e").await, "5");
+    assert_eq!(world.value("select count(*) from loader_deliveries where status <> 'loaded'").await, "0");
 }

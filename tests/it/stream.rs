@@ -1,12 +1,14 @@
 //! A broker on a bad day: its ack is lost, its memory of repeats is short, it takes nothing. What it does not have for sure
 //! waits, and what it gets twice is the same.
 
+use std::time::{Duration, Instant};
+
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use futures_util::StreamExt;
 
 use crate::support::World;
 use crate::support::broker::{Broker, SUBJECT, heard};
-use crate::support::program::{program, run};
+use crate::support::program::{program, run, start};
 use crate::support::proxy::{Fault, before};
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
@@ -62,7 +64,7 @@ async fn a_message_whose_ack_is_lost_is_sent_again_and_kept_once() {
 #[tokio::test]
 async fn a_repeat_after_the_brokers_memory_has_the_same_id_and_bytes() {
     let world = World::with_table().await;
-    let window = std::time::Duration::from_millis(100);
+    let window = Duration::from_millis(100);
     let (broker, context) = with_stream(Config { duplicate_window: window, ..Default::default() }).await;
     world.bucket.put(LOAD1, "1,a,1\n").await;
     run(notifying(&world, &broker.url())).await.ok();
@@ -128,4 +130,28 @@ async fn what_a_user_may_not_publish_is_not_taken_for_published() {
         run(notifying(&world, &broker.url().replace("nats://", "nats://reader:r@"))).await.ok();
         heard(&ears, 2).await;
     }
+}
+
+/// Whoever accepts and says nothing is not waited for by any load.
+#[tokio::test]
+async fn a_broker_that_says_nothing_delays_no_load() {
+    let world = World::with_table().await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("nats://127.0.0.1:{}", silent.local_addr().expect("bound").port());
+    run(program(&world)).await.ok();
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    for number in 10..20 {
+        world.bucket.put(&format!("e/20991231-1200{number}000.csv.gz"), &format!("I,{number},n,1\n")).await;
+    }
+    let begun = Instant::now();
+    let running = start(notifying(&world, &url));
+    while world.value("select count(*) from dbo.e").await != "11" {
+        // the first of them asks the broker, beside the second; nobody asks again in this iteration
+        assert!(begun.elapsed() < Duration::from_secs(9), "{}", running.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ended = running.ends().await;
+    assert_eq!(ended.code, 69, "{}", ended.log);
+    assert!(begun.elapsed() < Duration::from_secs(25), "a bounded wait");
+    assert_eq!(world.value(WAITING).await, "11");
 }
