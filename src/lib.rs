@@ -62,3 +62,5 @@ pub mod pairs;
 pub mod url;
 
 pub mod secret;
+
+pub mod failpoint;

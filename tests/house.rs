@@ -58,7 +58,8 @@ fn every_file_has_a_sign_and_a_size() {
 fn every_test_that_the_documents_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let code: String = files().iter().chain(&rust_below(&root.join("tests"))).map(|file| read(file)).collect();
-    let documents = ["ARCHITECTURE.md", "docs/coverage.md"].map(|name| (name, read(&root.join(name))));
+    let documents =
+        ["ARCHITECTURE.md", "docs/coverage.md", "docs/reliability.md"].map(|name| (name, read(&root.join(name))));
     let mut named = 0;
     for (document, text) in &documents {
         for name in text.split('`').skip(1).step_by(2).filter(|name| is_test(name)) {
@@ -67,6 +68,22 @@ fn every_test_that_the_documents_name_exists() {
         }
     }
     assert!(named > 50, "the documents name their tests");
+}
+
+#[test]
+fn every_row_of_the_matrix_is_held_or_open() {
+    let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md"));
+    let groups = [('A', 11), ('B', 17), ('C', 14), ('D', 20), ('E', 7), ('F', 9), ('G', 10)];
+    for (group, rows) in groups {
+        for number in 1..=rows {
+            let start = format!("| {group}{number} | ");
+            let found: Vec<&str> = page.lines().filter(|line| line.starts_with(&start)).collect();
+            assert_eq!(found.len(), 1, "docs/reliability.md has {} rows {group}{number}", found.len());
+            let held = found[0].rsplit(" | ").next().unwrap_or_default();
+            let said = held.contains('`') || held.starts_with("*open*") || held.starts_with("the same two");
+            assert!(said, "{group}{number} is neither held by a test nor open: {held}");
+        }
+    }
 }
 
 /// A name of two underscores or more is a test's, unless it is the database's or the metrics'.

@@ -14,10 +14,10 @@ HISTORIES = (1_000, 10_000, 100_000, 1_000_000)
 PATH, TABLE = "history", "dbo.many"
 NAME = "to_char(timestamp '2099-12-31' + i * interval '1 ms', 'YYYYMMDD-HH24MISSMS')"
 CHANGE = gzip.compress(b"I,1\n", 1)
-TYPES = {"entries": "text, text, text", "head": "text, text, text, text, text, bigint[], text"}
+TYPES = {"entries": "text, text, text", "head": "text, text, text, text, text, bigint[], text, bigint, bool"}
 VALUES = {
     "entries": f"'bench', '{PATH}/', '{PATH}0'",
-    "head": f"'bench', 'dbo', 'many', '{PATH}/', '{PATH}0', '{{}}', 'changes'",
+    "head": f"'bench', 'dbo', 'many', '{PATH}/', '{PATH}0', '{{}}', 'changes', 0, false",
 }
 
 
@@ -87,7 +87,7 @@ def ledger(world, count):
 
 def explained(world, name):
     """The plan of one of the program's statements as it was run, the best of three."""
-    statement = (ROOT / "src" / "target" / f"ledger_{name}.sql").read_text()
+    statement = (ROOT / "src" / "target" / f"ledger_{name}.sql").read_text().replace("$next", "null")
     ask = f"explain (analyze, buffers, format json) execute s ({VALUES[name]});"
     script = f"prepare s ({TYPES[name]}) as {statement.rstrip().rstrip(';')};\n"
     answers = [json.loads(world.sql(script + ask))[0] for _ in range(3)]

@@ -12,6 +12,7 @@ use super::{say, timed};
 use crate::clock::Clock;
 use crate::decode::dialect::Dialect;
 use crate::decode::{self, File};
+use crate::failpoint;
 use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
@@ -72,6 +73,7 @@ impl Corridor {
             Begun::Moved => return Ok(Next::Relist),
             Begun::NoTable => return Ok(Next::NoTable),
         };
+        failpoint::reach("after_claim");
         if let Some((status, reason)) = pending.step.note() {
             return self.note(work, pending, status, &Why::of(reason)).await;
         }
@@ -81,6 +83,7 @@ impl Corridor {
             Ok(changes) => changes,
             Err(error) => return self.give_up(work, pending, error).await,
         };
+        failpoint::reach("after_diff");
         say::applied(id, &changes, self.target.is_rehearsal());
         let news = self.notifier.compose(&changes);
         let receipt = match self.timed(Stage::Seal, work.seal(&changes, news.as_ref())).await {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::decode::dialect::Dialect;
+use crate::failpoint;
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
@@ -208,6 +209,7 @@ impl Loader {
         let known = self.corridor.target.known().await;
         self.health.reached(Part::Target, known.as_ref().map(|_| ()).map_err(ToString::to_string));
         let plan = self.corridor.source.pending(known?, &self.asked).await.map_err(Error::from);
+        failpoint::reach("after_list");
         let plan = plan.inspect_err(|error| match error {
             Error::Source(source::Error::Unordered) => {}
             Error::Source(error) => self.health.reached(Part::Source, Err(error.to_string())),

@@ -11,6 +11,7 @@ pub mod settings;
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::target::{self, Changes, News, Target, Waiting};
 pub use doctor::{Found, Streams};
 pub use message::stats;
@@ -93,7 +94,10 @@ async fn publish<'a>(broker: &Broker, waiting: &'a [Waiting]) -> (&'a [Waiting],
     if waiting.is_empty() {
         return (&[], None);
     }
-    match broker.publish(waiting).await {
+    failpoint::reach("before_publish");
+    let published = broker.publish(waiting).await;
+    failpoint::reach("before_outbox_mark");
+    match published {
         Ok(()) => (waiting, None),
         Err((sent, error)) => (&waiting[..sent], Some(error)),
     }

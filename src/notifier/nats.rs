@@ -15,10 +15,14 @@ use tokio::sync::Mutex;
 
 use super::Error;
 use super::settings::{Login, Settings};
+use crate::failpoint;
 use crate::target::Waiting;
 
 /// How long the broker may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the server's no to a publish may take to reach us, for nothing waits for it.
+const NO_COMES_LATE: Duration = Duration::from_millis(100);
 
 /// The broker and, once it was reached, the connection to it.
 pub(super) struct Broker {
@@ -26,13 +30,24 @@ pub(super) struct Broker {
     client: Mutex<Option<Client>>,
     /// the server said that we may not ask about streams
     may_not_ask: Arc<AtomicBool>,
+    /// the server said that we may not publish
+    may_not_publish: Arc<AtomicBool>,
+    /// it took messages and said nothing
+    trusted: AtomicBool,
     /// whether a stream covered the subject when last asked
     covered: Mutex<Option<bool>>,
 }
 
 impl Broker {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, client: Mutex::new(None), may_not_ask: Arc::default(), covered: Mutex::new(None) }
+        Self {
+            settings,
+            client: Mutex::new(None),
+            may_not_ask: Arc::default(),
+            may_not_publish: Arc::default(),
+            trusted: AtomicBool::new(false),
+            covered: Mutex::new(None),
+        }
     }
 
     /// Publishes in order. On an error: how many of them the broker has for sure.
@@ -50,16 +65,30 @@ impl Broker {
             *self.covered.lock().await = Some(true);
             return Ok(());
         }
-        for message in waiting {
-            let sent = client.publish_with_headers(message.news.subject.clone(), id_header(message), payload(message));
-            sent.await.map_err(|error| (0, refused(message, &error)))?;
-        }
-        client.flush().await.map_err(|error| (0, self.unreachable(&error)))?;
-        // whatever it answers, it answers after having taken the messages
-        let stream = self.stream_over(&subject).await.map_err(|error| (0, error))?;
+        let stream = self.publish_to_core(&client, waiting).await.map_err(|error| (0, error))?;
         *self.covered.lock().await = Some(stream);
         // one that was made meanwhile may have missed them: only its ack counts
         if stream { self.publish_to_stream(&client, waiting).await } else { Ok(()) }
+    }
+
+    /// Publishes without acks. Whether a stream covers the subject by now.
+    async fn publish_to_core(&self, client: &Client, waiting: &[Waiting]) -> Result<bool, Error> {
+        self.may_not_publish.store(false, Ordering::Relaxed);
+        for message in waiting {
+            let sent = client.publish_with_headers(message.news.subject.clone(), id_header(message), payload(message));
+            sent.await.map_err(|error| refused(message, &error))?;
+        }
+        client.flush().await.map_err(|error| self.unreachable(&error))?;
+        // whatever it answers, it answers after having taken the messages, or after having said that we may not publish
+        let stream = self.stream_over(&waiting[0].news.subject).await?;
+        if !self.trusted.load(Ordering::Relaxed) {
+            tokio::time::sleep(NO_COMES_LATE).await;
+        }
+        if self.may_not_publish.load(Ordering::Relaxed) {
+            return Err(refused(&waiting[0], &"the user of NATS may not publish on its subject"));
+        }
+        self.trusted.store(true, Ordering::Relaxed);
+        Ok(stream)
     }
 
     async fn publish_to_stream(&self, client: &Client, waiting: &[Waiting]) -> Result<(), (usize, Error)> {
@@ -70,6 +99,7 @@ impl Broker {
             let ack = context.publish_with_headers(subject, id_header(message), payload(message)).await;
             let ack = ack.map_err(|error| (sent, refused(message, &error)))?;
             ack.await.map_err(|error| (sent, refused(message, &error)))?;
+            failpoint::reach("after_puback");
         }
         Ok(())
     }
@@ -135,11 +165,14 @@ impl Broker {
         };
         let tls = self.settings.servers.iter().any(|server| server.starts_with("tls://"));
         let options = options.name(env!("CARGO_PKG_NAME")).require_tls(tls);
-        let may_not_ask = self.may_not_ask.clone();
+        let (may_not_ask, may_not_publish) = (self.may_not_ask.clone(), self.may_not_publish.clone());
         let options = options.event_callback(move |event| {
             let words = event.to_string().to_lowercase();
-            if words.contains("permissions violation") && words.contains("$js.api") {
+            let refused = words.contains("permissions violation");
+            if refused && words.contains("$js.api") {
                 may_not_ask.store(true, Ordering::Relaxed);
+            } else if refused && words.contains("publish") {
+                may_not_publish.store(true, Ordering::Relaxed);
             }
             async {}
         });

@@ -23,6 +23,8 @@ pub const LOCK_TIMEOUT: &str = "set local lock_timeout = '10s'";
 
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long after a server without a connection for us is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The database, reached through a pool, or through the one transaction of a rehearsal.
 #[derive(Clone)]
@@ -98,7 +100,7 @@ impl Pg {
     async fn enter(&self, name: &'static str) -> Result<(Tx, String), Error> {
         match &self.door {
             Door::Pool(pool) => {
-                let client = pool.get().await.map_err(|error| unreached(&error))?;
+                let client = connection(pool).await?;
                 Ok((Tx { name, client: Some(client), stage: None }, format!("{BEGIN}; {LOCK_TIMEOUT}")))
             }
             Door::Stage(stage) => {
@@ -142,7 +144,7 @@ impl Tx {
     /// Ends the transaction and keeps what it did.
     pub async fn commit(self) -> Result<(), Error> {
         let committed = self.batch_execute(self.commit_sql()).await;
-        self.committed(committed)
+        self.committed(committed).await
     }
 
     /// The same after one last statement, whose answer is not waited for before the commit is sent: if it fails, Postgres
@@ -151,9 +153,8 @@ impl Tx {
         let last = self.execute_typed(sql, parameters);
         let (last, committed) = tokio::join!(last, self.batch_execute(self.commit_sql()));
         match last {
-            Ok(_) => self.committed(committed),
-            Err(source) if source.code().is_some() => Err(self.error(source)),
-            Err(_) => Err(Error::UnknownCommit { door: self.name }),
+            Ok(_) => self.committed(committed).await,
+            Err(source) => self.committed(Err(source)).await,
         }
     }
 
@@ -161,13 +162,20 @@ impl Tx {
         if self.stage.is_some() { END_ACT } else { "commit" }
     }
 
-    fn committed(mut self, committed: Result<(), tokio_postgres::Error>) -> Result<(), Error> {
+    async fn committed(mut self, committed: Result<(), tokio_postgres::Error>) -> Result<(), Error> {
         match committed {
-            Ok(()) => self.put_back(),
-            Err(source) if source.code().is_none() => return Err(Error::UnknownCommit { door: self.name }),
-            Err(source) => return Err(self.error(source)),
+            Ok(()) => {
+                self.put_back();
+                Ok(())
+            }
+            Err(source) if source.code().is_none() => Err(Error::UnknownCommit { door: self.name }),
+            Err(source) => {
+                let error = self.error(source);
+                // the server says no before it lets go of the locks: its next answer comes when it has
+                let _ = self.rollback().await;
+                Err(error)
+            }
         }
-        Ok(())
     }
 
     /// Ends the transaction and undoes what it did.
@@ -225,6 +233,26 @@ impl Drop for Tx {
             (None, _) => {}
         }
     }
+}
+
+/// A connection of the pool. Where the server gives no more of them, one of those that we have is waited for.
+async fn connection(pool: &Pool) -> Result<Object, Error> {
+    let mut patience = PATIENCE;
+    loop {
+        match pool.get().await {
+            Err(error) if is_full(&error) && pool.status().size > 0 && !patience.is_zero() => {
+                tokio::time::sleep(PAUSE).await;
+                patience = patience.saturating_sub(PAUSE);
+            }
+            other => return other.map_err(|error| unreached(&error)),
+        }
+    }
+}
+
+/// Whether the server has no connection left for us: of its own, the database's or the role's.
+fn is_full(error: &deadpool_postgres::PoolError) -> bool {
+    let deadpool_postgres::PoolError::Backend(error) = error else { return false };
+    error.code().is_some_and(|code| code.code() == "53300")
 }
 
 /// Nobody answered, or somebody who says no; the cause below the pool's error says more.

@@ -35,7 +35,7 @@ pub enum Error {
     Spill(io::Error),
     #[error("the listing is not in key order")]
     Unordered,
-    #[error("the listing goes round in a circle: the same continuation token came twice")]
+    #[error("the listing goes round in a circle: a continuation token or a page came twice")]
     Circle,
 }
 

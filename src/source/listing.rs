@@ -2,6 +2,8 @@
 //!
 //! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted (`sorter`).
 
+use std::collections::HashSet;
+
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2Error, ListObjectsV2Output};
 use aws_sdk_s3::types::{EncodingType, Object};
@@ -12,6 +14,9 @@ use super::entry::Listed;
 use super::sorter::{Sorted, Sorter};
 use super::{Error, error};
 use crate::url;
+
+/// So many pages in a row that begin like one before: the listing will never end, whatever its tokens are.
+const STALE_PAGES: u32 = 3;
 
 /// The objects below a path. While one page is walked the next is on its way; no more than these two are held.
 pub(super) struct Listing {
@@ -42,8 +47,13 @@ impl Listing {
     /// The same, for a store that does not list in key order: all of it is read and sorted first.
     pub(super) async fn sorted(bucket: &Bucket, path: &str) -> Result<Self, Error> {
         let mut listing = Self::new(bucket, path);
-        let mut sorter = Sorter::default();
+        let (mut sorter, mut begun, mut stale) = (Sorter::default(), HashSet::new(), 0);
         while listing.turn().await? {
+            let new = listing.page.as_slice().first().is_none_or(|first| begun.insert(first.key.clone()));
+            stale = if new { 0 } else { stale + 1 };
+            if stale == STALE_PAGES {
+                return Err(Error::Circle);
+            }
             listing.page.by_ref().try_for_each(|listed| sorter.push(listed)).map_err(Error::Spill)?;
         }
         listing.sorted = Some(sorter.into_sorted().map_err(Error::Spill)?);
@@ -62,7 +72,13 @@ impl Listing {
 
     async fn pull(&mut self) -> Result<Option<Listed>, Error> {
         if let Some(sorted) = &mut self.sorted {
-            return sorted.pull_next().map_err(Error::Spill);
+            loop {
+                match sorted.pull_next().map_err(Error::Spill)? {
+                    // what two pages show is one object
+                    Some(listed) if listed.key == self.last_key => {}
+                    next => return Ok(next),
+                }
+            }
         }
         loop {
             match self.page.next() {

@@ -18,6 +18,7 @@ use super::client::Bucket;
 use super::entry::Listed;
 use super::{Error, error};
 use crate::decode::Parts;
+use crate::failpoint;
 
 /// How long the bucket may send nothing while we ask for more. Our own waiting does not count.
 const STALL: Duration = Duration::from_secs(60);
@@ -92,6 +93,7 @@ impl PartBytes {
         let stalled = || Error::Stalled { key: self.listed.key.clone(), seconds: STALL.as_secs() };
         match tokio::time::timeout(STALL, self.body.next()).await.map_err(|_| stalled())? {
             Some(Ok(piece)) => {
+                failpoint::reach("mid_download");
                 self.received += piece.len() as u64;
                 Ok(Some(piece))
             }
@@ -122,10 +124,13 @@ impl Read for PartBytes {
     }
 }
 
-/// `If-Match` pins the bytes; the time is part of a snapshot part's identity, so it must be the listed one too.
+/// `If-Match` pins the bytes, but some stores do not know it; the time is part of a snapshot part's identity, so it must be
+/// the listed one too.
 fn check_version(output: &GetObjectOutput, listed: &Listed) -> Result<(), Error> {
     let modified = output.last_modified().map(aws_sdk_s3::primitives::DateTime::secs);
-    if modified.is_some_and(|modified| modified != listed.modified) {
+    // something between us and the store may call it weak
+    let etag = output.e_tag().map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
+    if modified.is_some_and(|modified| modified != listed.modified) || etag.is_some_and(|etag| etag != listed.etag) {
         return Err(Error::Changed { key: listed.key.clone() });
     }
     Ok(())

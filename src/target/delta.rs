@@ -17,6 +17,7 @@ use super::catalog::Table;
 use super::current::Current;
 use super::spool::Spool;
 use super::{Counts, Error, sql, tuple};
+use crate::failpoint;
 use crate::pg::Tx;
 
 /// What is to be written, in spools.
@@ -197,6 +198,7 @@ async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Erro
     }
     let affected = tx.execute_typed(statement, &arrays.parameters()).await.map_err(|error| tx.error(error))?;
     arrays.clear();
+    failpoint::reach("mid_copy");
     Ok(affected)
 }
 
@@ -232,7 +234,9 @@ impl<'a> Rows<'a> {
     }
 
     pub async fn send(&mut self, tuples: Vec<u8>) -> Result<(), Error> {
-        self.sink.send(tuples.into()).await.map_err(|error| self.tx.error(error).into())
+        self.sink.send(tuples.into()).await.map_err(|error| self.tx.error(error))?;
+        failpoint::reach("mid_copy");
+        Ok(())
     }
 
     pub async fn finish(mut self) -> Result<u64, Error> {

@@ -20,6 +20,7 @@ use super::rejects::{BadRows, Rejects};
 use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
 use crate::decode::dialect::Dialect;
 use crate::decode::{self, File, Parts, Rows, Shape};
+use crate::failpoint;
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Pending, Status, Step};
 
@@ -158,10 +159,12 @@ impl Target {
         let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed.bucket, pending, object)));
         let head = ledger::head(tx, &self.feed, pending, after);
         let (leased, head, has, marked) = tokio::join!(take_lease(tx, table), head, has, tx.mark());
+        // the first of them to fail says why; after it, all do
+        let (leased, head, has) = (leased?, head?, has?);
         marked?;
-        Ok(match head? {
-            _ if !leased? => Leased::Busy,
-            head if head.follows(after) && !has?.contains(&true) => Leased::Head(head),
+        Ok(match head {
+            _ if !leased => Leased::Busy,
+            head if head.follows(after) && !has.contains(&true) => Leased::Head(head),
             _ => Leased::Moved,
         })
     }
@@ -328,7 +331,9 @@ impl Work {
         let line = changes.complete(docket.loaded(changes, docket.last_new(), docket.id));
         let receipt = Receipt { id: docket.id, counts: changes.counts };
         let Some(rejects) = changes.rejects.as_ref().filter(|_| changes.counts.rejected > 0) else {
+            failpoint::reach("before_commit");
             ledger::write_and_commit(tx, &line, news).await?;
+            failpoint::reach("after_commit");
             return Ok(receipt);
         };
         ledger::write(&tx, &line).await?;
@@ -336,7 +341,9 @@ impl Work {
         if let Some(news) = news {
             outbox::write(&tx, docket.id, news).await?;
         }
+        failpoint::reach("before_commit");
         tx.commit().await?;
+        failpoint::reach("after_commit");
         Ok(receipt)
     }
 

@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
 
+mod bytes;
 mod cells;
 mod check;
 mod config;
@@ -13,15 +14,21 @@ mod encode;
 mod exits;
 mod faults;
 mod interplay;
+mod kill;
 mod make;
+mod many;
 mod messages;
 mod operator;
 mod order;
 mod path;
+mod postgres;
 mod quarantine;
 mod service;
+mod signals;
 mod states;
 mod steering;
+mod store;
+mod stream;
 mod support;
 mod tables;
 mod types;

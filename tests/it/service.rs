@@ -20,7 +20,7 @@ fn service(world: &World) -> Command {
 }
 
 /// Where the program serves its numbers: the system chose the port.
-async fn ops_port(running: &Running) -> u16 {
+pub async fn ops_port(running: &Running) -> u16 {
     let served = "served at http://127.0.0.1:";
     running.says(served).await;
     let log = running.log();
@@ -28,7 +28,7 @@ async fn ops_port(running: &Running) -> u16 {
     rest.split('.').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
-async fn get(port: u16, path: &str) -> String {
+pub async fn get(port: u16, path: &str) -> String {
     let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("ops answers");
     let request = format!("GET {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("asked");

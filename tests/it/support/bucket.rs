@@ -1,5 +1,8 @@
 //! A path of a test's own in the tests' bucket, in the real S3 server.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
 use aws_sdk_s3::primitives::ByteStream;
@@ -12,6 +15,17 @@ pub const BUCKET: &str = "tests";
 pub struct Bucket {
     client: Client,
     pub path: String,
+    /// the bytes of every version that was ever put, by key and etag
+    pub versions: Mutex<HashMap<(String, String), Vec<u8>>>,
+}
+
+/// What the bucket shows of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub key: String,
+    pub etag: String,
+    /// seconds since 1970
+    pub modified: i64,
 }
 
 impl Bucket {
@@ -28,7 +42,7 @@ impl Bucket {
         let client = Client::from_conf(config.build());
         // it is there already, unless this is the first test
         let _ = client.create_bucket().bucket(BUCKET).send().await;
-        Self { client, path: path.to_owned() }
+        Self { client, path: path.to_owned(), versions: Mutex::default() }
     }
 
     /// The key of a file of the schema `dbo`.
@@ -43,7 +57,24 @@ impl Bucket {
 
     pub async fn put_bytes(&self, file: &str, bytes: Vec<u8>) {
         let request = self.client.put_object().bucket(BUCKET).key(self.key(file));
-        request.body(ByteStream::from(bytes)).send().await.expect("put");
+        let answer = request.body(ByteStream::from(bytes.clone())).send().await.expect("put");
+        let etag = answer.e_tag().expect("an etag").trim_matches('"').to_owned();
+        self.versions.lock().expect("versions").insert((self.key(file), etag), bytes);
+    }
+
+    /// What it shows below the path.
+    pub async fn shown(&self) -> Vec<Shown> {
+        let request = self.client.list_objects_v2().bucket(BUCKET).prefix(format!("{}/", self.path));
+        let mut pages = request.into_paginator().send();
+        let mut shown = Vec::new();
+        while let Some(page) = pages.next().await {
+            shown.extend(page.expect("a page").contents.unwrap_or_default().into_iter().map(|object| Shown {
+                key: object.key.expect("a key"),
+                etag: object.e_tag.expect("an etag").trim_matches('"').to_owned(),
+                modified: object.last_modified.expect("a time").secs(),
+            }));
+        }
+        shown
     }
 
     /// Puts a new version whose time is a later one: times have whole seconds.

@@ -4,9 +4,13 @@
 
 pub mod broker;
 pub mod bucket;
+pub mod oracle;
 pub mod pooler;
 pub mod program;
 pub mod proxy;
+pub mod server;
+pub mod store;
+pub mod story;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -15,6 +15,8 @@ pub enum Fault {
     CutAfter { bytes: usize, times: Arc<AtomicU32> },
     /// before the first request that names this, something else happens
     Before { needle: String, first: Arc<Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>> },
+    /// before an answer that holds this is passed on, the connection is cut, once
+    CutBefore { needle: String, done: Arc<AtomicBool> },
     /// an answer that begins with the end of a COMMIT is swallowed and the connection cut, once
     SwallowCommit { done: Arc<AtomicBool> },
 }
@@ -34,11 +36,15 @@ impl Fault {
         Self::SwallowCommit { done: Arc::default() }
     }
 
+    pub fn cut_before(needle: &str) -> Self {
+        Self::CutBefore { needle: needle.to_owned(), done: Arc::default() }
+    }
+
     /// Whether the fault happened.
     pub fn happened(&self) -> bool {
         match self {
             Self::CutAfter { times, .. } => times.load(Ordering::SeqCst) == 0,
-            Self::SwallowCommit { done } => done.load(Ordering::SeqCst),
+            Self::SwallowCommit { done } | Self::CutBefore { done, .. } => done.load(Ordering::SeqCst),
             Self::Before { first, .. } => first.lock().expect("fault").is_none(),
         }
     }
@@ -102,6 +108,9 @@ fn strikes(fault: &Fault, piece: &[u8], passed: usize) -> bool {
             // CommandComplete with the tag COMMIT
             let commit = piece.windows(12).any(|window| window.starts_with(b"C\0\0\0\x0bCOMMIT\0"));
             commit && !done.swap(true, Ordering::SeqCst)
+        }
+        Fault::CutBefore { needle, done } => {
+            String::from_utf8_lossy(piece).contains(needle) && !done.swap(true, Ordering::SeqCst)
         }
         Fault::Before { .. } => false,
     }
