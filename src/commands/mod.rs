@@ -68,8 +68,25 @@ enum Command {
     Feed(feed::Command),
 }
 
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(cli));
+            // a thread that still waits for the network is not waited for
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            complain(&anyhow::Error::new(error).context("cannot start the runtime"));
+            ExitCode::from(69)
+        }
+    }
+}
+
 /// Runs what was asked for. The exit code tells a script how it ended.
-pub async fn run(cli: Cli) -> ExitCode {
+async fn run(cli: Cli) -> ExitCode {
     let command = cli.command.unwrap_or(Command::Run(run::Args::default()));
     // a feed that is not made to its end is no success
     let writes = matches!(command, Command::Feed(_));

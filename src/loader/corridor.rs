@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -58,7 +58,7 @@ pub struct Loaded {
     pub id: i64,
     /// whether it has a message
     pub news: bool,
-    pub started: Instant,
+    pub took: Duration,
 }
 
 /// How often the ledger is asked about a commit whose answer was lost: for about a minute.
@@ -95,7 +95,9 @@ impl Corridor {
         };
         say::persisted(&receipt, &changes, self.target.is_rehearsal());
         self.count(&receipt, pending);
-        Ok(Next::Loaded(Loaded { id, news: news.is_some(), started }))
+        let took = self.clock.monotonic() - started;
+        self.metrics.stage(Stage::Total, took);
+        Ok(Next::Loaded(Loaded { id, news: news.is_some(), took }))
     }
 
     /// Downloads, decodes and applies; a file whose rows are in another order than hoped for is read again.

@@ -1,7 +1,7 @@
 //! The last part of a delivery's way: its message is published and its end is said.
 //!
-//! It happens beside the next delivery, for the broker's answer takes as long as a small file does. Whatever goes wrong
-//! here, the message waits in the outbox.
+//! It happens beside the next delivery, and for some small ones together, for the broker's answer takes as long as a small
+//! file does. Whatever goes wrong here, the message waits in the outbox.
 
 use std::sync::Arc;
 
@@ -29,15 +29,12 @@ impl Herald {
         Self { target, notifier, metrics, health, clock, down: false, said: say::Said::default() }
     }
 
-    /// Publishes the message of a delivery, if it has one, and says that it is done.
-    pub async fn tell(&mut self, loaded: Option<Loaded>) -> Result<(), Error> {
-        let Some(loaded) = loaded else { return Ok(()) };
-        if loaded.news {
+    /// Publishes the messages of some deliveries, as far as they have any, and says that they are done.
+    pub async fn tell(&mut self, loaded: Vec<Loaded>) -> Result<(), Error> {
+        if loaded.iter().any(|loaded| loaded.news) {
             self.publish().await?;
         }
-        let took = self.clock.monotonic() - loaded.started;
-        self.metrics.stage(Stage::Total, took);
-        say::processed(loaded.id, took);
+        loaded.iter().for_each(|loaded| say::processed(loaded.id, loaded.took));
         Ok(())
     }
 

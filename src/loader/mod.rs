@@ -99,6 +99,8 @@ impl Outcome {
 
 /// Files up to so many bytes are opened ahead of their turn.
 const SMALL: u64 = 1 << 20;
+/// So many small deliveries are told of together.
+const TOGETHER: usize = 8;
 /// How long an iteration may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -130,21 +132,39 @@ impl Loader {
         }
     }
 
+    /// Plan after plan, as long as there was no room for all and less is left each time.
     async fn load_pending(&mut self) -> Result<Outcome, Error> {
-        let mut outcome = Outcome::default();
+        let (mut outcome, mut before) = (Outcome::default(), u64::MAX);
+        loop {
+            let left = self.load_planned(&mut outcome).await?;
+            outcome.relist |= left > 0 && left >= before;
+            if left == 0 || outcome.relist || self.stopper.requested() {
+                break;
+            }
+            before = left;
+            outcome = Outcome { loaded: outcome.loaded, ..Outcome::default() };
+        }
+        outcome.messages = self.herald.catch_up().await?;
+        say::stock(&mut self.said, &self.corridor.metrics, &outcome);
+        Ok(outcome)
+    }
+
+    /// What is pending now, as far as there is room for it in a plan. How many files are left for the next plan, of tables of
+    /// which everything planned is done.
+    async fn load_planned(&mut self, outcome: &mut Outcome) -> Result<u64, Error> {
         let plan = match self.take_stock_or_stop().await {
             Err(error) if verdict::of(&error) == Verdict::Relist => {
-                tracing::info!("{error}; it is sorted here, which takes memory for all of it.");
+                tracing::info!("{error}; it is sorted here, in temporary files.");
                 self.take_stock_or_stop().await?
             }
             other => other?,
         };
-        let Some(plan) = plan else { return Ok(outcome) };
+        let Some(plan) = plan else { return Ok(0) };
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;
             }
-            match self.table(table, &mut outcome).await {
+            match self.table(table, outcome).await {
                 Err(error) if verdict::of(&error) == Verdict::RetryTable => {
                     say::table_waits(&mut self.said, &table.entity, &error);
                     outcome.error = Some(error);
@@ -152,10 +172,9 @@ impl Loader {
                 other => other?,
             }
         }
-        outcome.messages = self.herald.catch_up().await?;
         say::pending(&self.corridor.metrics, &plan, &outcome.done, self.corridor.clock.utc());
-        say::stock(&mut self.said, &self.corridor.metrics, &outcome);
-        Ok(outcome)
+        let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
+        Ok(done.map(|table| table.later.objects).sum())
     }
 
     /// The plan; none if a stop is asked for meanwhile, for nothing is in hand then.
@@ -208,18 +227,18 @@ impl Loader {
         if let Some(stop) = &table.stopped {
             outcome.stopped.insert(table.entity.clone(), stop.status);
         }
-        let mut loaded = None;
-        let walked = self.deliveries(table, outcome, &mut loaded).await;
-        let told = self.herald.tell(loaded).await;
+        let mut untold = Vec::new();
+        let walked = self.deliveries(table, outcome, &mut untold).await;
+        let told = self.herald.tell(untold).await;
         walked.and(told)
     }
 
-    /// Each is told of beside the next one; `loaded` is the one that still has to be.
+    /// They are told of beside those that follow; `untold` are those that still have to be.
     async fn deliveries(
         &mut self,
         table: &TablePlan,
         outcome: &mut Outcome,
-        loaded: &mut Option<Loaded>,
+        untold: &mut Vec<Loaded>,
     ) -> Result<(), Error> {
         let mut last_id = table.pending.first().map_or(0, |pending| pending.after);
         let mut opened = None;
@@ -233,9 +252,12 @@ impl Loader {
             }
             let ahead = open_ahead(&self.corridor.source, pending, table.pending.get(place + 1));
             // boxed: the corridor's future is large, and deeper than the compiler likes
+            let wait = opened.is_some() && untold.len() < TOGETHER;
+            let tell = self.herald.tell(if wait { Vec::new() } else { std::mem::take(untold) });
             let walk = Box::pin(self.corridor.walk(pending, last_id, opened.take()));
-            let (next, ahead, told) = tokio::join!(walk, ahead, self.herald.tell(loaded.take()));
-            (opened, *loaded) = (ahead, next.as_ref().ok().and_then(Next::loaded));
+            let (next, ahead, told) = tokio::join!(walk, ahead, tell);
+            opened = ahead;
+            untold.extend(next.as_ref().ok().and_then(Next::loaded));
             let next = next?;
             if matches!(next, Next::Whole) {
                 self.asked.whole.insert(table.entity.clone());

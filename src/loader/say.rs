@@ -173,8 +173,8 @@ pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, n
         let left = table.pending.iter().skip(done.get(&table.entity).copied().unwrap_or(0));
         let new = left.flat_map(|pending| &pending.objects).filter(|object| object.new);
         let listed = new.map(|object| &object.listed);
-        objects += listed.clone().count() as u64;
-        if let Some(first) = listed.map(|listed| listed.modified).min() {
+        objects += listed.clone().count() as u64 + table.later.objects;
+        if let Some(first) = listed.map(|listed| listed.modified).chain(table.later.oldest).min() {
             let age = now.unix_timestamp().saturating_sub(first);
             oldest.insert(table.label.clone(), Duration::from_secs(u64::try_from(age).unwrap_or(0)));
         }
@@ -237,7 +237,7 @@ pub fn waits(quiet: Duration) {
 pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
     if !std::mem::replace(&mut said.watches, true) {
         let (bucket, path, foreigners) = (source.bucket(), source.path(), plan.foreign);
-        let pending = plan.tables.iter().map(|table| table.pending.len()).sum::<usize>();
+        let pending = plan.tables.iter().map(|table| table.pending.len() + table.later.objects as usize).sum::<usize>();
         let stopped = plan.tables.iter().map(|table| table.behind).sum::<usize>();
         let deliveries = deliveries(pending as u64);
         let behind =
@@ -316,7 +316,7 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Foreigners, Listed, Object, Step, TablePlan};
+    use crate::source::{Foreigners, Later, Listed, Object, Step, TablePlan};
 
     fn plan(pair: Option<(&str, &str)>) -> Plan {
         let table = TablePlan {
@@ -329,6 +329,7 @@ mod tests {
             assumed: 0,
             regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),
             wants_history: false,
+            later: Later::default(),
         };
         Plan { tables: vec![table], ..Plan::default() }
     }

@@ -56,7 +56,7 @@ pub fn of(error: &Error) -> Verdict {
 fn of_source(error: &source::Error) -> Verdict {
     use source::Error::*;
     match error {
-        Unreachable { .. } => Verdict::Retry,
+        Unreachable { .. } | Spill(_) => Verdict::Retry,
         Object { .. } | Cut { .. } | Short { .. } | Stalled { .. } => Verdict::RetryTable,
         Changed { .. } | Unordered => Verdict::Relist,
         Gone { .. } => Verdict::Gone,

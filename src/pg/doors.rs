@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio_postgres::types::{ToSql, Type};
 
 use super::settings::Settings;
 use super::{Error, sqlstate, tls};
@@ -82,16 +83,31 @@ impl Pg {
 
     /// Opens a transaction for `name`, which its errors will carry.
     pub async fn begin(&self, name: &'static str) -> Result<Tx, Error> {
+        let (tx, sql) = self.enter(name).await?;
+        tx.run(&sql).await?;
+        Ok(tx)
+    }
+
+    /// The same, with first questions that are sent along without waiting for the beginning.
+    pub async fn begin_with<T>(&self, name: &'static str, ask: impl AsyncFnOnce(&Tx) -> T) -> Result<(Tx, T), Error> {
+        let (tx, sql) = self.enter(name).await?;
+        let (begun, answers) = tokio::join!(tx.run(&sql), ask(&tx));
+        begun?;
+        Ok((tx, answers))
+    }
+
+    /// A connection, and what begins the transaction on it.
+    async fn enter(&self, name: &'static str) -> Result<(Tx, String), Error> {
         match &self.door {
             Door::Pool(pool) => {
                 let client = connection(pool).await?;
-                Tx { name, client: Some(client), stage: None }.start(&format!("{BEGIN}; {LOCK_TIMEOUT}")).await
+                Ok((Tx { name, client: Some(client), stage: None }, format!("{BEGIN}; {LOCK_TIMEOUT}")))
             }
             Door::Stage(stage) => {
                 let lost = || Error::Connect("the rehearsal's connection was lost".to_owned());
                 let OnStage { client, interrupted } = stage.take().ok_or_else(lost)?;
                 let sql = if interrupted { format!("{UNDO_ACT}; {BEGIN_ACT}") } else { BEGIN_ACT.to_owned() };
-                Tx { name, client: Some(client), stage: Some(stage.clone()) }.start(&sql).await
+                Ok((Tx { name, client: Some(client), stage: Some(stage.clone()) }, sql))
             }
         }
     }
@@ -121,15 +137,34 @@ impl Pg {
 }
 
 impl Tx {
-    async fn start(self, sql: &str) -> Result<Self, Error> {
-        self.batch_execute(sql).await.map_err(|source| self.error(source))?;
-        Ok(self)
+    async fn run(&self, sql: &str) -> Result<(), Error> {
+        self.batch_execute(sql).await.map_err(|source| self.error(source))
     }
 
     /// Ends the transaction and keeps what it did.
-    pub async fn commit(mut self) -> Result<(), Error> {
-        let sql = if self.stage.is_some() { END_ACT } else { "commit" };
-        match self.batch_execute(sql).await {
+    pub async fn commit(self) -> Result<(), Error> {
+        let committed = self.batch_execute(self.commit_sql()).await;
+        self.committed(committed)
+    }
+
+    /// The same after one last statement, whose answer is not waited for before the commit is sent: if it fails, Postgres
+    /// makes of the commit a rollback.
+    pub async fn commit_after(self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<(), Error> {
+        let last = self.execute_typed(sql, parameters);
+        let (last, committed) = tokio::join!(last, self.batch_execute(self.commit_sql()));
+        match last {
+            Ok(_) => self.committed(committed),
+            Err(source) if source.code().is_some() => Err(self.error(source)),
+            Err(_) => Err(Error::UnknownCommit { door: self.name }),
+        }
+    }
+
+    fn commit_sql(&self) -> &'static str {
+        if self.stage.is_some() { END_ACT } else { "commit" }
+    }
+
+    fn committed(mut self, committed: Result<(), tokio_postgres::Error>) -> Result<(), Error> {
+        match committed {
             Ok(()) => self.put_back(),
             Err(source) if source.code().is_none() => return Err(Error::UnknownCommit { door: self.name }),
             Err(source) => return Err(self.error(source)),
@@ -143,18 +178,18 @@ impl Tx {
             Some(_) => UNDO_ACT,
             None => "rollback",
         };
-        self.batch_execute(sql).await.map_err(|source| self.error(source))?;
+        self.run(sql).await?;
         self.put_back();
         Ok(())
     }
 
     /// A point inside the transaction to come back to.
     pub async fn mark(&self) -> Result<(), Error> {
-        self.batch_execute("savepoint mark").await.map_err(|source| self.error(source))
+        self.run("savepoint mark").await
     }
 
     pub async fn back_to_mark(&self) -> Result<(), Error> {
-        self.batch_execute("rollback to savepoint mark").await.map_err(|source| self.error(source))
+        self.run("rollback to savepoint mark").await
     }
 
     /// An error of a statement in this transaction.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{Entry, Listed, Request, Status};
 use super::key::NameTime;
-use super::plan::{Object, Step, TablePlan};
+use super::plan::{Later, Object, Step, TablePlan};
 use super::table::Generation;
 use crate::decode::dialect::Order;
 
@@ -19,13 +19,16 @@ pub(super) struct Turn {
     key: String,
 }
 
-/// The change files that are not accounted for.
+/// The change files that are not accounted for: the first of them in feed order, as many as there is room for.
 #[derive(Debug)]
 pub(super) struct ChangeStock {
     order: Order,
     /// loaded change files are kept in mind, to fold a late one in
     pub keeps: bool,
     files: BTreeMap<Turn, Change>,
+    later: Later,
+    /// when the newest of all was modified
+    newest: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -50,12 +53,24 @@ pub(super) struct Base {
 
 impl ChangeStock {
     pub(super) fn new(order: Order, keeps: bool) -> Self {
-        Self { order, keeps, files: BTreeMap::new() }
+        Self { order, keeps, files: BTreeMap::new(), later: Later::default(), newest: None }
     }
 
     /// Takes in what another folder of the same table has.
     pub(super) fn join(&mut self, other: Self) {
         self.files.extend(other.files);
+        self.later.join(other.later);
+        self.newest = self.newest.max(other.newest);
+    }
+
+    /// Leaves all but the first `room` files for a later plan; how many are left.
+    pub(super) fn keep_first(&mut self, room: usize) -> usize {
+        while self.files.len() > room
+            && let Some((turn, change)) = self.files.pop_last()
+        {
+            self.later.join(change.later(turn.time));
+        }
+        self.files.len()
     }
 
     pub(super) fn turn(&self, time: NameTime, modified: i64, key: &str) -> Turn {
@@ -72,17 +87,18 @@ impl ChangeStock {
         let loaded = rows.iter().filter(|row| row.status == Status::Loaded);
         let rewritten_in = loaded.map(|row| row.generation).max();
         let again = row.is_some_and(|row| row.requested == Some(Request::Retry));
+        self.newest = self.newest.max(Some(listed.modified));
         self.files.insert(turn, Change { object: Object::of(listed, row, rows), rewritten_in, again });
     }
 
     /// Whether a change file was written after that, as far as `LastModified` says anything.
     pub(super) fn any_newer_than(&self, modified: Option<i64>) -> bool {
-        let newer = |change: &Change| Some(change.object.listed.modified) > modified;
-        self.order != Order::Name && self.files.values().any(newer)
+        self.order != Order::Name && self.newest.is_some_and(|newest| Some(newest) > modified)
     }
 
-    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
-        self.files.values().map(|change| &change.object)
+    /// How many were never tried.
+    pub(super) fn untried(&self) -> usize {
+        self.files.values().filter(|change| change.object.is_untried()).count() + self.later.untried
     }
 
     /// Two files whose names and times contradict each other, by more than the clocks of writers may.
@@ -108,8 +124,12 @@ impl ChangeStock {
     /// Adds the deliveries of the change files to a table's plan, in feed order. `after` is the table's last ledger id.
     pub(super) fn add_to(&self, plan: &mut TablePlan, now: &Generation, base: Base, after: i64) {
         let mut folded = false;
+        plan.later = self.later;
+        if self.may_assume(base) {
+            plan.assumed = self.later.copied;
+        }
         for (turn, change) in &self.files {
-            plan.assumed += usize::from(base.earliest.is_some() && self.is_assumed(turn, change, base));
+            plan.assumed += usize::from(self.is_assumed(turn, change, base));
             let late = is_late(turn, change, now, base);
             let mut objects = vec![change.object.clone()];
             let step = match () {
@@ -135,7 +155,11 @@ impl ChangeStock {
     /// Whether a file's `LastModified` says nothing, so that it is assumed to follow the snapshot. For a later snapshot
     /// there is no such guess: the times are all there is.
     fn is_assumed(&self, turn: &Turn, change: &Change, base: Base) -> bool {
-        self.order == Order::Auto && base.number <= 1 && is_copied(turn.time, change.object.listed.modified)
+        self.may_assume(base) && is_copied(turn.time, change.object.listed.modified)
+    }
+
+    fn may_assume(&self, base: Base) -> bool {
+        self.order == Order::Auto && base.number <= 1 && base.earliest.is_some()
     }
 
     fn is_contained(&self, turn: &Turn, change: &Change, base: Base) -> bool {
@@ -158,6 +182,14 @@ impl ChangeStock {
         }
         *objects = all.into_values().collect();
         Step::Refold
+    }
+}
+
+impl Change {
+    fn later(&self, time: NameTime) -> Later {
+        let Listed { size, modified, .. } = self.object.listed;
+        let (untried, copied) = (self.object.is_untried().into(), is_copied(time, modified).into());
+        Later { objects: 1, bytes: size, oldest: Some(modified), untried, copied }
     }
 }
 

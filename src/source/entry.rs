@@ -2,8 +2,8 @@
 
 use crate::decode::File;
 
-/// An object as the bucket lists it. `etag` has no quotes, `modified` is in seconds since 1970.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An object as the bucket lists it, ordered by its key. `etag` has no quotes, `modified` is in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
     pub key: String,
     pub etag: String,

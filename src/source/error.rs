@@ -1,7 +1,10 @@
 //! What can go wrong at the bucket, and whose fault it is.
 
+use std::io;
+
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use tokio::task::JoinError;
 
 use super::client::Bucket;
 
@@ -28,6 +31,8 @@ pub enum Error {
     Stalled { key: String, seconds: u64 },
     #[error("cannot read the file to put: {0}")]
     Unreadable(String),
+    #[error("no room to sort the listing in: {0}")]
+    Spill(io::Error),
     #[error("the listing is not in key order")]
     Unordered,
     #[error("the listing goes round in a circle: a continuation token or a page came twice")]
@@ -57,6 +62,12 @@ where
         Some(hint) => Error::Refused { bucket: name, endpoint, what, hint },
         None => Error::Unreachable { bucket: name, endpoint, what },
     }
+}
+
+/// A request whose task ended without an answer.
+pub(super) fn of_task(error: &JoinError, bucket: &Bucket) -> Error {
+    let (name, endpoint) = (bucket.name.clone(), bucket.endpoint.clone());
+    Error::Unreachable { bucket: name, endpoint, what: error.to_string() }
 }
 
 /// What to do about an answer that waiting does not mend.

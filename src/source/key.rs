@@ -91,14 +91,16 @@ pub fn parse(path: &str, key: &str) -> Named {
 
 fn parse_below(path: &str, key: &str) -> Option<Named> {
     let below = if path.is_empty() { key } else { key.strip_prefix(path)?.strip_prefix('/')? };
-    let mut segments = below.split('/');
-    let (schema, name) = (segments.next()?, segments.next()?);
-    let rest: Vec<&str> = segments.collect();
-    let (file, folders) = rest.split_last()?;
+    let mut parts = below.splitn(3, '/');
+    let (schema, name, rest) = (parts.next()?, parts.next()?, parts.next()?);
     if !is_name(schema) || !is_name(name) {
         return None;
     }
-    let in_folder = segment_of(folders)?;
+    // most tables have no folders, and there are many keys
+    let (in_folder, file) = match rest.rsplit_once('/') {
+        Some((folders, file)) => (segment_of(&folders.split('/').collect::<Vec<_>>())?, file),
+        None => (0, rest),
+    };
     let stem = file.strip_suffix(".gz").unwrap_or(file).strip_suffix(".csv")?;
     let entity = Entity { schema: schema.to_owned(), name: name.to_owned() };
     match parse_time(stem) {
@@ -155,14 +157,14 @@ fn decimal(text: &str) -> Option<u32> {
 /// `20220922-095853123`: a date, a time, and up to six digits of a fraction.
 fn parse_time(stem: &str) -> Option<NameTime> {
     let (date, time) = stem.split_once('-')?;
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if date.len() != 8 || !(6..=12).contains(&time.len()) || !digits(date) || !digits(time) {
+    if date.len() != 8 || !(6..=12).contains(&time.len()) {
         return None;
     }
-    let (clock, fraction) = time.split_at(6);
-    let second = format!("{date}{clock}").parse().ok()?;
-    let micros = format!("{fraction:0<6}").parse().ok()?;
-    NameTime { second, micros }.checked()
+    let (clock, fraction) = time.split_at_checked(6)?;
+    let second = u64::from(decimal(date)?) * 1_000_000 + u64::from(decimal(clock)?);
+    let micros = if fraction.is_empty() { 0 } else { decimal(fraction)? };
+    let missing = 6 - u32::try_from(fraction.len()).ok()?;
+    NameTime { second, micros: micros * 10_u32.pow(missing) }.checked()
 }
 
 impl NameTime {

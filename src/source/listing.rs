@@ -1,76 +1,73 @@
-//! The bucket's listing as a stream of objects in key order, page by page.
+//! The bucket's listing as a stream of objects in key order, page by page, the next one asked for while this one is walked.
 //!
-//! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted.
+//! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted (`sorter`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::HashSet;
 
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2Error, ListObjectsV2Output};
 use aws_sdk_s3::types::{EncodingType, Object};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::client::Bucket;
 use super::entry::Listed;
+use super::sorter::{Sorted, Sorter};
 use super::{Error, error};
 use crate::url;
 
-/// So many pages in a row that show nothing new: the listing will never end, whatever its tokens are.
+/// So many pages in a row that begin as earlier ones did: the listing will never end, whatever its tokens are.
 const STALE_PAGES: u32 = 3;
 
-/// The objects below a path. Holds one page at a time.
+/// The objects below a path. While one page is walked the next is on its way; no more than these two are held.
 pub(super) struct Listing {
     bucket: Bucket,
     prefix: String,
-    page: VecDeque<Listed>,
-    next: Next,
+    page: std::vec::IntoIter<Listed>,
+    /// the page that is asked for; none after the last
+    ahead: Option<Answer>,
+    token: Option<String>,
+    /// instead of pages: what is sorted already
+    sorted: Option<Sorted>,
     last_key: String,
 }
 
-enum Next {
-    First,
-    After(String),
-    Done,
-}
-
-impl Next {
-    /// The continuation token of the next page (the first has none); nothing after the last page.
-    fn token(&self) -> Option<Option<String>> {
-        match self {
-            Self::Done => None,
-            Self::First => Some(None),
-            Self::After(token) => Some(Some(token.clone())),
-        }
-    }
-}
+/// A page on its way. It is given up when nobody waits for it any more.
+type Answer = AbortOnDropHandle<Result<ListObjectsV2Output, SdkError<ListObjectsV2Error>>>;
 
 impl Listing {
+    /// Asks for the first page.
     pub(super) fn new(bucket: &Bucket, path: &str) -> Self {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        Self { bucket: bucket.clone(), prefix, page: VecDeque::new(), next: Next::First, last_key: String::new() }
+        let (bucket, ahead, page) = (bucket.clone(), None, Vec::new().into_iter());
+        let mut listing = Self { bucket, prefix, page, ahead, token: None, sorted: None, last_key: String::new() };
+        listing.ask(None);
+        listing
     }
 
-    /// The same, for a store that does not list in key order: all of it is held and sorted.
+    /// The same, for a store that does not list in key order: all of it is read and sorted first.
     pub(super) async fn sorted(bucket: &Bucket, path: &str) -> Result<Self, Error> {
         let mut listing = Self::new(bucket, path);
-        let (mut all, mut stale) = (BTreeMap::new(), 0);
-        while let Some(token) = listing.next.token() {
-            listing.turn(token).await?;
-            let (known, shown) = (all.len(), listing.page.len());
-            // what two pages show is one object
-            all.extend(listing.page.drain(..).map(|object| (object.key.clone(), object)));
-            stale = if shown > 0 && all.len() == known { stale + 1 } else { 0 };
+        let (mut sorter, mut firsts, mut stale) = (Sorter::default(), HashSet::new(), 0);
+        while listing.turn().await? {
+            let first = listing.page.as_slice().first();
+            stale = if first.is_some_and(|first| !firsts.insert(first.key.clone())) { stale + 1 } else { 0 };
             if stale == STALE_PAGES {
                 return Err(Error::Circle);
             }
+            listing.page.by_ref().try_for_each(|listed| sorter.push(listed)).map_err(Error::Spill)?;
         }
-        listing.page = all.into_values().collect();
+        listing.sorted = Some(sorter.into_sorted().map_err(Error::Spill)?);
         Ok(listing)
     }
 
     /// The next object; none after the last.
     pub(super) async fn next(&mut self) -> Result<Option<Listed>, Error> {
-        while self.page.is_empty() {
-            let Some(token) = self.next.token() else { return Ok(None) };
-            self.turn(token).await?;
+        let Some(mut listed) = self.pull().await? else { return Ok(None) };
+        // what two pages show is one object
+        while self.sorted.is_some() && listed.key == self.last_key {
+            let Some(next) = self.pull().await? else { return Ok(None) };
+            listed = next;
         }
-        let Some(listed) = self.page.pop_front() else { return Ok(None) };
         if listed.key <= self.last_key && !self.last_key.is_empty() {
             return Err(Error::Unordered);
         }
@@ -78,24 +75,43 @@ impl Listing {
         Ok(Some(listed))
     }
 
-    async fn turn(&mut self, token: Option<String>) -> Result<(), Error> {
-        let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name).prefix(&self.prefix);
-        // a key may have characters that XML may not
-        let request = request.encoding_type(EncodingType::Url);
-        let answer = request.set_continuation_token(token.clone()).send().await;
+    async fn pull(&mut self) -> Result<Option<Listed>, Error> {
+        if let Some(sorted) = &mut self.sorted {
+            return sorted.pull_next().map_err(Error::Spill);
+        }
+        loop {
+            match self.page.next() {
+                None if self.turn().await? => {}
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// Takes the page that was asked for, and asks for the one after it; false if there is none.
+    async fn turn(&mut self) -> Result<bool, Error> {
+        let Some(ahead) = self.ahead.take() else { return Ok(false) };
+        let answer = ahead.await.map_err(|lost| error::of_task(&lost, &self.bucket))?;
         let page = answer.map_err(|answer| error::of_bucket(answer, &self.bucket))?;
-        self.next = match page.next_continuation_token {
-            Some(next) if page.is_truncated == Some(true) => Next::After(next),
-            _ => Next::Done,
-        };
-        if matches!((&self.next, &token), (Next::After(next), Some(token)) if next == token) {
-            return Err(Error::Circle);
+        if let Some(next) = page.next_continuation_token.filter(|_| page.is_truncated == Some(true)) {
+            if self.token.as_ref() == Some(&next) {
+                return Err(Error::Circle);
+            }
+            self.ask(Some(next));
         }
         // some stores do not heed the wish, and say so
         let encoded = page.encoding_type == Some(EncodingType::Url);
         let objects = page.contents.unwrap_or_default().into_iter();
-        self.page = objects.filter_map(|object| listed(object, encoded)).collect();
-        Ok(())
+        self.page = objects.filter_map(|object| listed(object, encoded)).collect::<Vec<_>>().into_iter();
+        Ok(true)
+    }
+
+    /// Asks for the page after a continuation token; the first has none.
+    fn ask(&mut self, token: Option<String>) {
+        let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name).prefix(&self.prefix);
+        // a key may have characters that XML may not
+        let request = request.encoding_type(EncodingType::Url).set_continuation_token(token.clone());
+        self.token = token;
+        self.ahead = Some(AbortOnDropHandle::new(tokio::spawn(request.send())));
     }
 }
 
@@ -103,7 +119,8 @@ impl Listing {
 pub(super) fn listed(object: Object, encoded: bool) -> Option<Listed> {
     let key = object.key?;
     Some(Listed {
-        key: if encoded { decoded(&key) } else { key },
+        // most keys have nothing to decode
+        key: if encoded && key.contains(['%', '+']) { decoded(&key) } else { key },
         etag: object.e_tag?.trim_matches('"').to_owned(),
         size: u64::try_from(object.size?).ok()?,
         modified: object.last_modified?.secs(),

@@ -14,9 +14,11 @@ mod order;
 mod partition;
 mod plan;
 pub mod settings;
+mod sorter;
 mod survey;
 mod table;
 
+use std::cmp::Ordering::{Greater, Less};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ pub use key::{Entity, Foreigners};
 use listing::Listing;
 pub use object::Download;
 pub use order::{Asked, Stock};
-pub use plan::{Object, Pending, Plan, Step, Stop, TablePlan};
+pub use plan::{Later, Object, Pending, Plan, Step, Stop, TablePlan};
 use settings::Settings;
 pub use survey::{Holds, Opening, Survey};
 
@@ -102,20 +104,32 @@ impl Source {
     ) -> Result<Stock<'a>, StockError<E>> {
         let mut stock = Stock::new(&self.path, self.order, asked);
         let mut object = listing.next().await.map_err(StockError::Source)?;
-        let mut entry = known.entries.next().await.transpose().map_err(StockError::Ledger)?;
-        while let Some(key) = first_key(object.as_ref(), entry.as_ref()) {
-            let mut rows = Vec::new();
-            while let Some(row) = entry.take_if(|row| row.key == key) {
-                rows.push(row);
-                entry = known.entries.next().await.transpose().map_err(StockError::Ledger)?;
+        let mut entry = next_entry(&mut known).await?;
+        let mut rows = Vec::new();
+        loop {
+            let order = match (&object, &entry) {
+                (Some(object), Some(entry)) => object.key.cmp(&entry.key),
+                (Some(_), None) => Less,
+                (None, Some(_)) => Greater,
+                (None, None) => return Ok(stock),
+            };
+            rows.clear();
+            if order.is_ge() {
+                rows.extend(entry.take());
             }
-            let listed = object.take_if(|object| object.key == key);
+            while let Some(row) = rows.last() {
+                entry = next_entry(&mut known).await?;
+                match entry.take_if(|entry| entry.key == row.key) {
+                    Some(next) => rows.push(next),
+                    None => break,
+                }
+            }
+            let listed = object.take_if(|_| order.is_le());
             if listed.is_some() {
                 object = listing.next().await.map_err(StockError::Source)?;
             }
             stock.see(listed, &rows);
         }
-        Ok(stock)
     }
 
     /// Opens a pending delivery, pinned to the versions that were listed.
@@ -141,8 +155,6 @@ impl Source {
     }
 }
 
-/// The smaller of the two keys at hand.
-fn first_key(object: Option<&Listed>, entry: Option<&Entry>) -> Option<String> {
-    let keys = [object.map(|object| &object.key), entry.map(|entry| &entry.key)];
-    keys.into_iter().flatten().min().cloned()
+async fn next_entry<E>(known: &mut Known<E>) -> Result<Option<Entry>, StockError<E>> {
+    known.entries.next().await.transpose().map_err(StockError::Ledger)
 }

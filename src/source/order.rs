@@ -2,7 +2,7 @@
 //!
 //! `Stock` sees each key once, with what the bucket lists and what the ledger has for it, in any order; `plan` gives the
 //! pending deliveries of every table (`table`, and `changes` for its change files). Only what is not accounted for is kept,
-//! so memory follows the work, not history.
+//! and of that the first change files of each table, so memory follows neither history nor the work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -31,15 +31,26 @@ pub struct Stock<'a> {
     foreign: Foreigners,
     strange: BTreeSet<String>,
     listed: u64,
+    room: usize,
+    /// how many change files are kept at most for a table, and how many are for all
+    share: usize,
+    kept: usize,
 }
 
+/// So many change files are planned at once; more are for later plans. Each takes about a kilobyte. Tests have little room,
+/// so that they go that way too.
+const ROOM: usize = if cfg!(debug_assertions) { 8 } else { 16 * 1024 };
 /// So many foreign keys are kept as examples.
 const EXAMPLES: usize = 5;
 
 impl<'a> Stock<'a> {
     pub fn new(path: &str, order: Order, asked: &'a Asked) -> Self {
+        Self::with_room(path, order, asked, ROOM)
+    }
+
+    fn with_room(path: &str, order: Order, asked: &'a Asked, room: usize) -> Self {
         let (tables, foreign, strange) = (BTreeMap::new(), Foreigners::default(), BTreeSet::new());
-        Self { path: path.to_owned(), order, asked, tables, foreign, strange, listed: 0 }
+        Self { path: path.to_owned(), order, asked, tables, foreign, strange, listed: 0, room, share: room, kept: 0 }
     }
 
     /// One key: the object the bucket lists there, if any, and the ledger's rows of all its versions, by their ids.
@@ -57,7 +68,23 @@ impl<'a> Stock<'a> {
                 }
             }
             Named::Snapshot { entity, part } => self.table(entity).see_part(part, listed, rows),
-            Named::Changes { entity, time } => self.table(entity).see_changes(time, listed, rows),
+            Named::Changes { entity, time } => {
+                let share = self.share;
+                let table = self.table(entity);
+                let before = table.keep_first(share);
+                table.see_changes(time, listed, rows);
+                self.kept += table.keep_first(share) - before;
+                self.make_room();
+            }
+        }
+    }
+
+    /// If there is no room for more, every table keeps half as many: at least one, or it would never be its turn.
+    fn make_room(&mut self) {
+        while self.kept > self.room && self.share > 1 {
+            let share = self.share / 2;
+            self.share = share;
+            self.kept = self.tables.values_mut().map(|table| table.keep_first(share)).sum();
         }
     }
 
@@ -105,23 +132,34 @@ impl<'a> Stock<'a> {
         for folder in folders {
             let Some(stock) = self.tables.remove(&folder) else { continue };
             match folder.changes_of().filter(|_| !stock.has_load()) {
-                Some(table) => self.foreign.other += self.table(table).join(stock) as u64,
+                Some(table) => {
+                    let share = self.share;
+                    let table = self.table(table);
+                    let parts = table.join(stock);
+                    table.keep_first(share);
+                    self.foreign.other += parts as u64;
+                }
                 None => _ = self.tables.insert(folder, stock),
             }
         }
     }
 
     fn table(&mut self, entity: Entity) -> &mut TableStock {
-        let is_asked = |entity: &Entity| self.asked.history.contains(entity);
-        let keeps = is_asked(&entity) || entity.changes_of().as_ref().is_some_and(is_asked);
-        let order = self.order;
-        self.tables.entry(entity).or_insert_with(|| TableStock::new(order, keeps))
+        let (asked, order) = (&self.asked.history, self.order);
+        self.tables.entry(entity).or_insert_with_key(|entity| {
+            let keeps = asked.contains(entity) || entity.changes_of().is_some_and(|table| asked.contains(&table));
+            TableStock::new(order, keeps)
+        })
     }
 }
 
 #[cfg(test)]
 #[path = "order_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod room_tests;
 
 #[cfg(test)]
 #[path = "late_tests.rs"]

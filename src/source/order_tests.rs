@@ -323,12 +323,12 @@ const FILES: [&str; 7] = [
 ];
 
 /// A key: what the bucket lists there, and up to three rows of its versions.
-type Seen = (Option<Listed>, Vec<Entry>);
+pub(super) type Seen = (Option<Listed>, Vec<Entry>);
 
 /// A row of some version: its state by number, etag, time and generation, and whether another came in its place.
 type SomeRow = (usize, String, i64, i32, bool);
 
-fn seen() -> impl Strategy<Value = Vec<Seen>> {
+pub(super) fn seen() -> impl Strategy<Value = Vec<Seen>> {
     let row = (0..STATES.len(), "[a-c]", 0i64..400, 1i32..3, any::<bool>());
     let key = (prop::option::of(("[a-c]", 0i64..400)), prop::collection::vec(row, 0..3));
     prop::collection::vec(key, FILES.len()).prop_map(|keys| {

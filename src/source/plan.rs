@@ -41,6 +41,21 @@ pub struct TablePlan {
     /// a late file is to be folded in, for which stock must be taken again with this table in `Asked::history`: what is
     /// pending ends before it
     pub wants_history: bool,
+    /// change files whose turn comes after all that is pending here: for a later plan
+    pub later: Later,
+}
+
+/// Change files that there was no room for in the plan: counted only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Later {
+    pub objects: u64,
+    pub bytes: u64,
+    /// when the oldest of them was modified
+    pub oldest: Option<i64>,
+    /// how many were never tried
+    pub(super) untried: usize,
+    /// of how many `LastModified` says nothing, because they were copied
+    pub(super) copied: usize,
 }
 
 /// The row that stops a table.
@@ -94,6 +109,16 @@ pub enum Step {
     Skip(String),
     /// not to be loaded as it is: the table stops
     Stop(Status, String),
+}
+
+impl Later {
+    pub(super) fn join(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+        self.oldest = self.oldest.into_iter().chain(other.oldest).min();
+        self.untried += other.untried;
+        self.copied += other.copied;
+    }
 }
 
 impl Step {

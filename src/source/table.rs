@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::changes::{Base, ChangeStock, Turn};
 use super::entry::{Entry, Listed, Request, Status};
 use super::key::{Entity, NameTime, Part};
-use super::plan::{Object, Pending, Step, Stop, TablePlan};
+use super::plan::{Later, Object, Pending, Step, Stop, TablePlan};
 use crate::decode::File;
 use crate::decode::dialect::Order;
 
@@ -127,6 +127,11 @@ impl TableStock {
         other.parts.len()
     }
 
+    /// Leaves all but the first `room` change files for a later plan; how many are left.
+    pub(super) fn keep_first(&mut self, room: usize) -> usize {
+        self.changes.keep_first(room)
+    }
+
     pub(super) fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
         self.shown |= listed.is_some();
         self.knows_changes |= !rows.is_empty();
@@ -164,7 +169,7 @@ impl TableStock {
     }
 
     pub(super) fn plan(mut self, entity: Entity, label: String, whole: bool) -> TablePlan {
-        let part_more = self.parts.values().any(|part| part.object.new && part.object.entry.is_none());
+        let part_more = self.parts.values().any(|part| part.object.is_untried());
         if !part_more {
             self.stops.append(&mut self.held_parts);
         }
@@ -180,6 +185,7 @@ impl TableStock {
             assumed: 0,
             regression: self.changes.regression(),
             wants_history: false,
+            later: Later::default(),
         };
         if plan.stopped.is_none() {
             plan.pending = self.snapshot(&plan, whole);
@@ -187,9 +193,8 @@ impl TableStock {
             let after = self.last_id;
             self.changes.add_to(&mut plan, &self.now, base, after);
         } else {
-            let untried = |object: &&Object| object.new && object.entry.is_none();
-            let parts = self.parts.values().map(|part| &part.object);
-            plan.behind = parts.chain(self.changes.objects()).filter(untried).count();
+            let parts = self.parts.values().filter(|part| part.object.is_untried()).count();
+            plan.behind = parts + self.changes.untried();
         }
         plan
     }
@@ -282,6 +287,10 @@ impl TablePlan {
 }
 
 impl Object {
+    pub(super) fn is_untried(&self) -> bool {
+        self.new && self.entry.is_none()
+    }
+
     /// A listed version, its row, and the rows of all versions of its key.
     pub(super) fn of(listed: Listed, row: Option<&Entry>, rows: &[Entry]) -> Self {
         let entry = row.map(|row| row.id);

@@ -118,11 +118,12 @@ impl Table {
     }
 
     /// Locks it: readers go on, writers wait, so that nobody else changes the table while its rows are counted. Whether it
-    /// has no row. Under the lock it must still be the table that was found.
-    pub(super) async fn enter(&self, tx: &Tx) -> Result<bool, Error> {
+    /// has no row, if `ask_for_rows`. Under the lock it must still be the table that was found.
+    pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool) -> Result<bool, Error> {
         let name = self.quoted();
         let lock = format!("lock table {name} in share row exclusive mode");
-        let look = include_str!("catalog_enter.sql").replace("$fingerprint", FINGERPRINT).replace("$table", &name);
+        let empty = if ask_for_rows { format!("not exists (select from {name})") } else { "false".to_owned() };
+        let look = include_str!("catalog_enter.sql").replace("$fingerprint", FINGERPRINT).replace("$empty", &empty);
         let found: [(&(dyn ToSql + Sync), Type); 4] = [
             (&self.oid, Type::OID),
             (&self.fingerprint, Type::TEXT),

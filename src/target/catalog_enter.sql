@@ -1,5 +1,5 @@
 -- Whether a table has no row, and whether it is still the one that was found: asked under its lock.
-select not exists (select from $table),
+select $empty,
        not row_security_active(c.oid)
        and exists (select from pg_constraint f where f.contype = 'f' and f.conrelid = c.oid and f.confrelid = c.oid) = $3
        and $fingerprint = $2

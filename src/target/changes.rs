@@ -11,23 +11,55 @@ use super::intake::Intake;
 use super::{Counts, Error, tuple};
 use crate::pg::Tx;
 
-/// Applies the folded changes. What is counted is the effect, not the claim.
-pub async fn apply(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts, Error> {
+/// Applies the folded changes. What is counted is the effect, not the claim. All rows are read before the table is locked by
+/// `enter`, and the rows of the first keys are asked for together with the lock.
+pub async fn apply<T>(
+    tx: &Tx,
+    table: &Table,
+    intake: &mut Intake,
+    enter: impl Future<Output = Result<T, Error>>,
+) -> Result<Counts, Error> {
     let mut delta = Delta::default();
     let mut keys = Arrays::new(table, table.key.iter().copied());
-    while let Some(mut batch) = intake.next().await? {
+    let first = intake.next().await;
+    let (entered, current) = tokio::join!(enter, first_rows(tx, table, &first, &mut keys));
+    // a table that is another one by now explains whatever else went wrong
+    entered?;
+    let (mut next, mut current) = (first?, current?);
+    while let Some(mut batch) = next {
         if !batch.elsewhere.is_empty() {
             batch = fetch(tx, table, batch, &mut keys).await?;
         }
-        merge(tx, table, &batch, &mut keys, &mut delta).await?;
+        let current = match current.take() {
+            Some(current) => current,
+            None => rows_of(tx, table, &batch, &mut keys).await?,
+        };
+        merge(table, &batch, current, &mut delta).await?;
+        next = intake.next().await?;
     }
     delta.write(tx, table).await
 }
 
-/// Compares one batch with the rows that its keys have now.
-async fn merge(tx: &Tx, table: &Table, batch: &Batch, keys: &mut Arrays, delta: &mut Delta) -> Result<(), Error> {
+/// The rows that the first keys have, if they can be asked for already.
+async fn first_rows<'a>(
+    tx: &'a Tx,
+    table: &'a Table,
+    first: &Result<Option<Batch>, Error>,
+    keys: &mut Arrays,
+) -> Result<Option<Current<'a>>, Error> {
+    match first {
+        Ok(Some(batch)) if batch.elsewhere.is_empty() => rows_of(tx, table, batch, keys).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+async fn rows_of<'a>(tx: &'a Tx, table: &'a Table, batch: &Batch, keys: &mut Arrays) -> Result<Current<'a>, Error> {
     take_keys(table, batch.rows().map(|wanted| wanted.tuple), keys);
-    let mut current = Current::of_keys(tx, table, keys).await?;
+    Current::of_keys(tx, table, keys).await
+}
+
+/// Compares one batch with the rows that its keys have now.
+async fn merge(table: &Table, batch: &Batch, mut current: Current<'_>, delta: &mut Delta) -> Result<(), Error> {
     for wanted in batch.rows() {
         delta.want(wanted, &mut current, table).await?;
     }

@@ -4,6 +4,7 @@ use futures_util::{Stream, StreamExt};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, RowStream};
 
+use super::outbox::{self, News};
 use super::{Counts, Error, Feed};
 use crate::decode::File;
 use crate::pg::Tx;
@@ -31,42 +32,84 @@ pub struct Line<'a> {
 
 /// Writes a row; one that is there already (a retry) is updated in place and counts one attempt more.
 pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
-    let listed = &line.object.listed;
-    let modified = listed.modified as f64;
-    let size = listed.size as i64;
-    let entity = &line.pending.entity;
-    let (kind, status) = (line.pending.file.as_str(), line.status.as_str());
-    let Counts { create, amend, remove, unchanged, rejected } = line.counts;
-    let counts = [line.rows_read, create, amend, remove, unchanged, rejected].map(|count| count as i64);
-    let parameters: [(&(dyn ToSql + Sync), Type); 24] = [
-        (&line.id, Type::INT8),
-        (&line.bucket, Type::TEXT),
-        (&listed.key, Type::TEXT),
-        (&listed.etag, Type::TEXT),
-        (&size, Type::INT8),
-        (&modified, Type::FLOAT8),
-        (&entity.schema, Type::TEXT),
-        (&entity.name, Type::TEXT),
-        (&kind, Type::TEXT),
-        (&line.pending.generation, Type::INT4),
-        (&status, Type::TEXT),
-        (&counts[0], Type::INT8),
-        (&counts[1], Type::INT8),
-        (&counts[2], Type::INT8),
-        (&counts[3], Type::INT8),
-        (&counts[4], Type::INT8),
-        (&line.claimed, Type::JSON),
-        (&line.max_event_id, Type::INT8),
-        (&line.started_at, Type::FLOAT8),
-        (&line.host, Type::TEXT),
-        (&line.error, Type::TEXT),
-        (&line.actor, Type::TEXT),
-        (&line.reason, Type::TEXT),
-        (&counts[5], Type::INT8),
-    ];
-    let sql = include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"));
-    tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+    let (sql, columns) = (write_sql(), Columns::of(line));
+    tx.execute_typed(&sql, &columns.parameters(line)).await.map_err(|error| tx.error(error))?;
     if line.object.replaces.is_empty() { Ok(()) } else { replace(tx, line).await }
+}
+
+/// Writes a row together with the delivery's message, and commits.
+pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>) -> Result<(), Error> {
+    if !line.object.replaces.is_empty() {
+        write(&tx, line).await?;
+        if let Some(news) = news {
+            outbox::write(&tx, line.id, news).await?;
+        }
+        return Ok(tx.commit().await?);
+    }
+    let (sql, columns) = (write_sql(), Columns::of(line));
+    let parameters = columns.parameters(line);
+    let Some(news) = news else { return Ok(tx.commit_after(&sql, &parameters).await?) };
+    let sql =
+        format!("with signed as ({sql} returning id) {}", outbox::insert(&tx, "id", parameters.len(), "from signed"));
+    let parameters: Vec<_> = parameters.into_iter().chain(news.parameters()).collect();
+    Ok(tx.commit_after(&sql, &parameters).await?)
+}
+
+fn write_sql() -> String {
+    include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"))
+}
+
+/// A line's values, as the ledger's columns have them.
+struct Columns {
+    size: i64,
+    modified: f64,
+    kind: &'static str,
+    status: &'static str,
+    counts: [i64; 6],
+}
+
+impl Columns {
+    fn of(line: &Line<'_>) -> Self {
+        let listed = &line.object.listed;
+        let Counts { create, amend, remove, unchanged, rejected } = line.counts;
+        Self {
+            size: listed.size as i64,
+            modified: listed.modified as f64,
+            kind: line.pending.file.as_str(),
+            status: line.status.as_str(),
+            counts: [line.rows_read, create, amend, remove, unchanged, rejected].map(|count| count as i64),
+        }
+    }
+
+    fn parameters<'a>(&'a self, line: &'a Line<'_>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+        let (listed, entity, counts) = (&line.object.listed, &line.pending.entity, &self.counts);
+        vec![
+            (&line.id, Type::INT8),
+            (&line.bucket, Type::TEXT),
+            (&listed.key, Type::TEXT),
+            (&listed.etag, Type::TEXT),
+            (&self.size, Type::INT8),
+            (&self.modified, Type::FLOAT8),
+            (&entity.schema, Type::TEXT),
+            (&entity.name, Type::TEXT),
+            (&self.kind, Type::TEXT),
+            (&line.pending.generation, Type::INT4),
+            (&self.status, Type::TEXT),
+            (&counts[0], Type::INT8),
+            (&counts[1], Type::INT8),
+            (&counts[2], Type::INT8),
+            (&counts[3], Type::INT8),
+            (&counts[4], Type::INT8),
+            (&line.claimed, Type::JSON),
+            (&line.max_event_id, Type::INT8),
+            (&line.started_at, Type::FLOAT8),
+            (&line.host, Type::TEXT),
+            (&line.error, Type::TEXT),
+            (&line.actor, Type::TEXT),
+            (&line.reason, Type::TEXT),
+            (&counts[5], Type::INT8),
+        ]
+    }
 }
 
 /// The rows of other versions say which one came in their place: those that were closed, and what was loaded once the new
@@ -117,23 +160,24 @@ async fn step(open: Option<Open>) -> Option<(Result<Entry, Error>, Option<Open>)
     }
 }
 
+/// A row of `ledger_entries.sql`, by place: there may be a million.
 fn entry(row: &Row) -> Result<Entry, Error> {
-    let status: &str = row.get("status");
+    let status: &str = row.get(6);
     Ok(Entry {
-        id: row.get("id"),
-        key: row.get("object_key"),
-        etag: row.get("etag"),
-        modified: row.get("modified"),
-        file: if row.get::<_, &str>("kind") == "snapshot" { File::Snapshot } else { File::Changes },
-        generation: row.get("generation"),
+        id: row.get(0),
+        key: row.get(1),
+        etag: row.get(2),
+        modified: row.get(3),
+        file: if row.get::<_, &str>(4) == "snapshot" { File::Snapshot } else { File::Changes },
+        generation: row.get(5),
         status: Status::parse(status).ok_or(Error::Garbled)?,
-        requested: match row.get::<_, Option<&str>>("requested") {
+        requested: match row.get::<_, Option<&str>>(7) {
             Some("release") => Some(Request::Release),
             other => other.map(|_| Request::Retry),
         },
-        superseded: row.get("superseded"),
-        superseded_by: row.get("superseded_by"),
-        only_added: row.get("only_added"),
+        superseded_by: row.get(8),
+        superseded: row.get(9),
+        only_added: row.get(10),
     })
 }
 
@@ -144,7 +188,7 @@ pub struct Head {
     pub last_id: i64,
     /// whether a row stops the table
     pub stopped: bool,
-    /// whether the last loaded file of the delivery's kind had an op in front
+    /// whether its last row's file had an op in front, if it was loaded and is of the delivery's kind
     pub had_op: Option<bool>,
     /// the delivery's id, if it was to be drawn
     pub next_id: Option<i64>,
@@ -157,11 +201,11 @@ impl Head {
     }
 }
 
-/// The rows of `pending` itself do not stop it. With `draw` an id is drawn for it, if it may follow `after`.
-pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64, draw: bool) -> Result<Head, Error> {
+/// The rows of `pending` itself do not stop it. An id is drawn for it if it has none and may follow `after`.
+pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result<Head, Error> {
     let (entity, (from, to)) = (&pending.entity, feed.keys());
     let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
-    let kind = pending.file.as_str();
+    let (kind, draw) = (pending.file.as_str(), pending.carrier().entry.is_none());
     let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
         (&feed.bucket, Type::TEXT),
         (&entity.schema, Type::TEXT),
@@ -177,6 +221,21 @@ pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64, draw: boo
     let row = tx.query_typed_one(&sql, &parameters).await.map_err(|error| tx.error(error))?;
     let (last_id, stopped) = (row.get("last_id"), row.get("stopped"));
     Ok(Head { last_id, stopped, had_op: row.get("had_op"), next_id: row.get("next_id") })
+}
+
+/// Whether the last loaded file of the delivery's kind had an op in front.
+pub async fn had_op(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Option<bool>, Error> {
+    let (entity, (from, to), kind) = (&pending.entity, feed.keys(), pending.file.as_str());
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&feed.bucket, Type::TEXT),
+        (&entity.schema, Type::TEXT),
+        (&entity.name, Type::TEXT),
+        (&from, Type::TEXT),
+        (&to, Type::TEXT),
+        (&kind, Type::TEXT),
+    ];
+    let row = tx.query_typed_opt(include_str!("ledger_had_op.sql"), &parameters).await;
+    Ok(row.map_err(|error| tx.error(error))?.and_then(|row| row.get(0)))
 }
 
 /// Whether the ledger accounts for this version of the object already.

@@ -12,6 +12,7 @@ mod changes;
 mod convert;
 mod current;
 mod delta;
+mod docket;
 mod doctor;
 pub mod encode;
 mod encoder;

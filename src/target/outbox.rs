@@ -17,6 +17,13 @@ pub struct News {
     pub payload: String,
 }
 
+impl News {
+    /// Subject, id and payload.
+    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 3] {
+        [(&self.subject, Type::TEXT), (&self.message_id, Type::TEXT), (&self.payload, Type::TEXT)]
+    }
+}
+
 /// A message that waits.
 #[derive(Debug, Clone)]
 pub struct Waiting {
@@ -72,24 +79,25 @@ impl Turn {
 
 /// Writes a message, in the transaction of its delivery.
 pub async fn write(tx: &Tx, delivery_id: i64, news: &News) -> Result<(), Error> {
-    // a rehearsal draws no number
-    let id = if tx.is_rehearsal() {
-        "(select coalesce(max(id), 0) + 1 from public.loader_notifications)"
-    } else {
-        "default"
-    };
-    let sql = format!(
-        "insert into public.loader_notifications (id, delivery_id, subject, message_id, payload)
-         values ({id}, $1, $2, $3, $4)"
-    );
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-        (&delivery_id, Type::INT8),
-        (&news.subject, Type::TEXT),
-        (&news.message_id, Type::TEXT),
-        (&news.payload, Type::TEXT),
-    ];
-    tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+    let own: [(&(dyn ToSql + Sync), Type); 1] = [(&delivery_id, Type::INT8)];
+    let parameters: Vec<_> = own.into_iter().chain(news.parameters()).collect();
+    tx.execute_typed(&insert(tx, "$1", 1, ""), &parameters).await.map_err(|error| tx.error(error))?;
     Ok(())
+}
+
+/// The statement that writes a message about `delivery`, which may come `from` something; its parameters begin after
+/// `before` others.
+pub fn insert(tx: &Tx, delivery: &str, before: usize, from: &str) -> String {
+    let [subject, message_id, payload] = [1, 2, 3].map(|number| before + number);
+    // a rehearsal draws no number
+    let (column, id) = match tx.is_rehearsal() {
+        true => ("id, ", "(select coalesce(max(id), 0) + 1 from public.loader_notifications), "),
+        false => ("", ""),
+    };
+    format!(
+        "insert into public.loader_notifications ({column}delivery_id, subject, message_id, payload)
+         select {id}{delivery}, ${subject}, ${message_id}, ${payload} {from}"
+    )
 }
 
 /// How many messages wait.

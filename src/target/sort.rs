@@ -12,8 +12,9 @@ use std::os::unix::fs::FileExt;
 use super::batch::Wish;
 
 /// What is held in memory before a run is written.
-const RUN: usize = 6 << 20;
-/// What is read of a run at once while merging.
+const RUN: usize = 4 << 20;
+/// What is held of all runs together while merging, and of one at most.
+const MERGE: usize = 4 << 20;
 const PIECE: usize = 64 << 10;
 
 /// One record: where it came from, its key, its tuple.
@@ -81,9 +82,13 @@ pub struct Sorter {
 
 impl Sorter {
     pub fn push(&mut self, record: Record<'_>) -> io::Result<()> {
+        if self.arena.capacity() == 0 {
+            // growing by steps would need the old room and the new at once
+            self.arena.reserve_exact(RUN);
+        }
         self.index.push((leading(record.key), self.arena.len() as u32));
         record.write(&mut self.arena);
-        if self.arena.len() + self.index.len() * 12 >= RUN {
+        if self.arena.len() + self.index.len() * size_of::<(u64, u32)>() >= RUN {
             self.write_run()?;
         }
         Ok(())
@@ -106,10 +111,10 @@ impl Sorter {
 
     fn sort(&mut self) {
         let arena = &self.arena;
-        // stable, so records with one key stay in their order
-        self.index.sort_by(|a, b| {
+        // records with one key stay in their order; a stable sort would take more room
+        self.index.sort_unstable_by(|a, b| {
             let key = |at: u32| Record::parse(&arena[at as usize..]).key;
-            a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1)))
+            a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))).then(a.1.cmp(&b.1))
         });
     }
 
@@ -171,7 +176,8 @@ impl Merge {
     fn new(file: File, ends: &[u64]) -> io::Result<Self> {
         let file = std::sync::Arc::new(file);
         let starts = std::iter::once(&0).chain(ends);
-        let runs = starts.zip(ends).map(|(start, end)| Run::new(file.clone(), *start, *end));
+        let piece = (MERGE / ends.len().max(1)).clamp(PIECE / 16, PIECE);
+        let runs = starts.zip(ends).map(|(start, end)| Run::new(file.clone(), *start, *end, piece));
         let mut merge = Self { runs: runs.collect(), heads: BinaryHeap::new() };
         for run in 0..merge.runs.len() {
             merge.enter(run, Vec::new())?;
@@ -203,6 +209,8 @@ struct Run {
     /// what of the file was not read yet
     at: u64,
     end: u64,
+    /// what is read at once
+    piece: usize,
     buffer: Vec<u8>,
     /// the record given last, and the start of the one after it
     last: usize,
@@ -210,8 +218,8 @@ struct Run {
 }
 
 impl Run {
-    fn new(file: std::sync::Arc<File>, at: u64, end: u64) -> Self {
-        Self { file, at, end, buffer: Vec::new(), last: 0, next: 0 }
+    fn new(file: std::sync::Arc<File>, at: u64, end: u64, piece: usize) -> Self {
+        Self { file, at, end, piece, buffer: Vec::new(), last: 0, next: 0 }
     }
 
     /// Steps over the head, which becomes the given record.
@@ -250,7 +258,7 @@ impl Run {
     }
 
     fn read_piece(&mut self) -> io::Result<()> {
-        let length = PIECE.min((self.end - self.at) as usize);
+        let length = self.piece.min((self.end - self.at) as usize);
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

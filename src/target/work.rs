@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::try_join_all;
-use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::{self, Catalog, Table};
 use super::convert::convert;
+use super::docket::Docket;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
 use super::ledger::{self, Head, Line};
@@ -22,7 +22,7 @@ use crate::decode::dialect::Dialect;
 use crate::decode::{self, File, Parts, Rows, Shape};
 use crate::failpoint;
 use crate::pg::{self, Tx};
-use crate::source::{Entity, Object, Pending, Status, Step};
+use crate::source::{Entity, Pending, Status, Step};
 
 /// What came of the wish to begin.
 pub enum Begun {
@@ -40,16 +40,20 @@ pub struct Work {
     tx: Tx,
     table: Arc<Table>,
     catalog: Catalog,
-    pending: Pending,
-    id: i64,
+    docket: Docket,
     guard: Guard,
     /// whether the last loaded file of this kind had an op in front
     had_op: Option<bool>,
     bad_rows: BadRows,
     event_id: String,
-    bucket: String,
-    host: String,
-    started: (OffsetDateTime, Instant),
+    started: Instant,
+}
+
+/// What came of asking for a table's lease.
+enum Leased {
+    Head(Head),
+    Busy,
+    Moved,
 }
 
 /// What a delivery did to its table, not yet visible to anyone.
@@ -76,42 +80,55 @@ impl Target {
     /// that the table must still end with.
     pub async fn begin(&self, pending: &Pending, after: i64) -> Result<Begun, Error> {
         let started = (self.clock.utc(), self.clock.monotonic());
-        let tx = self.pg.begin("deliver").await?;
-        let table = match self.catalog.recall(&pending.entity) {
-            Some(table) => Some(table),
-            None => self.table(&tx, &pending.entity).await?.map(Arc::new),
+        let (tx, table, leased) = match self.catalog.recall(&pending.entity) {
+            Some(table) => {
+                let ask = async |tx: &Tx| self.take(tx, &table, pending, after).await;
+                let (tx, leased) = self.pg.begin_with("deliver", ask).await?;
+                (tx, table, leased)
+            }
+            None => {
+                let tx = self.pg.begin("deliver").await?;
+                let Some(table) = self.table(&tx, &pending.entity).await?.map(Arc::new) else {
+                    tx.rollback().await?;
+                    return Ok(Begun::NoTable);
+                };
+                let leased = self.take(&tx, &table, pending, after).await;
+                (tx, table, leased)
+            }
         };
-        let Some(table) = table else {
-            tx.rollback().await?;
-            return Ok(Begun::NoTable);
+        let head = match leased? {
+            Leased::Head(head) => head,
+            Leased::Busy => {
+                tx.rollback().await?;
+                return Ok(Begun::Busy);
+            }
+            Leased::Moved => {
+                tx.rollback().await?;
+                return Ok(Begun::Moved);
+            }
         };
-        let carrier = pending.new_objects().last().and_then(|place| pending.objects[place].entry);
-        let draw = carrier.is_none();
-        // asked at once: each answer waited for alone would cost a small file dearly
-        let (leased, head) = tokio::join!(take_lease(&tx, &table), self.still_first(&tx, pending, after, draw));
-        if !leased? {
-            tx.rollback().await?;
-            return Ok(Begun::Busy);
-        }
-        let Some(head) = head? else {
-            tx.rollback().await?;
-            return Ok(Begun::Moved);
-        };
-        let id = carrier.or(head.next_id).ok_or(Error::Garbled)?;
+        let id = pending.carrier().entry.or(head.next_id).ok_or(Error::Garbled)?;
         let released = ledger::released(&tx, pending).await?;
+        let had_op = match head.had_op {
+            Some(had_op) => Some(had_op),
+            None => ledger::had_op(&tx, &self.feed, pending).await?,
+        };
         Ok(Begun::Work(Box::new(Work {
             tx,
             table,
             catalog: self.catalog.clone(),
-            pending: pending.clone(),
-            id,
+            docket: Docket {
+                id,
+                pending: pending.clone(),
+                bucket: self.feed.bucket.clone(),
+                host: self.host.clone(),
+                started_at: started.0,
+            },
             guard: Guard { max_remove: self.settings.max_remove, released },
-            had_op: head.had_op,
+            had_op,
             bad_rows: self.settings.bad_rows,
             event_id: self.settings.event_id.clone(),
-            bucket: self.feed.bucket.clone(),
-            host: self.host.clone(),
-            started,
+            started: started.1,
         })))
     }
 
@@ -133,17 +150,21 @@ impl Target {
         }
     }
 
-    /// What the ledger says of the table now; none if the delivery is not its first pending one any more. Asked together
-    /// with the mark to come back to. What the ledger did not have comes in with a new id, so only a row that is there
-    /// already must be looked at again.
-    async fn still_first(&self, tx: &Tx, pending: &Pending, after: i64, draw: bool) -> Result<Option<Head>, Error> {
-        let objects =
-            pending.new_objects().map(|place| &pending.objects[place]).filter(|object| object.entry.is_some());
-        let has = objects.map(|object| ledger::has(tx, &self.feed.bucket, pending, object));
-        let mark = async { Ok(tx.mark().await?) };
-        let (head, has, ()) =
-            tokio::try_join!(ledger::head(tx, &self.feed, pending, after, draw), try_join_all(has), mark)?;
-        Ok(Some(head).filter(|head| head.follows(after) && !has.contains(&true)))
+    /// Takes the table's lease and asks the ledger about it, all at once: each answer waited for alone would cost a small
+    /// file dearly. What the ledger did not have comes in with a new id, so only a row that is there already must be
+    /// looked at again.
+    async fn take(&self, tx: &Tx, table: &Table, pending: &Pending, after: i64) -> Result<Leased, Error> {
+        let objects = pending.new_objects().map(|place| &pending.objects[place]);
+        let known = objects.filter(|object| object.entry.is_some());
+        let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed.bucket, pending, object)));
+        let head = ledger::head(tx, &self.feed, pending, after);
+        let (leased, head, has, marked) = tokio::join!(take_lease(tx, table), head, has, tx.mark());
+        marked?;
+        Ok(match head? {
+            _ if !leased? => Leased::Busy,
+            head if head.follows(after) && !has?.contains(&true) => Leased::Head(head),
+            _ => Leased::Moved,
+        })
     }
 
     /// Closes ledger rows whose version the bucket no longer shows; left for the next time if another loader has the table.
@@ -179,12 +200,12 @@ impl Target {
 impl Work {
     /// The number of the delivery.
     pub fn id(&self) -> i64 {
-        self.id
+        self.docket.id
     }
 
     /// When it was begun.
     pub fn started(&self) -> Instant {
-        self.started.1
+        self.started
     }
 
     /// What the rows must look like.
@@ -195,9 +216,9 @@ impl Work {
             key: self.table.key.contains(&index),
         };
         Shape {
-            file: self.pending.file,
+            file: self.docket.pending.file,
             columns: self.table.columns.iter().enumerate().map(column).collect(),
-            table: (self.pending.entity.schema.clone(), self.pending.entity.name.clone()),
+            table: (self.docket.pending.entity.schema.clone(), self.docket.pending.entity.name.clone()),
             dialect: dialect.clone(),
             had_op: self.had_op,
             keep_raw: self.bad_rows != BadRows::Stop,
@@ -210,43 +231,43 @@ impl Work {
         P: Parts + Send + 'static,
         P::Bytes: Send,
     {
-        self.table.check(self.pending.file)?;
+        self.table.check(self.docket.pending.file)?;
         let rejects = self.rejects();
-        if self.table.asks() {
+        let (tx, table) = (&self.tx, self.table.as_ref());
+        let ask = table.asks();
+        if self.docket.pending.file == File::Changes {
+            let mut intake = match ask {
+                true => self.ask(rows, order, rejects.as_ref()).await?,
+                false => self.intake(rows, order, rejects.as_ref(), false),
+            };
+            let counts = changes::apply(tx, table, &mut intake, self.enter()).await?;
+            return self.changes(counts, intake.into_summary(), rejects);
+        }
+        let (mut intake, empty) = if ask {
             let intake = self.ask(rows, order, rejects.as_ref()).await?;
+            (intake, self.enter().await?)
+        } else {
             let empty = self.enter().await?;
-            return self.carry_out(intake, empty, rejects).await;
-        }
-        if self.pending.file == File::Changes {
-            // decoded while the table is locked
-            let intake = self.intake(rows, order, rejects.as_ref(), false);
-            let empty = self.enter().await?;
-            return self.carry_out(intake, empty, rejects).await;
-        }
-        let empty = self.enter().await?;
-        let intake = self.intake(rows, order, rejects.as_ref(), empty);
-        self.carry_out(intake, empty, rejects).await
+            (self.intake(rows, order, rejects.as_ref(), empty), empty)
+        };
+        let counts = match empty {
+            true => snapshot::load(tx, table, &mut intake).await?,
+            false => snapshot::replace(tx, table, &mut intake, &self.guard, rejects.as_ref()).await?,
+        };
+        self.changes(counts, intake.into_summary(), rejects)
     }
 
     /// Locks the table; whether it has no row.
     async fn enter(&self) -> Result<bool, Error> {
-        let empty = self.table.enter(&self.tx).await.inspect_err(|_| self.catalog.forget(&self.pending.entity))?;
-        self.catalog.remember(&self.pending.entity, &self.table);
-        let empty = empty || matches!(self.pending.step, Step::Append { first: false });
-        match self.pending.step {
+        let entity = &self.docket.pending.entity;
+        let ask_for_rows = self.docket.pending.file == File::Snapshot;
+        let empty = self.table.enter(&self.tx, ask_for_rows).await.inspect_err(|_| self.catalog.forget(entity))?;
+        self.catalog.remember(entity, &self.table);
+        let empty = empty || matches!(self.docket.pending.step, Step::Append { first: false });
+        match self.docket.pending.step {
             Step::Append { first: true } if !empty => Err(Error::NotEmpty),
             _ => Ok(empty),
         }
-    }
-
-    async fn carry_out(&self, mut intake: Intake, empty: bool, rejects: Option<Rejects>) -> Result<Changes, Error> {
-        let (tx, table) = (&self.tx, &self.table);
-        let counts = match self.pending.file {
-            File::Changes => changes::apply(tx, table, &mut intake).await?,
-            File::Snapshot if empty => snapshot::load(tx, table, &mut intake).await?,
-            File::Snapshot => snapshot::replace(tx, table, &mut intake, &self.guard, rejects.as_ref()).await?,
-        };
-        self.changes(counts, intake.into_summary(), rejects)
     }
 
     /// Reads all rows and has Postgres make binary what only it can read. The table is not locked meanwhile.
@@ -258,7 +279,7 @@ impl Work {
         let way = if order == Order::Moving { Way::Chained } else { Way::Sorted };
         let plan = self.plan(rejects);
         let drafts = Intake::drafts(rows, &plan);
-        convert(&self.tx, &plan, drafts, (self.pending.file, way)).await
+        convert(&self.tx, &plan, drafts, (self.docket.pending.file, way)).await
     }
 
     fn intake<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>, empty: bool) -> Intake
@@ -266,7 +287,7 @@ impl Work {
         P: Parts + Send + 'static,
         P::Bytes: Send,
     {
-        let way = match (self.pending.file, order) {
+        let way = match (self.docket.pending.file, order) {
             (File::Changes, Order::Moving) => Way::Chained,
             (File::Changes, _) => Way::Sorted,
             (File::Snapshot, _) if self.table.is_keyless() && empty => Way::AsTheyCome,
@@ -283,7 +304,7 @@ impl Work {
     /// Where bad rows go, if they do not fail the delivery.
     fn rejects(&self) -> Option<Rejects> {
         let BadRows::Quarantine { most } = self.bad_rows else { return None };
-        Some(Rejects::new(self.pending.objects.iter().map(|object| object.new).collect(), most))
+        Some(Rejects::new(self.docket.pending.objects.iter().map(|object| object.new).collect(), most))
     }
 
     fn changes(&self, counts: Counts, summary: Summary, rejects: Option<Rejects>) -> Result<Changes, Error> {
@@ -292,7 +313,7 @@ impl Work {
         }
         let tally = rejects.as_ref().map(Rejects::tally).unwrap_or_default();
         let counts = Counts { rejected: tally.total(), ..counts };
-        let (pending, bucket) = (self.pending.clone(), self.bucket.clone());
+        let (pending, bucket) = (self.docket.pending.clone(), self.docket.bucket.clone());
         Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, bucket })
     }
 
@@ -303,99 +324,39 @@ impl Work {
 
     /// Signs: ledger rows and message, then the commit.
     pub async fn seal(self, changes: &Changes, news: Option<&News>) -> Result<Receipt, Error> {
-        self.sign(changes).await?;
+        let Self { tx, docket, .. } = self;
+        let ids = docket.sign_others(&tx, changes).await?;
+        let line = changes.complete(docket.loaded(changes, docket.last_new(), docket.id));
+        let receipt = Receipt { id: docket.id, counts: changes.counts };
+        let Some(rejects) = changes.rejects.as_ref().filter(|_| changes.counts.rejected > 0) else {
+            failpoint::reach("before_commit");
+            ledger::write_and_commit(tx, &line, news).await?;
+            failpoint::reach("after_commit");
+            return Ok(receipt);
+        };
+        ledger::write(&tx, &line).await?;
+        rejects.write(&tx, &docket.named(ids)).await?;
         if let Some(news) = news {
-            outbox::write(&self.tx, self.id, news).await?;
+            outbox::write(&tx, docket.id, news).await?;
         }
-        let receipt = Receipt { id: self.id, counts: changes.counts };
         failpoint::reach("before_commit");
-        self.tx.commit().await?;
+        tx.commit().await?;
         failpoint::reach("after_commit");
         Ok(receipt)
-    }
-
-    /// Writes the ledger rows, and what was rejected.
-    async fn sign(&self, changes: &Changes) -> Result<(), Error> {
-        let last = self.last_new();
-        let mut deliveries = Vec::new();
-        for (part, object) in self.pending.objects.iter().enumerate().rev() {
-            let id = match object.entry.filter(|_| !object.new) {
-                Some(id) => {
-                    ledger::carry_over(&self.tx, id, self.pending.generation).await?;
-                    continue;
-                }
-                None => self.id_of(part).await?,
-            };
-            let reason = self.pending.remark.as_deref();
-            let line = changes.of_part(part, Line { reason, ..self.line(id, object, Status::Loaded) });
-            // all effects belong to the last part
-            let line = if part == last { changes.complete(line) } else { line };
-            ledger::write(&self.tx, &line).await?;
-            deliveries.push((part, id, object.listed.key.as_str()));
-        }
-        if let Some(rejects) = &changes.rejects {
-            rejects.write(&self.tx, &deliveries).await?;
-        }
-        Ok(())
     }
 
     /// Gives the delivery up: nothing is applied, and the ledger says why, on the object that is to blame. What is held is
     /// held whole: all its new parts say so, and the last one what it would have removed.
     pub async fn note(self, status: Status, why: &Why) -> Result<i64, Error> {
         self.tx.back_to_mark().await?;
-        let last = self.last_new();
-        let blamed = self.pending.blamed(why.part);
-        let whole = status == Status::Held;
-        let mut id = self.id;
-        for part in self.pending.new_objects().filter(|part| whole || *part == blamed) {
-            id = self.id_of(part).await?;
-            let mut line = self.line(id, &self.pending.objects[part], status);
-            line.counts.remove = why.removes.filter(|_| part == last).unwrap_or(0);
-            match status {
-                Status::Skipped => (line.actor, line.reason) = (Some("loader"), Some(why.words.as_str())),
-                _ => line.error = Some(&why.words),
-            }
-            ledger::write(&self.tx, &line).await?;
-        }
+        let id = self.docket.note(&self.tx, status, why).await?;
         self.tx.commit().await?;
         Ok(id)
-    }
-
-    /// The place of the last object that is to be accounted for: it carries the effects.
-    fn last_new(&self) -> usize {
-        self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
     }
 
     /// Leaves without a trace.
     pub async fn leave(self) -> Result<(), Error> {
         Ok(self.tx.rollback().await?)
-    }
-
-    async fn id_of(&self, part: usize) -> Result<i64, Error> {
-        match self.pending.objects[part].entry {
-            _ if part == self.last_new() => Ok(self.id),
-            Some(id) => Ok(id),
-            None => ledger::next_id(&self.tx).await,
-        }
-    }
-
-    fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
-        Line {
-            id,
-            bucket: &self.bucket,
-            pending: &self.pending,
-            object,
-            status,
-            rows_read: 0,
-            counts: Counts::default(),
-            claimed: None,
-            max_event_id: None,
-            started_at: self.started.0.unix_timestamp_nanos() as f64 / 1e9,
-            host: &self.host,
-            error: None,
-            actor: None,
-            reason: None,
-        }
     }
 }
 
@@ -434,7 +395,7 @@ impl Changes {
         self.summary.max_event_id
     }
 
-    fn of_part<'a>(&self, part: usize, line: Line<'a>) -> Line<'a> {
+    pub(super) fn of_part<'a>(&self, part: usize, line: Line<'a>) -> Line<'a> {
         let of = |parts: &[u64]| parts.get(part).copied().unwrap_or(0);
         let (rows_read, rejected) = (of(&self.summary.read), of(&self.rejected));
         let claimed = self.summary.claimed.as_ref().map(|claimed| match self.pending.file {
@@ -448,7 +409,7 @@ impl Changes {
         Line { rows_read, counts: Counts { rejected, ..line.counts }, claimed, ..line }
     }
 
-    fn complete<'a>(&self, line: Line<'a>) -> Line<'a> {
+    pub(super) fn complete<'a>(&self, line: Line<'a>) -> Line<'a> {
         let counts = Counts { rejected: line.counts.rejected, ..self.counts };
         Line { counts, max_event_id: self.summary.max_event_id, ..line }
     }

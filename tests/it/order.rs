@@ -410,3 +410,56 @@ async fn a_table_that_is_called_like_a_folder_of_changes_is_a_table() {
     let both = world.rows("select 'e', name from dbo.e union all select 'e__ct', name from dbo.e__ct").await;
     assert_eq!(both, ["e|a", "e__ct|y"], "{}", ended.log);
 }
+
+/// Programs that are built for tests plan eight change files at once.
+#[tokio::test]
+async fn more_change_files_than_a_plan_has_room_for_are_loaded_in_one_run() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,0\n").await;
+    let files: Vec<String> = (10..37).map(|minute| format!("e/20991231-12{minute}00000.csv.gz")).collect();
+    for (number, file) in files.iter().enumerate() {
+        world.bucket.put(file, &format!("U,1,a{number},{number}\n")).await;
+    }
+    run_with_feed(&world, "order=name").await.ok();
+    assert_eq!(names(&world).await, ["1|a26"]);
+    let ledger: Vec<String> = world.rows("select object_key from loader_deliveries order by id").await;
+    let mut wanted = vec![world.bucket.key(LOAD1)];
+    wanted.extend(files.iter().map(|file| world.bucket.key(file)));
+    assert_eq!(ledger, wanted, "each once, in feed order");
+}
+
+#[tokio::test]
+async fn what_a_plan_has_no_room_for_is_counted_and_rehearsed() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,0\n").await;
+    for minute in 10..30 {
+        world.bucket.put(&format!("e/20991231-12{minute}00000.csv.gz"), &format!("U,1,a{minute},1\n")).await;
+    }
+    let mut migrate = program(&world);
+    migrate.arg("migrate");
+    run(migrate).await.ok();
+    let mut status = program(&world);
+    status.args(["status", "--json"]);
+    let report = run(status).await.log;
+    assert!(report.contains(r#""pending":{"objects":21,"bytes""#), "{report}");
+    let mut rehearsal = program(&world);
+    rehearsal.env("DRY_RUN", "True");
+    let ended = run(rehearsal).await.ok();
+    assert_eq!(ended.effects().len(), 21, "{}", ended.log);
+    assert!(ended.log.contains(": 21 deliveries pending"), "{}", ended.log);
+    assert!(world.ledger().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_listing_of_several_pages_is_read_to_its_end() {
+    let world = World::with_table().await;
+    let notes: Vec<String> = (0..1050).map(|number| format!("e/notes/{number}.txt")).collect();
+    for some in notes.chunks(50) {
+        futures_util::future::join_all(some.iter().map(|note| world.bucket.put_bytes(note, Vec::new()))).await;
+    }
+    world.bucket.put("e/zero.txt", "").await;
+    world.bucket.put("f/LOAD00000001.csv.gz", "1,a,0\n").await;
+    let ended = run_once(&world).await.ok();
+    assert!(ended.log.contains("1051 objects that are no files of a table"), "{}", ended.log);
+    assert!(ended.log.contains("dbo.f: no such table in the target"), "{}", ended.log);
+}

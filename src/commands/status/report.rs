@@ -207,10 +207,10 @@ impl Waiting {
     fn of(plan: &TablePlan, now: i64) -> Self {
         let objects = plan.pending.iter().flat_map(|pending| &pending.objects).filter(|object| object.new);
         let listed: Vec<_> = objects.map(|object| &object.listed).collect();
-        let oldest = listed.iter().map(|listed| listed.modified).min();
+        let oldest = listed.iter().map(|listed| listed.modified).chain(plan.later.oldest).min();
         Self {
-            objects: listed.len() as u64,
-            bytes: listed.iter().map(|listed| listed.size).sum(),
+            objects: listed.len() as u64 + plan.later.objects,
+            bytes: listed.iter().map(|listed| listed.size).sum::<u64>() + plan.later.bytes,
             oldest: oldest.map(when::written),
             oldest_age: oldest.map(|at| now - at),
         }

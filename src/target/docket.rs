@@ -1,0 +1,98 @@
+//! The paper of a delivery at work: what it is, and the ledger rows that will say what became of it.
+
+use time::OffsetDateTime;
+
+use super::ledger::{self, Line};
+use super::work::{Changes, Why};
+use super::{Counts, Error};
+use crate::pg::Tx;
+use crate::source::{Object, Pending, Status};
+
+/// What a delivery's ledger rows are made of.
+pub struct Docket {
+    pub id: i64,
+    pub pending: Pending,
+    pub bucket: String,
+    pub host: String,
+    pub started_at: OffsetDateTime,
+}
+
+impl Docket {
+    /// Writes the rows of all parts but the last, which carries the effects; the new parts with their ids.
+    pub async fn sign_others(&self, tx: &Tx, changes: &Changes) -> Result<Vec<(usize, i64)>, Error> {
+        let (last, mut ids) = (self.last_new(), Vec::new());
+        for (part, object) in self.pending.objects.iter().enumerate().rev().filter(|(part, _)| *part != last) {
+            if let Some(id) = object.entry.filter(|_| !object.new) {
+                ledger::carry_over(tx, id, self.pending.generation).await?;
+                continue;
+            }
+            let id = self.id_of(tx, part).await?;
+            ledger::write(tx, &self.loaded(changes, part, id)).await?;
+            ids.push((part, id));
+        }
+        Ok(ids)
+    }
+
+    /// The row of a part that was loaded.
+    pub fn loaded<'a>(&'a self, changes: &Changes, part: usize, id: i64) -> Line<'a> {
+        let line = self.line(id, &self.pending.objects[part], Status::Loaded);
+        changes.of_part(part, Line { reason: self.pending.remark.as_deref(), ..line })
+    }
+
+    /// The new parts with their ids and keys.
+    pub fn named(&self, others: Vec<(usize, i64)>) -> Vec<(usize, i64, &str)> {
+        let all = others.into_iter().chain([(self.last_new(), self.id)]);
+        all.map(|(part, id)| (part, id, self.pending.objects[part].listed.key.as_str())).collect()
+    }
+
+    /// Writes why the delivery was given up, on the object that is to blame. What is held is held whole: all its new parts
+    /// say so, and the last one what it would have removed.
+    pub async fn note(&self, tx: &Tx, status: Status, why: &Why) -> Result<i64, Error> {
+        let (last, blamed) = (self.last_new(), self.pending.blamed(why.part));
+        let whole = status == Status::Held;
+        let mut id = self.id;
+        for part in self.pending.new_objects().filter(|part| whole || *part == blamed) {
+            id = self.id_of(tx, part).await?;
+            let mut line = self.line(id, &self.pending.objects[part], status);
+            line.counts.remove = why.removes.filter(|_| part == last).unwrap_or(0);
+            match status {
+                Status::Skipped => (line.actor, line.reason) = (Some("loader"), Some(why.words.as_str())),
+                _ => line.error = Some(&why.words),
+            }
+            ledger::write(tx, &line).await?;
+        }
+        Ok(id)
+    }
+
+    /// The place of the last object that is to be accounted for: it carries the effects.
+    pub fn last_new(&self) -> usize {
+        self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
+    }
+
+    async fn id_of(&self, tx: &Tx, part: usize) -> Result<i64, Error> {
+        match self.pending.objects[part].entry {
+            _ if part == self.last_new() => Ok(self.id),
+            Some(id) => Ok(id),
+            None => ledger::next_id(tx).await,
+        }
+    }
+
+    fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
+        Line {
+            id,
+            bucket: &self.bucket,
+            pending: &self.pending,
+            object,
+            status,
+            rows_read: 0,
+            counts: Counts::default(),
+            claimed: None,
+            max_event_id: None,
+            started_at: self.started_at.unix_timestamp_nanos() as f64 / 1e9,
+            host: &self.host,
+            error: None,
+            actor: None,
+            reason: None,
+        }
+    }
+}
