@@ -159,10 +159,12 @@ impl Target {
         let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed.bucket, pending, object)));
         let head = ledger::head(tx, &self.feed, pending, after);
         let (leased, head, has, marked) = tokio::join!(take_lease(tx, table), head, has, tx.mark());
+        // in the order in which they were asked: the first that goes wrong is why the others do
+        let (leased, head, has) = (leased?, head?, has?);
         marked?;
-        Ok(match head? {
-            _ if !leased? => Leased::Busy,
-            head if head.follows(after) && !has?.contains(&true) => Leased::Head(head),
+        Ok(match head {
+            _ if !leased => Leased::Busy,
+            head if head.follows(after) && !has.contains(&true) => Leased::Head(head),
             _ => Leased::Moved,
         })
     }
