@@ -291,3 +291,22 @@ async fn others_that_write_meanwhile_do_not_spoil_the_counts() {
                        count(*) filter (where op = 'DELETE') from dbo.witness";
     assert_eq!(counted, world.value(seen).await);
 }
+
+#[tokio::test]
+async fn while_a_table_is_loaded_others_read_and_do_not_write() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put("e/20991231-120000000.csv.gz", "I,2,b,2\n").await;
+    let mut command = program(&world);
+    command.env("FAILPOINTS", "before_commit=sleep(2000)");
+    let running = start(command);
+    running.says("Failpoint before_commit").await;
+    assert_eq!(world.value("select count(*) from dbo.e").await, "1", "readers see what was");
+    let write = "set lock_timeout = '300ms'; update dbo.e set price = 7 where id = 1";
+    let refused = world.db.batch_execute(write).await.expect_err("writers wait");
+    assert_eq!(refused.code().map(|code| code.code()), Some("55P03"), "{refused:?}");
+    running.ends().await.ok();
+    world.sql(write).await;
+    assert_eq!(world.value("select count(*) from dbo.e").await, "2");
+}
