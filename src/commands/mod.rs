@@ -71,15 +71,17 @@ enum Command {
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => {
+    // where descriptors are short, tokio panics instead of saying so
+    match std::panic::catch_unwind(|| tokio::runtime::Builder::new_multi_thread().enable_all().build()) {
+        Ok(Ok(runtime)) => {
             let code = runtime.block_on(run(cli));
             // a thread that still waits for the network is not waited for
             runtime.shutdown_background();
             code
         }
-        Err(error) => {
-            complain(&anyhow::Error::new(error).context("cannot start the runtime"));
+        failed => {
+            let why = failed.ok().and_then(Result::err).map(|error| format!(": {error}")).unwrap_or_default();
+            complain(&anyhow::anyhow!("cannot start the runtime{why}"));
             ExitCode::from(69)
         }
     }

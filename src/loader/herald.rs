@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::{Error, Loaded, say, timed};
+use super::corridor::{Corridor, Loaded};
+use super::{Error, say, timed};
 use crate::clock::Clock;
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
@@ -25,7 +26,10 @@ pub struct Herald {
 }
 
 impl Herald {
-    pub fn new(target: Target, notifier: Notifier, metrics: Arc<Metrics>, health: Health, clock: Clock) -> Self {
+    pub fn new(corridor: &Corridor, health: Health) -> Self {
+        let Corridor { target, notifier, metrics, clock, .. } = corridor;
+        let (target, notifier) = (target.clone(), notifier.clone());
+        let (metrics, clock) = (metrics.clone(), clock.clone());
         Self { target, notifier, metrics, health, clock, down: false, said: say::Said::default() }
     }
 

@@ -107,16 +107,11 @@ const GRACE: Duration = Duration::from_secs(20);
 impl Loader {
     pub fn new(parts: Parts) -> Self {
         let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock } = parts;
-        let told = (target.clone(), notifier.clone(), metrics.clone(), health.clone(), clock.clone());
-        Self {
-            settling: Settling::new(settle, clock.clone()),
-            asked: Asked::default(),
-            said: say::Said::default(),
-            herald: Herald::new(told.0, told.1, told.2, told.3, told.4),
-            corridor: Corridor { source, target, notifier, dialect, metrics, clock },
-            health,
-            stopper,
-        }
+        let settling = Settling::new(settle, clock.clone());
+        let corridor = Corridor { source, target, notifier, dialect, metrics, clock };
+        let herald = Herald::new(&corridor, health.clone());
+        let (asked, said) = (Asked::default(), say::Said::default());
+        Self { corridor, herald, health, stopper, settling, asked, said }
     }
 
     /// One iteration: what is pending now, loaded. Given up, and so rolled back, if a stop was asked for and the grace is

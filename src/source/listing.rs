@@ -62,12 +62,7 @@ impl Listing {
 
     /// The next object; none after the last.
     pub(super) async fn next(&mut self) -> Result<Option<Listed>, Error> {
-        let Some(mut listed) = self.pull().await? else { return Ok(None) };
-        // what two pages show is one object
-        while self.sorted.is_some() && listed.key == self.last_key {
-            let Some(next) = self.pull().await? else { return Ok(None) };
-            listed = next;
-        }
+        let Some(listed) = self.pull().await? else { return Ok(None) };
         if listed.key <= self.last_key && !self.last_key.is_empty() {
             return Err(Error::Unordered);
         }
