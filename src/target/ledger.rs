@@ -37,15 +37,8 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     if line.object.replaces.is_empty() { Ok(()) } else { replace(tx, line).await }
 }
 
-/// Writes a row together with the delivery's message, and commits.
+/// Writes a row that replaces none together with the delivery's message, and commits.
 pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>) -> Result<(), Error> {
-    if !line.object.replaces.is_empty() {
-        write(&tx, line).await?;
-        if let Some(news) = news {
-            outbox::write(&tx, line.id, news).await?;
-        }
-        return Ok(tx.commit().await?);
-    }
     let (sql, columns) = (write_sql(), Columns::of(line));
     let parameters = columns.parameters(line);
     let Some(news) = news else { return Ok(tx.commit_after(&sql, &parameters).await?) };
@@ -203,20 +196,12 @@ impl Head {
 
 /// The rows of `pending` itself do not stop it. An id is drawn for it if it has none and may follow `after`.
 pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result<Head, Error> {
-    let (entity, (from, to)) = (&pending.entity, feed.keys());
+    let span = feed.keys();
     let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
     let (kind, draw) = (pending.file.as_str(), pending.carrier().entry.is_none());
-    let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
-        (&feed.bucket, Type::TEXT),
-        (&entity.schema, Type::TEXT),
-        (&entity.name, Type::TEXT),
-        (&from, Type::TEXT),
-        (&to, Type::TEXT),
-        (&own, Type::INT8_ARRAY),
-        (&kind, Type::TEXT),
-        (&after, Type::INT8),
-        (&draw, Type::BOOL),
-    ];
+    let mut parameters = one_table(feed, pending, &span);
+    parameters.extend([(&own as _, Type::INT8_ARRAY), (&kind as _, Type::TEXT)]);
+    parameters.extend([(&after as _, Type::INT8), (&draw as _, Type::BOOL)]);
     let sql = include_str!("ledger_head.sql").replace("$next", next(tx));
     let row = tx.query_typed_one(&sql, &parameters).await.map_err(|error| tx.error(error))?;
     let (last_id, stopped) = (row.get("last_id"), row.get("stopped"));
@@ -225,17 +210,27 @@ pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result
 
 /// Whether the last loaded file of the delivery's kind had an op in front.
 pub async fn had_op(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Option<bool>, Error> {
-    let (entity, (from, to), kind) = (&pending.entity, feed.keys(), pending.file.as_str());
-    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+    let (span, kind) = (feed.keys(), pending.file.as_str());
+    let mut parameters = one_table(feed, pending, &span);
+    parameters.push((&kind, Type::TEXT));
+    let row = tx.query_typed_opt(include_str!("ledger_had_op.sql"), &parameters).await;
+    Ok(row.map_err(|error| tx.error(error))?.and_then(|row| row.get(0)))
+}
+
+/// The parameters that name the rows of one table: `$1` to `$5`.
+fn one_table<'a>(
+    feed: &'a Feed,
+    pending: &'a Pending,
+    (from, to): &'a (String, Option<String>),
+) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    let entity = &pending.entity;
+    vec![
         (&feed.bucket, Type::TEXT),
         (&entity.schema, Type::TEXT),
         (&entity.name, Type::TEXT),
-        (&from, Type::TEXT),
-        (&to, Type::TEXT),
-        (&kind, Type::TEXT),
-    ];
-    let row = tx.query_typed_opt(include_str!("ledger_had_op.sql"), &parameters).await;
-    Ok(row.map_err(|error| tx.error(error))?.and_then(|row| row.get(0)))
+        (from, Type::TEXT),
+        (to, Type::TEXT),
+    ]
 }
 
 /// Whether the ledger accounts for this version of the object already.

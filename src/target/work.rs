@@ -330,19 +330,20 @@ impl Work {
         let ids = docket.sign_others(&tx, changes).await?;
         let line = changes.complete(docket.loaded(changes, docket.last_new(), docket.id));
         let receipt = Receipt { id: docket.id, counts: changes.counts };
-        let Some(rejects) = changes.rejects.as_ref().filter(|_| changes.counts.rejected > 0) else {
+        if changes.counts.rejected == 0 && line.object.replaces.is_empty() {
             failpoint::reach("before_commit");
             ledger::write_and_commit(tx, &line, news).await?;
-            failpoint::reach("after_commit");
-            return Ok(receipt);
-        };
-        ledger::write(&tx, &line).await?;
-        rejects.write(&tx, &docket.named(ids)).await?;
-        if let Some(news) = news {
-            outbox::write(&tx, docket.id, news).await?;
+        } else {
+            ledger::write(&tx, &line).await?;
+            if let Some(rejects) = &changes.rejects {
+                rejects.write(&tx, &docket.named(ids)).await?;
+            }
+            if let Some(news) = news {
+                outbox::write(&tx, docket.id, news).await?;
+            }
+            failpoint::reach("before_commit");
+            tx.commit().await?;
         }
-        failpoint::reach("before_commit");
-        tx.commit().await?;
         failpoint::reach("after_commit");
         Ok(receipt)
     }
