@@ -53,7 +53,7 @@ pub fn service(world: &World, broker: &Broker) -> Command {
 }
 
 /// Lets everything be loaded, as an operator does who folds in what is late.
-pub async fn come_to_rest(world: &World, broker: &Broker) {
+async fn come_to_rest(world: &World, broker: &Broker) {
     for _ in 0..20 {
         let ended = run(once(world, broker)).await;
         if ended.code == 0 {
@@ -68,6 +68,12 @@ pub async fn come_to_rest(world: &World, broker: &Broker) {
         assert!(ended.code != 78, "{}", ended.log);
     }
     panic!("does not come to rest: {:#?}", world.ledger().await);
+}
+
+/// Lets everything be loaded, and compares all there is with the model.
+pub async fn holds_at_rest(world: &World, broker: &Broker, heard: &Heard) {
+    come_to_rest(world, broker).await;
+    oracle::holds(world, &TABLES, Some(heard)).await;
 }
 
 /// Each message is in the stream once, however often it was sent.
@@ -99,8 +105,7 @@ async fn killed_at(point: &str) {
         }
         killed += 1;
         story.catch_up(&world).await;
-        come_to_rest(&world, &broker).await;
-        oracle::holds(&world, &TABLES, Some(&heard)).await;
+        holds_at_rest(&world, &broker, &heard).await;
         if round % 2 == 0 {
             story.reload(&world).await;
         }
@@ -179,12 +184,10 @@ async fn killed_at_any_time_again_and_again_it_loses_nothing() {
         tokio::join!(tell(&mut story, &world, together), live(&world, &broker, &lives));
         killed += lives.len() as u64;
         story.catch_up(&world).await;
-        come_to_rest(&world, &broker).await;
-        oracle::holds(&world, &TABLES, Some(&heard)).await;
+        holds_at_rest(&world, &broker, &heard).await;
         story.reload(&world).await;
     }
-    come_to_rest(&world, &broker).await;
-    oracle::holds(&world, &TABLES, Some(&heard)).await;
+    holds_at_rest(&world, &broker, &heard).await;
     the_stream_has_each_once(&world, &broker).await;
     let deliveries = world.value("select count(*) from loader_deliveries").await;
     let repeats = heard.lock().expect("ears").len();

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::kill::{come_to_rest, number, once, seed, service, stage, the_stream_has_each_once};
+use crate::kill::{holds_at_rest, number, once, seed, service, stage, the_stream_has_each_once};
 use crate::support::World;
-use crate::support::oracle;
 use crate::support::program::{Running, program, run, start};
-use crate::support::story::{Story, TABLES};
+use crate::support::story::Story;
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
 
@@ -49,12 +48,10 @@ async fn many_loaders_that_die_and_stand_still_load_each_file_once() {
             let ended = loader.ends().await;
             assert!([0, -1].contains(&ended.code), "{}", ended.log);
         }
-        come_to_rest(&world, &broker).await;
-        oracle::holds(&world, &TABLES, Some(&heard)).await;
+        holds_at_rest(&world, &broker, &heard).await;
         story.reload(&world).await;
     }
-    come_to_rest(&world, &broker).await;
-    oracle::holds(&world, &TABLES, Some(&heard)).await;
+    holds_at_rest(&world, &broker, &heard).await;
     the_stream_has_each_once(&world, &broker).await;
 }
 
@@ -142,6 +139,5 @@ async fn a_run_once_beside_a_service_loads_nothing_twice_and_a_dry_run_leaves_no
     story.catch_up(&world).await;
     running.signal("TERM");
     running.ends().await.ok();
-    come_to_rest(&world, &broker).await;
-    oracle::holds(&world, &TABLES, Some(&heard)).await;
+    holds_at_rest(&world, &broker, &heard).await;
 }

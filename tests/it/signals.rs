@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use crate::kill::{come_to_rest, once, seed, service, stage};
+use crate::kill::{holds_at_rest, once, seed, service, stage};
 use crate::support::World;
 use crate::support::oracle;
 use crate::support::program::{program, run, run_once, start};
@@ -27,8 +27,7 @@ async fn asked_to_stop_at(point: &str, signal: &str) {
     assert_eq!(ended.code, 0, "{point}: {}", ended.log);
     assert!(ended.log.contains("Stopped."), "{point}: {}", ended.log);
     story.catch_up(&world).await;
-    come_to_rest(&world, &broker).await;
-    oracle::holds(&world, &TABLES, Some(&heard)).await;
+    holds_at_rest(&world, &broker, &heard).await;
 }
 
 #[tokio::test]
