@@ -42,10 +42,11 @@ test *ARGS:
         cargo $runner --no-run --locked && \
         exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --locked "$@"
 
-# What the suite is too short for: kills at every point and at any time, many loaders, flipped bits
+# What the suite is too short for: kills at every point and at any time, many loaders, flipped bits, a file of 2 GB
 kill-loop *ARGS:
     PEO_SEEDS="${PEO_SEEDS:-20}" PEO_KILLS="${PEO_KILLS:-200}" PEO_FLIPS="${PEO_FLIPS:-1000}" \
-        just --justfile '{{ justfile() }}' test kill:: many:: a_flipped_bit \
+        PEO_HUGE="${PEO_HUGE:-2048}" \
+        just --justfile '{{ justfile() }}' test kill:: many:: a_flipped_bit a_huge \
         --success-output final --no-fail-fast "$@"
 
 # The demo on a small feed: the release build works, and the main job on real input

@@ -15,6 +15,7 @@ mod exits;
 mod faults;
 mod interplay;
 mod kill;
+mod limits;
 mod make;
 mod many;
 mod messages;
