@@ -4,6 +4,8 @@ set positional-arguments
 
 cargo-deny-version := "0.20.2"
 cargo-deny := justfile_directory() / ".tools" / ("cargo-deny-" + cargo-deny-version)
+cargo-fuzz-version := "0.13.1"
+cargo-fuzz := justfile_directory() / ".tools" / ("cargo-fuzz-" + cargo-fuzz-version)
 
 # List the recipes
 default:
@@ -41,6 +43,22 @@ test *ARGS:
     @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
         cargo $runner --no-run --locked && \
         exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --locked "$@"
+
+# Fuzz one target (rows, cells, keys, settings) or all, so many seconds each; more arguments are libFuzzer's
+fuzz target='all' seconds='60' *ARGS: _cargo-fuzz
+    @targets=$1 seconds=$2; shift 2; [ "$targets" != all ] || targets='rows cells keys settings'; \
+    for target in $targets; do \
+        mkdir -p ".run/fuzz/$target" && \
+        '{{ cargo-fuzz }}/bin/cargo-fuzz' run --fuzz-dir fuzz --dev --sanitizer none "$target" \
+            ".run/fuzz/$target" "fuzz/corpus/$target" -- -max_total_time="$seconds" -timeout=20 "$@" || exit; \
+    done
+
+# On stable Rust: no sanitizer is needed where there is no unsafe code. Built once (a minute).
+_cargo-fuzz:
+    @[ -x '{{ cargo-fuzz }}/bin/cargo-fuzz' ] || { \
+        echo 'building cargo-fuzz {{ cargo-fuzz-version }} into .tools (once)'; \
+        cargo install --quiet --locked --debug --root '{{ cargo-fuzz }}' 'cargo-fuzz@{{ cargo-fuzz-version }}'; \
+    }
 
 # What the suite is too short for: kills at every point and at any time, many loaders, flipped bits, a file of 2 GB
 kill-loop *ARGS:

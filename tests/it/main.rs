@@ -8,6 +8,7 @@ mod bytes;
 mod cells;
 mod check;
 mod config;
+mod corpus;
 mod dialect;
 mod dry_run;
 mod encode;
