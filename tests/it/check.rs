@@ -340,6 +340,11 @@ async fn each_grant_that_is_missing_comes_with_the_statement_that_gives_it() {
         role.check().await.ends(1).finds(place, "fail", "lacks a grant");
         world.sql(&format!("grant {revoked} to \"{}\"", role.name)).await;
     }
+    // everybody may call a function, until somebody forbids it
+    world.sql("revoke execute on function loader_head from public").await;
+    let checked = role.check().await;
+    let line = checked.ends(1).finds("target, public.loader_head", "fail", "lacks a grant");
+    world.sql(&line.hint).await;
     // what it calls enough is enough
     world.bucket.put("e/20991231-235901.csv.gz", "D,1,b,1\n").await;
     let mut command = program(&world);
@@ -401,13 +406,13 @@ async fn the_loaders_tables_are_missing_or_newer() {
     let world = World::with_table().await;
     check_world(&world).await.ends(0).finds("target, the loader's tables", "ok", "the next start applies them");
     let never = with(&world, "MIGRATE", "False").await;
-    let line = never.ends(78).finds("target, the loader's tables", "fail", "3 migrations are missing");
+    let line = never.ends(78).finds("target, the loader's tables", "fail", "4 migrations are missing");
     assert!(line.hint.contains("migrate"), "{line:?}");
     let role = Role::new(&world).await;
     role.check().await.ends(1).finds("target, the loader's tables", "fail", "may not create tables in public");
     role.drop().await;
     run_once(&world).await.ok();
-    world.sql("update loader_schema_history set version = 99 where version = 3").await;
+    world.sql("update loader_schema_history set version = 99 where version = 4").await;
     let newer = check_world(&world).await;
     newer.ends(78).finds("target, the loader's tables", "fail", "version 99, newer than this program");
 }
