@@ -182,10 +182,9 @@ impl<R: Read> Reader<R> {
         let scan = Scan { bytes, eof: self.eof, line: self.line, fields: &mut self.fields, most };
         match (self.form.quotes, &self.form.delimiter[..]) {
             // the first buffer has no room for more fields than can be held; in a larger one they are counted
-            (true, [only]) if self.buffer.len() <= FIRST_BUFFER => scan.record::<_, false>(One(*only)),
-            (true, [only]) => scan.record::<_, true>(One(*only)),
-            (true, many) => scan.record::<_, true>(Many::<true>(many)),
-            (false, many) => scan.record::<_, true>(Many::<false>(many)),
+            (true, [only]) if self.buffer.len() <= FIRST_BUFFER => scan.record(One(*only)),
+            (true, many) => scan.record(Many::<true>(many)),
+            (false, many) => scan.record(Many::<false>(many)),
         }
     }
 
@@ -243,12 +242,12 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn record<C: Cut, const COUNTED: bool>(mut self, cut: C) -> Result<Option<(usize, bool)>, Flaw> {
+    fn record<C: Cut>(mut self, cut: C) -> Result<Option<(usize, bool)>, Flaw> {
         let (bytes, eof) = (self.bytes, self.eof);
         self.fields.clear();
         let (mut at, mut quoted) = (0, false);
         loop {
-            if COUNTED && self.fields.len() >= self.most {
+            if C::COUNTED && self.fields.len() >= self.most {
                 return Err(Flaw::TooWide { line: self.line, limit: self.most });
             }
             if C::QUOTES && bytes.get(at) == Some(&b'"') {
