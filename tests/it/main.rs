@@ -27,6 +27,7 @@ mod quarantine;
 mod scarce;
 mod service;
 mod signals;
+mod soak;
 mod states;
 mod steering;
 mod store;
