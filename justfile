@@ -41,7 +41,14 @@ test *ARGS:
     @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
         if ! unshare --user --map-root-user --mount --net ip link set lo up 2>/dev/null; then \
             echo 'NOT RUN: the tests of hosts::, full disks and dead networks. This machine lets nobody have namespaces (unshare, ip).' >&2; \
-            case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" --skip hosts::; \
+            skip='--skip hosts::'; \
+        fi; \
+        if ! "${PEO_PGBOUNCER:-pgbouncer}" --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the test of pgbouncer::, which is not here. PEO_PGBOUNCER can say where it is.' >&2; \
+            skip="${skip:-} --skip pgbouncer::"; \
+        fi; \
+        if [ -n "${skip:-}" ]; then \
+            case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
         fi; \
         cargo $runner --no-run --locked && \
         exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --locked "$@"

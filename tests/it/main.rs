@@ -22,6 +22,7 @@ mod messages;
 mod operator;
 mod order;
 mod path;
+mod pgbouncer;
 mod postgres;
 mod quarantine;
 mod scarce;
