@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod bucket;
 pub mod oracle;
+pub mod own;
 pub mod pooler;
 pub mod program;
 pub mod proxy;
