@@ -75,7 +75,7 @@ _cargo-fuzz:
 kill-loop *ARGS:
     PEO_SEEDS="${PEO_SEEDS:-20}" PEO_KILLS="${PEO_KILLS:-200}" PEO_FLIPS="${PEO_FLIPS:-1000}" PEO_CHAOS="${PEO_CHAOS:-500}" \
         PEO_HUGE="${PEO_HUGE:-2048}" \
-        just --justfile '{{ justfile() }}' test kill:: many:: hosts:: scarce:: a_flipped_bit a_huge whatever_happens \
+        just --justfile '{{ justfile() }}' test kill:: many:: hosts:: scarce:: a_flipped_bit a_huge a_bomb whatever_happens \
         --success-output final --no-fail-fast "$@"
 
 # 10,000 deliveries by one service: what it takes must not grow

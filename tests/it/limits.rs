@@ -81,21 +81,21 @@ async fn all_fail(world: &World, ended: &Ended, cases: &[(&str, &str)]) {
     assert_eq!(world.value("select count(*) from dbo.zz_good").await, "1", "{}", ended.log);
 }
 
-/// 20 GB in 20 MB, lines of 1 GB and rows without number: each is given up where that shows.
+/// 2 GB in 2 MB (20 GB in the long run), lines of 1 GB and rows without number: each is given up where that shows.
 #[tokio::test]
 async fn a_bomb_is_given_up_in_little_memory_and_the_next_table_goes_on() {
     let (zeros, line, fields) = (vec![0; 10 << 20], vec![b'x'; 10 << 20], vec![b','; 10 << 20]);
     let quoted = [gz("I,1,\""), bomb(b"\n", 1), bomb(&line, 100), gz("\",1\n")].concat();
     let files = [
-        ("zeros", bomb(&zeros, 2000)),
+        ("zeros", bomb(&zeros, number("PEO_HUGE", 200) as usize)),
         ("line", [gz("I,1,"), bomb(&line, 100)].concat()),
         ("quoted", quoted),
         ("field", [gz("I,1,"), bomb(&line, 10), gz(",1\n")].concat()),
         ("fields", [gz("I,1,"), bomb(&fields, 100)].concat()),
         ("columns", gz(&("I".to_owned() + &",1".repeat(9_999) + "\n"))),
-        ("rows", bomb(format!("I,1,{},1\n", "x".repeat(1 << 20)).repeat(10).as_bytes(), 2000)),
+        ("rows", bomb(format!("I,1,{},1\n", "x".repeat(1 << 20)).repeat(10).as_bytes(), 20)),
     ];
-    assert!(files[0].1.len() < 21 << 20, "20 GB");
+    assert!(files[0].1.len() < 30 << 20, "it is small in the bucket");
     let world = World::new().await;
     put_all(&world, &files).await;
     let (ended, peak) = run_measured(bounded(&world, ALLOWED)).await;
