@@ -31,4 +31,5 @@ mod store;
 mod stream;
 mod support;
 mod tables;
+mod tls;
 mod types;

@@ -4,6 +4,8 @@
 
 pub mod broker;
 pub mod bucket;
+pub mod certificates;
+pub mod front;
 pub mod oracle;
 pub mod pooler;
 pub mod program;
@@ -12,6 +14,7 @@ pub mod server;
 pub mod store;
 pub mod story;
 pub mod template;
+pub mod wire;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,8 +1,8 @@
 //! A Postgres of a test's own, which may be killed, started again and followed by a standby.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,16 +14,31 @@ use super::setting;
 pub struct Server {
     pub port: u16,
     place: tempfile::TempDir,
+    /// where its programs are
+    bin: PathBuf,
 }
 
 impl Server {
     pub async fn new() -> Self {
-        let server = Self::empty();
+        Self::of(setting("PEO_PG_BIN").into()).await
+    }
+
+    /// One whose programs were built with TLS: the machine's own, where it has one, for ours are not.
+    pub async fn with_tls() -> Option<Self> {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        let bins = versions.map(|version| version.expect("a folder").path().join("bin"));
+        let bin = bins.filter(|bin| bin.join("initdb").exists()).max()?;
+        Some(Self::of(bin).await)
+    }
+
+    async fn of(bin: PathBuf) -> Self {
+        let server = Self::empty(bin);
         let mut make = server.tool("initdb");
         make.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "-D"]);
         finished(make.arg(server.data()));
         // as the tests' own: what is tested is the program, not the disk
-        let settings = "fsync = off\nlisten_addresses = '127.0.0.1'\nmax_connections = 30\nshared_buffers = 16MB\n";
+        let settings = "fsync = off\nlisten_addresses = '127.0.0.1'\nmax_connections = 30\nshared_buffers = 16MB\n\
+                        include_if_exists = 'tls.conf'\n";
         let file = server.data().join("postgresql.conf");
         let text = std::fs::read_to_string(&file).expect("a configuration") + settings;
         std::fs::write(&file, text).expect("written");
@@ -33,7 +48,7 @@ impl Server {
 
     /// A copy that follows.
     pub async fn standby(&self) -> Self {
-        let standby = Self::empty();
+        let standby = Self::empty(self.bin.clone());
         let mut copy = standby.tool("pg_basebackup");
         copy.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-R", "--checkpoint=fast", "-D"]);
         finished(copy.arg(standby.data()));
@@ -41,21 +56,31 @@ impl Server {
         standby
     }
 
-    fn empty() -> Self {
+    fn empty(bin: PathBuf) -> Self {
         let place = tempfile::tempdir().expect("a folder");
         if let Some((user, group)) = nobody() {
             chown(place.path(), Some(user), Some(group)).expect("root may");
         }
-        Self { port: free_port(), place }
+        Self { port: free_port(), place, bin }
     }
 
     fn data(&self) -> PathBuf {
         self.place.path().join("data")
     }
 
+    /// A file in the server's folder, for its eyes only. It is read at the next start.
+    pub fn write(&self, name: &str, text: &str) {
+        let file = self.data().join(name);
+        std::fs::write(&file, text).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("for its eyes only");
+        if let Some((user, group)) = nobody() {
+            chown(&file, Some(user), Some(group)).expect("root may");
+        }
+    }
+
     /// One of the server's programs. They do not run as root.
     fn tool(&self, name: &str) -> Command {
-        let mut command = Command::new(Path::new(&setting("PEO_PG_BIN")).join(name));
+        let mut command = Command::new(self.bin.join(name));
         if let Some((user, group)) = nobody() {
             command.uid(user).gid(group);
         }
