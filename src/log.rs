@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
@@ -93,6 +93,9 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if tells_credentials(event.metadata()) {
+            return Ok(());
+        }
         let mut said = Said::default();
         event.record(&mut said);
         let at = stamp(self.clock.utc());
@@ -101,6 +104,12 @@ where
             LogFormat::Json => writeln!(writer, "{}", json(&at, event.metadata(), said)),
         }
     }
+}
+
+/// Below WARN the AWS SDK tells key ids, and the session token with each request that it signs. It is not shown, however
+/// it is asked for.
+fn tells_credentials(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("aws") && *metadata.level() > Level::WARN
 }
 
 fn text(at: &str, metadata: &Metadata<'_>, message: &str) -> String {
@@ -272,8 +281,8 @@ mod tests {
         let say = || {
             tracing::debug!("ours, debug");
             tracing::info!("ours, info");
-            tracing::info!(target: "aws_config::profile", "theirs, info");
-            tracing::warn!(target: "aws_config::profile", "theirs, warn");
+            tracing::info!(target: "hyper::proto", "theirs, info");
+            tracing::warn!(target: "hyper::proto", "theirs, warn");
         };
         let said = |wanted: &str| {
             let text = logged(LogFormat::Text, wanted, say);
@@ -284,8 +293,23 @@ mod tests {
         assert_eq!(said(""), default);
         assert_eq!(said("no=such=level"), default);
         assert_eq!(said("debug"), ["ours, debug", "ours, info", "theirs, warn"]);
-        assert_eq!(said("error,aws=info"), ["theirs, info", "theirs, warn"]);
+        assert_eq!(said("error,hyper=info"), ["theirs, info", "theirs, warn"]);
         assert!(!filter("no=such=level").1);
+    }
+
+    #[test]
+    fn what_the_aws_sdk_says_of_credentials_is_not_shown() {
+        let say = || {
+            tracing::trace!(target: "aws_sigv4::http_request::sign", token = "hunter2", "hunter2");
+            tracing::info!(target: "aws_config::profile", "hunter2");
+            tracing::warn!(target: "aws_config::profile", "said");
+            tracing::trace!(target: "hyper::proto", "said");
+        };
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, "trace,aws=trace,aws_sigv4::http_request=trace,hyper=trace", say);
+            assert_eq!((text.lines().count(), text.matches("said").count()), (2, 2), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]
