@@ -23,6 +23,7 @@ mod order;
 mod path;
 mod postgres;
 mod quarantine;
+mod secrets;
 mod service;
 mod signals;
 mod states;

@@ -4,6 +4,7 @@
 
 pub mod broker;
 pub mod bucket;
+pub mod canary;
 pub mod certificates;
 pub mod front;
 pub mod oracle;

@@ -80,6 +80,11 @@ impl Running {
         self.log.lock().expect("log").join("\n")
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the log says something.
     pub async fn says(&self, words: &str) {
         for _ in 0..400 {

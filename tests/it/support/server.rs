@@ -68,6 +68,11 @@ impl Server {
         self.place.path().join("data")
     }
 
+    /// Where its log is.
+    pub fn log(&self) -> PathBuf {
+        self.place.path().join("log")
+    }
+
     /// A file in the server's folder, for its eyes only. It is read at the next start.
     pub fn write(&self, name: &str, text: &str) {
         let file = self.data().join(name);
@@ -90,7 +95,7 @@ impl Server {
 
     pub async fn start(&self) {
         let mut command = self.tool("pg_ctl");
-        command.args(["start", "-w", "-t", "60", "-l"]).arg(self.place.path().join("log")).arg("-D").arg(self.data());
+        command.args(["start", "-w", "-t", "60", "-l"]).arg(self.log()).arg("-D").arg(self.data());
         command.arg("-o").arg(format!("-p {} -k {}", self.port, self.place.path().display()));
         finished(&mut command);
     }
