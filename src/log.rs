@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::{Clock, stamp};
+use crate::visible;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +102,7 @@ where
         let at = stamp(self.clock.utc());
         match self.format {
             LogFormat::Text => writeln!(writer, "{}", text(&at, event.metadata(), &said.message)),
-            LogFormat::Json => writeln!(writer, "{}", json(&at, event.metadata(), said)),
+            LogFormat::Json => writeln!(writer, "{}", visible::json(&json(&at, event.metadata(), said))),
         }
     }
 }
@@ -116,7 +117,7 @@ fn text(at: &str, metadata: &Metadata<'_>, message: &str) -> String {
     let second = at[..19].replace('T', " ");
     let (level, file) = (metadata.level(), short(metadata.file().unwrap_or("?")));
     let line = metadata.line().unwrap_or_default();
-    format!("{second} {level} [{file}:{line}]: {}", one_line(message))
+    format!("{second} {level} [{file}:{line}]: {}", visible::text(message))
 }
 
 fn json(at: &str, metadata: &Metadata<'_>, said: Said) -> Value {
@@ -141,19 +142,6 @@ fn short(file: &str) -> String {
         Some((root, path)) => format!("{}/{path}", root.rsplit('/').next().unwrap_or_default()),
         None => file.to_owned(),
     }
-}
-
-/// An object's key may hold a line end; it must not be able to forge a line.
-fn one_line(message: &str) -> String {
-    let mut line = String::with_capacity(message.len());
-    for c in message.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
 }
 
 /// What an event says: its message, and its other fields in their order.

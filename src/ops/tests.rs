@@ -68,7 +68,7 @@ async fn ready_is_what_the_last_iteration_reached_and_alive_is_always() {
     assert_eq!(ready().await, answer("503", "starting\n"));
     running.health.reached(Part::Source, Ok(()));
     running.health.reached(Part::Target, Err("no\nroute".to_owned()));
-    assert_eq!(ready().await, answer("503", "target: no route\n"));
+    assert_eq!(ready().await, answer("503", "target: no\\nroute\n"));
     running.health.reached(Part::Target, Ok(()));
     running.health.reached(Part::Notifier, Err("down".to_owned()));
     assert_eq!(ready().await, answer("200", "ready\nnotifier: down\n"));

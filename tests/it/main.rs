@@ -13,6 +13,7 @@ mod dry_run;
 mod encode;
 mod exits;
 mod faults;
+mod hostile;
 mod interplay;
 mod kill;
 mod make;
