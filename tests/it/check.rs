@@ -415,7 +415,7 @@ async fn the_loaders_tables_are_missing_or_newer() {
 #[tokio::test]
 async fn a_pooler_is_told_and_a_run_goes_through_it() {
     let world = loaded().await;
-    let port = pooler::before(&setting("PEO_PG_PORT"), &LOADER, &world.database).await;
+    let port = pooler::before(&setting("PEO_PG_PORT"), LOADER, &world.database).await;
     let target = world.target_at(&port.to_string());
     with(&world, "TARGET", &target).await.ends(0).finds("target, pooler", "ok", "lends a session for each transaction");
     // the second run finds the session as the first one left it
