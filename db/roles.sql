@@ -36,6 +36,12 @@ begin
     loop
         execute format('grant usage, select on sequence %s to paper_engine_loader', found.name);
     end loop;
+    for found in
+        select oid::regprocedure as name from pg_proc
+        where pronamespace = 'public'::regnamespace and proname like 'loader\_%'
+    loop
+        execute format('grant execute on function %s to paper_engine_loader', found.name);
+    end loop;
     -- the example entities, where they are
     if exists (select from pg_namespace where nspname = 'dbo') then
         grant usage on schema dbo to paper_engine_loader, paper_engine_reader;

@@ -21,8 +21,9 @@ use crate::target::Waiting;
 /// How long the broker may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the server's no to a publish may take to reach us, for nothing waits for it.
-const NO_COMES_LATE: Duration = Duration::from_millis(100);
+/// How long the no of a server to a publish may take to reach us. It comes before the answer to the question that follows, but
+/// to another task of ours.
+const NO_COMES_LATE: Duration = Duration::from_millis(20);
 
 /// The broker and, once it was reached, the connection to it.
 pub(super) struct Broker {

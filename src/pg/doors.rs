@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use futures_util::future::join_all;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::settings::Settings;
@@ -62,6 +63,9 @@ const BEGIN_ACT: &str = "savepoint act";
 const UNDO_ACT: &str = "rollback to savepoint act; release savepoint act";
 /// Ends an act as a commit would: deferred constraints are checked too.
 const END_ACT: &str = "set constraints all immediate; set constraints all deferred; release savepoint act";
+
+/// A statement's parameter: a value and the type it travels as.
+pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// An open transaction. Ends by `commit` or `rollback`; dropped, it is rolled back and its connection closed.
 pub struct Tx {
@@ -147,14 +151,14 @@ impl Tx {
         self.committed(committed).await
     }
 
-    /// The same after one last statement, whose answer is not waited for before the commit is sent: if it fails, Postgres
-    /// makes of the commit a rollback.
-    pub async fn commit_after(self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<(), Error> {
-        let last = self.execute_typed(sql, parameters);
+    /// The same after some last statements, whose answers are not waited for before the commit is sent: if one fails,
+    /// Postgres makes of the commit a rollback.
+    pub async fn commit_after(self, last: &[(String, Vec<Parameter<'_>>)]) -> Result<(), Error> {
+        let last = join_all(last.iter().map(|(sql, parameters)| self.execute_typed(sql, parameters)));
         let (last, committed) = tokio::join!(last, self.batch_execute(self.commit_sql()));
-        match last {
-            Ok(_) => self.committed(committed).await,
-            Err(source) => self.committed(Err(source)).await,
+        match last.into_iter().find_map(Result::err) {
+            None => self.committed(committed).await,
+            Some(source) => self.committed(Err(source)).await,
         }
     }
 

@@ -14,9 +14,6 @@ use crate::decode::File;
 use crate::pg::{Tx, quote};
 use crate::source::Entity;
 
-/// What changes with every change of a table's columns or indexes.
-const FINGERPRINT: &str = include_str!("catalog_fingerprint.sql");
-
 /// A table that a feed table is loaded into.
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -89,19 +86,23 @@ impl Table {
         Self { oid, schema, name, columns, key, refers_to_itself, fingerprint, refused, remembered }
     }
 
-    /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table.
+    /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table. Without a
+    /// catalog it is for looking at only, and the loader's own functions need not be there.
     pub(super) async fn find(
         tx: &Tx,
-        catalog: &Catalog,
+        catalog: Option<&Catalog>,
         entity: &Entity,
         schema: Option<&str>,
     ) -> Result<Option<Self>, Error> {
         let schema = schema.unwrap_or(&entity.schema);
-        let Some(row) = find_row(tx, entity, schema).await? else { return Ok(None) };
+        let fingerprint = catalog.map_or("''", |_| "public.loader_fingerprint(c.oid)");
+        let Some(row) = find_row(tx, entity, schema, fingerprint).await? else { return Ok(None) };
         let (oid, fingerprint): (u32, String) = (row.get("oid"), row.get("fingerprint"));
-        let shape = match catalog.get(oid, &fingerprint) {
-            Some(shape) => shape,
-            None => catalog.put(oid, &fingerprint, Shape::read(tx, oid).await?),
+        let known = catalog.and_then(|catalog| catalog.get(oid, &fingerprint));
+        let shape = match (known, catalog) {
+            (Some(shape), _) => shape,
+            (None, Some(catalog)) => catalog.put(oid, &fingerprint, Shape::read(tx, oid).await?),
+            (None, None) => Arc::new(Shape::read(tx, oid).await?),
         };
         let hidden = row.get::<_, bool>("row_security").then_some(Refused::RowSecurity);
         Ok(Some(Self {
@@ -118,22 +119,20 @@ impl Table {
     }
 
     /// Locks it: readers go on, writers wait, so that nobody else changes the table while its rows are counted. Whether it
-    /// has no row, if `ask_for_rows`. Under the lock it must still be the table that was found.
-    pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool) -> Result<bool, Error> {
+    /// has no row, if `ask_for_rows`. Under the lock it must still be the table that was found. A `few` rows are
+    /// looked up one by one, though the planner would rather read a small table.
+    pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool, few: bool) -> Result<bool, Error> {
         let name = self.quoted();
-        let lock = format!("lock table {name} in share row exclusive mode");
+        let look_up = if few { "" } else { "set local enable_seqscan to default; " };
+        let lock = format!("{look_up}lock table {name} in share row exclusive mode");
         let empty = if ask_for_rows { format!("not exists (select from {name})") } else { "false".to_owned() };
-        let look = include_str!("catalog_enter.sql").replace("$fingerprint", FINGERPRINT).replace("$empty", &empty);
-        let found: [(&(dyn ToSql + Sync), Type); 4] = [
-            (&self.oid, Type::OID),
-            (&self.fingerprint, Type::TEXT),
-            (&self.refers_to_itself, Type::BOOL),
-            (&name, Type::TEXT),
-        ];
+        let look = include_str!("catalog_enter.sql").replace("$empty", &empty);
+        let found: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&self.oid, Type::OID), (&name, Type::TEXT), (&self.fingerprint, Type::TEXT)];
         // one after the other, but without waiting in between
-        let (locked, row) = tokio::join!(tx.batch_execute(&lock), tx.query_typed_opt(&look, &found));
+        let (locked, row) = tokio::join!(tx.batch_execute(&lock), tx.query_typed_one(&look, &found));
         match locked.and(row) {
-            Ok(Some(row)) if row.get(1) => Ok(row.get(0)),
+            Ok(row) if row.get::<_, Option<bool>>(1) == Some(true) => Ok(row.get(0)),
             Ok(_) => Err(self.altered()),
             // what was remembered may be gone
             Err(error) if self.remembered && error.code().is_some_and(is_unknown_name) => Err(self.altered()),
@@ -206,11 +205,11 @@ impl Table {
     }
 }
 
-async fn find_row(tx: &Tx, entity: &Entity, schema: &str) -> Result<Option<Row>, Error> {
+async fn find_row(tx: &Tx, entity: &Entity, schema: &str, fingerprint: &str) -> Result<Option<Row>, Error> {
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&schema, Type::TEXT), (&entity.name, Type::TEXT)];
     for which in ["n.nspname = $1 and c.relname = $2", "lower(n.nspname) = lower($1) and lower(c.relname) = lower($2)"]
     {
-        let sql = include_str!("catalog_table.sql").replace("$fingerprint", FINGERPRINT).replace("$which", which);
+        let sql = include_str!("catalog_table.sql").replace("$fingerprint", fingerprint).replace("$which", which);
         let mut rows = tx.query_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
         match rows.len() {
             0 => {}

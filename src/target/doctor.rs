@@ -3,7 +3,7 @@
 
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{Catalog, Refused, Table};
+use super::catalog::{Refused, Table};
 use super::{Error, Target};
 use crate::decode::File;
 use crate::pg::Tx;
@@ -90,7 +90,7 @@ impl Target {
     /// The table that the entity is loaded into, judged as a delivery would; `file` is the most that it has to take.
     pub async fn mapped(&self, entity: &Entity, file: File) -> Result<Option<Mapped>, Error> {
         let tx = self.looking().await?;
-        let found = Table::find(&tx, &Catalog::default(), entity, self.settings.schema.as_deref()).await?;
+        let found = Table::find(&tx, None, entity, self.settings.schema.as_deref()).await?;
         let Some(table) = found else { return Ok(None) };
         let row = tx.query_typed_one(include_str!("doctor_table.sql"), &[(&table.oid, Type::OID)]).await;
         let row = row.map_err(|error| tx.error(error))?;

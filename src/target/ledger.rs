@@ -7,7 +7,7 @@ use tokio_postgres::{Row, RowStream};
 use super::outbox::{self, News};
 use super::{Counts, Error, Feed};
 use crate::decode::File;
-use crate::pg::Tx;
+use crate::pg::{Parameter, Tx};
 use crate::source::{Entry, Object, Pending, Request, Status};
 
 /// One row to write: an object of a delivery and what became of it.
@@ -32,24 +32,26 @@ pub struct Line<'a> {
 
 /// Writes a row; one that is there already (a retry) is updated in place and counts one attempt more.
 pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
-    let (sql, columns) = (write_sql(), Columns::of(line));
+    let (sql, columns) = (write_sql(line), Columns::of(line));
     tx.execute_typed(&sql, &columns.parameters(line)).await.map_err(|error| tx.error(error))?;
     if line.object.replaces.is_empty() { Ok(()) } else { replace(tx, line).await }
 }
 
 /// Writes a row that replaces none together with the delivery's message, and commits.
 pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>) -> Result<(), Error> {
-    let (sql, columns) = (write_sql(), Columns::of(line));
-    let parameters = columns.parameters(line);
-    let Some(news) = news else { return Ok(tx.commit_after(&sql, &parameters).await?) };
-    let sql =
-        format!("with signed as ({sql} returning id) {}", outbox::insert(&tx, "id", parameters.len(), "from signed"));
-    let parameters: Vec<_> = parameters.into_iter().chain(news.parameters()).collect();
-    Ok(tx.commit_after(&sql, &parameters).await?)
+    let columns = Columns::of(line);
+    let row = (write_sql(line), columns.parameters(line));
+    let message = news.map(|news| outbox::insert(&tx, &line.id, news));
+    let last: Vec<_> = [row].into_iter().chain(message).collect();
+    Ok(tx.commit_after(&last).await?)
 }
 
-fn write_sql() -> String {
-    include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"))
+fn write_sql(line: &Line<'_>) -> String {
+    let sql = include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"));
+    match line.object.entry {
+        None => sql,
+        Some(_) => sql + include_str!("ledger_write_again.sql"),
+    }
 }
 
 /// A line's values, as the ledger's columns have them.
@@ -74,7 +76,7 @@ impl Columns {
         }
     }
 
-    fn parameters<'a>(&'a self, line: &'a Line<'_>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    fn parameters<'a>(&'a self, line: &'a Line<'_>) -> Vec<Parameter<'a>> {
         let (listed, entity, counts) = (&line.object.listed, &line.pending.entity, &self.counts);
         vec![
             (&line.id, Type::INT8),
@@ -183,7 +185,7 @@ pub struct Head {
     pub stopped: bool,
     /// whether its last row's file had an op in front, if it was loaded and is of the delivery's kind
     pub had_op: Option<bool>,
-    /// the delivery's id, if it was to be drawn
+    /// the delivery's id, if it was drawn
     pub next_id: Option<i64>,
 }
 
@@ -198,14 +200,14 @@ impl Head {
 pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result<Head, Error> {
     let span = feed.keys();
     let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
-    let (kind, draw) = (pending.file.as_str(), pending.carrier().entry.is_none());
+    // a rehearsal draws none
+    let (kind, draw) = (pending.file.as_str(), pending.carrier().entry.is_none() && !tx.is_rehearsal());
     let mut parameters = one_table(feed, pending, &span);
-    parameters.extend([(&own as _, Type::INT8_ARRAY), (&kind as _, Type::TEXT)]);
+    parameters.extend([(&kind as _, Type::TEXT), (&own as _, Type::INT8_ARRAY)]);
     parameters.extend([(&after as _, Type::INT8), (&draw as _, Type::BOOL)]);
-    let sql = include_str!("ledger_head.sql").replace("$next", next(tx));
-    let row = tx.query_typed_one(&sql, &parameters).await.map_err(|error| tx.error(error))?;
-    let (last_id, stopped) = (row.get("last_id"), row.get("stopped"));
-    Ok(Head { last_id, stopped, had_op: row.get("had_op"), next_id: row.get("next_id") })
+    let sql = "select last_id, stopped, had_op, next_id from public.loader_head($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let row = tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?;
+    Ok(Head { last_id: row.get(0), stopped: row.get(1), had_op: row.get(2), next_id: row.get(3) })
 }
 
 /// Whether the last loaded file of the delivery's kind had an op in front.
@@ -218,11 +220,7 @@ pub async fn had_op(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Option<bo
 }
 
 /// The parameters that name the rows of one table: `$1` to `$5`.
-fn one_table<'a>(
-    feed: &'a Feed,
-    pending: &'a Pending,
-    (from, to): &'a (String, Option<String>),
-) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+fn one_table<'a>(feed: &'a Feed, pending: &'a Pending, (from, to): &'a (String, Option<String>)) -> Vec<Parameter<'a>> {
     let entity = &pending.entity;
     vec![
         (&feed.bucket, Type::TEXT),
@@ -254,7 +252,7 @@ pub async fn next_id(tx: &Tx) -> Result<i64, Error> {
 fn next(tx: &Tx) -> &'static str {
     match tx.is_rehearsal() {
         true => "(select coalesce(max(id), 0) + 1 from public.loader_deliveries)",
-        false => "nextval(pg_get_serial_sequence('public.loader_deliveries', 'id'))",
+        false => "nextval('public.loader_deliveries_id_seq')",
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Error, Feed, Target};
-use crate::pg::{Pg, Tx};
+use crate::pg::{Parameter, Pg, Tx};
 
 /// A message about a delivery, as it will be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +15,6 @@ pub struct News {
     pub message_id: String,
     /// the exact bytes
     pub payload: String,
-}
-
-impl News {
-    /// Subject, id and payload.
-    pub(super) fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 3] {
-        [(&self.subject, Type::TEXT), (&self.message_id, Type::TEXT), (&self.payload, Type::TEXT)]
-    }
 }
 
 /// A message that waits.
@@ -79,25 +72,25 @@ impl Turn {
 
 /// Writes a message, in the transaction of its delivery.
 pub async fn write(tx: &Tx, delivery_id: i64, news: &News) -> Result<(), Error> {
-    let own: [(&(dyn ToSql + Sync), Type); 1] = [(&delivery_id, Type::INT8)];
-    let parameters: Vec<_> = own.into_iter().chain(news.parameters()).collect();
-    tx.execute_typed(&insert(tx, "$1", 1, ""), &parameters).await.map_err(|error| tx.error(error))?;
+    let (sql, parameters) = insert(tx, &delivery_id, news);
+    tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
     Ok(())
 }
 
-/// The statement that writes a message about `delivery`, which may come `from` something; its parameters begin after
-/// `before` others.
-pub fn insert(tx: &Tx, delivery: &str, before: usize, from: &str) -> String {
-    let [subject, message_id, payload] = [1, 2, 3].map(|number| before + number);
+/// The statement that writes it, with its parameters.
+pub fn insert<'a>(tx: &Tx, delivery_id: &'a i64, news: &'a News) -> (String, Vec<Parameter<'a>>) {
     // a rehearsal draws no number
     let (column, id) = match tx.is_rehearsal() {
         true => ("id, ", "(select coalesce(max(id), 0) + 1 from public.loader_notifications), "),
         false => ("", ""),
     };
-    format!(
+    let sql = format!(
         "insert into public.loader_notifications ({column}delivery_id, subject, message_id, payload)
-         select {id}{delivery}, ${subject}, ${message_id}, ${payload} {from}"
-    )
+         values ({id}$1, $2, $3, $4)"
+    );
+    let News { subject, message_id, payload } = news;
+    let texts = [subject, message_id, payload].map(|text| (text as _, Type::TEXT));
+    (sql, [(delivery_id as _, Type::INT8)].into_iter().chain(texts).collect())
 }
 
 /// How many messages wait.

@@ -1,6 +1,7 @@
 //! The SQL that is made for a table. Pure: a table in, text out; `tests/golden` keeps examples. `source` is what the given
 //! rows are called: something with the columns `c1`, `c2`, … of an alias `v`.
 
+use super::arrays::unnest;
 use super::catalog::{Column, Table};
 use super::encode::Wire;
 use crate::pg::quote;
@@ -25,20 +26,21 @@ pub fn rows_of_keys(table: &Table, source: &str) -> String {
         _ => format!("t.{}", quote::ident(&column.name)),
     };
     let (values, from) = (table.columns.iter().map(value).collect::<Vec<_>>().join(", "), table.quoted());
-    format!(
-        "select {values} from {from} t join {source} on {} order by {}",
-        key_match(table, table.key.iter().copied().enumerate()),
-        order(table)
-    )
+    let which = match one_array(table, source) {
+        Some(which) => format!("where {which}"),
+        None => format!("join {source} on {}", key_match(table, table.key.iter().copied().enumerate())),
+    };
+    format!("select {values} from {from} t {which} order by {}", order(table))
 }
 
 /// Deletes the given keys; where there is no key, the given addresses.
 pub fn delete(table: &Table, source: &str) -> String {
-    let which = match table.is_keyless() {
-        true => "t.ctid = v.c1 and t.tableoid = v.c2".to_owned(),
-        false => key_match(table, table.key.iter().copied().enumerate()),
+    let (using, which) = match one_array(table, source) {
+        Some(which) => (String::new(), which),
+        None if table.is_keyless() => (format!("using {source} "), "t.ctid = v.c1 and t.tableoid = v.c2".to_owned()),
+        None => (format!("using {source} "), key_match(table, table.key.iter().copied().enumerate())),
     };
-    format!("delete from {} t using {source} where {which}", table.quoted())
+    format!("delete from {} t {using}where {which}", table.quoted())
 }
 
 /// Writes the given rows over those with their keys, where they differ. Not for a table that is all key: nothing of its
@@ -101,6 +103,12 @@ fn order(table: &Table) -> String {
     terms.join(", ")
 }
 
+/// A key of one column that comes in one array is looked up without a join, which is planned sooner.
+fn one_array(table: &Table, source: &str) -> Option<String> {
+    let [key] = table.key[..] else { return None };
+    (source == unnest(1)).then(|| format!("t.{} = any($1)", quote::ident(&table.columns[key].name)))
+}
+
 /// `t.key = v.c1 and …`; each pair is (place among the given columns, column).
 fn key_match(table: &Table, pairs: impl Iterator<Item = (usize, usize)>) -> String {
     let one =
@@ -112,7 +120,7 @@ fn key_match(table: &Table, pairs: impl Iterator<Item = (usize, usize)>) -> Stri
 mod tests {
     use tokio_postgres::types::Type;
 
-    use super::super::arrays::{unnest, values};
+    use super::super::arrays::values;
     use super::super::encode::Asked;
     use super::*;
 

@@ -164,7 +164,7 @@ impl Target {
     /// Why a table of the feed has none in the target; nothing if it has.
     pub async fn lacks(&self, entity: &Entity) -> Result<Option<String>, Error> {
         let tx = self.pg.begin("look a table up").await?;
-        let found = Table::find(&tx, &self.catalog, entity, self.settings.schema.as_deref()).await;
+        let found = Table::find(&tx, Some(&self.catalog), entity, self.settings.schema.as_deref()).await;
         tx.rollback().await?;
         match found {
             Err(error @ Error::Ambiguous { .. }) => Ok(Some(error.to_string())),

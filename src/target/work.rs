@@ -24,6 +24,9 @@ use crate::failpoint;
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Pending, Status, Step};
 
+/// A change file of so many bytes has few rows.
+const FEW: u64 = 64 << 10;
+
 /// What came of the wish to begin.
 pub enum Begun {
     Work(Box<Work>),
@@ -107,7 +110,10 @@ impl Target {
                 return Ok(Begun::Moved);
             }
         };
-        let id = pending.carrier().entry.or(head.next_id).ok_or(Error::Garbled)?;
+        let id = match pending.carrier().entry.or(head.next_id) {
+            Some(id) => id,
+            None => ledger::next_id(&tx).await?,
+        };
         let released = ledger::released(&tx, pending).await?;
         let had_op = match head.had_op {
             Some(had_op) => Some(had_op),
@@ -134,7 +140,7 @@ impl Target {
 
     /// The table of the target that the entity is loaded into.
     async fn table(&self, tx: &Tx, entity: &Entity) -> Result<Option<Table>, Error> {
-        Table::find(tx, &self.catalog, entity, self.settings.schema.as_deref()).await
+        Table::find(tx, Some(&self.catalog), entity, self.settings.schema.as_deref()).await
     }
 
     /// Refuses two tables of the feed that are one table of the target: each would undo the other.
@@ -158,8 +164,11 @@ impl Target {
         let known = objects.filter(|object| object.entry.is_some());
         let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed.bucket, pending, object)));
         let head = ledger::head(tx, &self.feed, pending, after);
-        let (leased, head, has, marked) = tokio::join!(take_lease(tx, table), head, has, tx.mark());
+        // what is asked of the ledger must not read all of it, however little there was when it was planned
+        let planned = tx.batch_execute("set local enable_seqscan = off");
+        let (planned, leased, head, has, marked) = tokio::join!(planned, take_lease(tx, table), head, has, tx.mark());
         // the first of them to fail says why; after it, all do
+        planned.map_err(|error| tx.error(error))?;
         let (leased, head, has) = (leased?, head?, has?);
         marked?;
         Ok(match head {
@@ -263,7 +272,8 @@ impl Work {
     async fn enter(&self) -> Result<bool, Error> {
         let entity = &self.docket.pending.entity;
         let ask_for_rows = self.docket.pending.file == File::Snapshot;
-        let empty = self.table.enter(&self.tx, ask_for_rows).await.inspect_err(|_| self.catalog.forget(entity))?;
+        let few = self.docket.pending.file == File::Changes && self.docket.pending.bytes() <= FEW;
+        let empty = self.table.enter(&self.tx, ask_for_rows, few).await.inspect_err(|_| self.catalog.forget(entity))?;
         self.catalog.remember(entity, &self.table);
         let empty = empty || matches!(self.docket.pending.step, Step::Append { first: false });
         match self.docket.pending.step {

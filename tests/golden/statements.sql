@@ -1,7 +1,7 @@
 copy "dbo"."orders" ("id", "name", "json", "ip") from stdin (format binary);
 copy (select t."id", t."name", t."json", t."ip" from "dbo"."orders" t order by t."id") to stdout (format binary);
-select t."id", t."name", t."json", pg_catalog.inetsend(t."ip") from "dbo"."orders" t join unnest($1) as v (c1) on t."id" = v.c1 order by t."id";
-delete from "dbo"."orders" t using unnest($1) as v (c1) where t."id" = v.c1;
+select t."id", t."name", t."json", pg_catalog.inetsend(t."ip") from "dbo"."orders" t where t."id" = any($1) order by t."id";
+delete from "dbo"."orders" t where t."id" = any($1);
 update "dbo"."orders" t set "name" = v.c2, "json" = v.c3, "ip" = v.c4 from unnest($1, $2, $3, $4) as v (c1, c2, c3, c4) where t."id" = v.c1 and (t."name" is distinct from v.c2 or t."json"::text is distinct from v.c3::text or t."ip" is distinct from v.c4);
 delete from "dbo"."orders" t using (values ($1), ($2)) as v (c1) where t."id" = v.c1;
 update "dbo"."orders" t set "name" = default, "json" = default, "ip" = default from unnest($1, $2) as v (c1, c2) where t."id" = v.c1;

@@ -141,7 +141,7 @@ async fn a_healthy_world_is_ok_from_configuration_to_broker() {
     checked.finds("target, role", "ok", "no superuser");
     checked.finds("target, pooler", "ok", "none seen");
     checked.finds("target, the loader's tables", "ok", "version ");
-    checked.finds("target, grants", "ok", "all on the loader's 6 tables and sequences");
+    checked.finds("target, grants", "ok", "all on the loader's 8 tables, sequences and functions");
     checked.finds("target, dbo.e", "ok", "dbo.e can be loaded");
     checked.finds("broker, connect", "ok", "NATS 2");
     checked.finds("broker, stream", "ok", "is kept by news");
@@ -308,7 +308,7 @@ async fn each_grant_that_is_missing_comes_with_the_statement_that_gives_it() {
             checked.lines.iter().filter(|line| line.mark == "fail").map(|line| line.hint.as_str()).collect();
         if grants.is_empty() {
             checked.ends(0).finds("target, role", "ok", "no superuser");
-            checked.finds("target, grants", "ok", "all on the loader's 6");
+            checked.finds("target, grants", "ok", "all on the loader's 8");
             break;
         }
         checked.ends(1);
@@ -342,6 +342,11 @@ async fn each_grant_that_is_missing_comes_with_the_statement_that_gives_it() {
         role.check().await.ends(1).finds(place, "fail", "lacks a grant");
         world.sql(&format!("grant {revoked} to \"{}\"", role.name)).await;
     }
+    // everybody may call a function, until somebody forbids it
+    world.sql("revoke execute on function loader_head from public").await;
+    let checked = role.check().await;
+    let line = checked.ends(1).finds("target, public.loader_head", "fail", "lacks a grant");
+    world.sql(line.hint.split("; or").next().expect("a statement")).await;
     // what it calls enough is enough
     world.bucket.put("e/20991231-235901.csv.gz", "D,1,b,1\n").await;
     let mut command = program(&world);
@@ -401,13 +406,13 @@ async fn the_loaders_tables_are_missing_or_newer() {
     let world = World::empty_with_table().await;
     check_world(&world).await.ends(0).finds("target, the loader's tables", "ok", "the next start applies them");
     let never = with(&world, "MIGRATE", "False").await;
-    let line = never.ends(78).finds("target, the loader's tables", "fail", "3 migrations are missing");
+    let line = never.ends(78).finds("target, the loader's tables", "fail", "4 migrations are missing");
     assert!(line.hint.contains("migrate"), "{line:?}");
     let role = Role::new(&world).await;
     role.check().await.ends(1).finds("target, the loader's tables", "fail", "may not create tables in public");
     role.drop().await;
     run_once(&world).await.ok();
-    world.sql("update loader_schema_history set version = 99 where version = 3").await;
+    world.sql("update loader_schema_history set version = 99 where version = 4").await;
     let newer = check_world(&world).await;
     newer.ends(78).finds("target, the loader's tables", "fail", "version 99, newer than this program");
 }

@@ -204,7 +204,7 @@ async fn many_starters_on_an_empty_database_migrate_it_once() {
         for starter in starters {
             starter.await.expect("joined").ok();
         }
-        assert_eq!(world.value("select count(*) from loader_schema_history").await, "3");
+        assert_eq!(world.value("select count(*) from loader_schema_history").await, "4");
         world.sql("drop table loader_rejects, loader_notifications, loader_deliveries, loader_schema_history").await;
     }
 }

@@ -159,7 +159,11 @@ async fn grants(target: &Target, report: &mut Report) {
     };
     let lacking: Vec<_> = grants.iter().filter_map(|grant| Some((&grant.object, grant.wants.as_ref()?))).collect();
     if lacking.is_empty() {
-        report.ok(Part::Target, "grants", format!("all on the loader's {} tables and sequences", grants.len()));
+        report.ok(
+            Part::Target,
+            "grants",
+            format!("all on the loader's {} tables, sequences and functions", grants.len()),
+        );
     }
     for (object, wants) in lacking {
         report.fail(
