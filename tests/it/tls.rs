@@ -155,6 +155,33 @@ async fn a_certificate_that_is_refused_is_told() {
     }
 }
 
+/// An endpoint without a scheme is HTTPS, and its certificate is verified.
+#[tokio::test]
+async fn a_bucket_over_tls_is_verified() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("another"));
+    let place = tempfile::tempdir().expect("a folder");
+    let root = file(place.path(), "ca.pem", &ours.pem);
+    let world = World::with_table().await;
+    world.bucket.put("e/LOAD00000001.csv.gz", "1,a,1\n").await;
+    let servers = [
+        ("self-signed", self_signed(HERE), 69),
+        ("another authority's", other.identity(HERE), 69),
+        ("for another host", ours.identity(ELSEWHERE), 69),
+        ("expired", ours.expired(HERE), 69),
+        ("good", ours.identity(HERE), 0),
+    ];
+    for (name, identity, code) in servers {
+        let front = front::direct(setting("PEO_S3_PORT").parse().expect("a port"), &identity).await;
+        let wire = Wire::before(front).await;
+        let source = world.bucket.source_at(&wire.port.to_string()).replace("http://127.0.0.1", "localhost");
+        let mut command = program(&world);
+        command.arg("status").env("SOURCE", source).env("SSL_CERT_FILE", &root);
+        let ended = run(command).await;
+        assert_eq!(ended.code, code, "{name}: {}", ended.log);
+        assert!(!wire.read(&world.bucket.path), "{name}: a request was seen in the clear");
+    }
+}
+
 const PASSWORD: &str = "canary-of-the-wire";
 
 #[tokio::test]

@@ -30,6 +30,20 @@ pub async fn before(server: u16, identity: Option<&Identity>, demands: bool) -> 
     port
 }
 
+/// TLS from the first byte, as HTTPS has it.
+pub async fn direct(server: u16, identity: &Identity) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let acceptor = acceptor(identity);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move { pass(acceptor.accept(client).await?, server, &[]).await });
+        }
+    });
+    port
+}
+
 fn acceptor(identity: &Identity) -> TlsAcceptor {
     let chain = vec![CertificateDer::from_pem_slice(identity.pem.as_bytes()).expect("a certificate")];
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key");
