@@ -85,7 +85,7 @@ impl Boot {
         self.prepare(&target).await?;
         let (least, most) = self.config.sleep;
         let service = self.config.run_as_service;
-        let mut loader = self.loader(target).await;
+        let mut loader = self.loader(target).await?;
         if service { loader.serve(least, most).await } else { loader.once(wait).await }
     }
 
@@ -96,7 +96,7 @@ impl Boot {
         self.config.settle = Duration::ZERO;
         let stage = target.rehearse().await?;
         stage.prepare().await?;
-        let mut loader = self.loader(stage.clone()).await;
+        let mut loader = self.loader(stage.clone()).await?;
         let end = loader.once(true).await;
         stage.end_rehearsal().await?;
         end
@@ -130,9 +130,9 @@ impl Boot {
         }
     }
 
-    async fn loader(self, target: Target) -> Loader {
-        Loader::new(Parts {
-            source: Source::connect(&self.config.source, self.config.dialect.order).await,
+    async fn loader(self, target: Target) -> Result<Loader, Error> {
+        Ok(Loader::new(Parts {
+            source: Source::connect(&self.config.source, self.config.dialect.order).await?,
             target,
             notifier: Notifier::new(self.config.notifier.as_ref(), &self.host, self.clock.clone()),
             dialect: self.config.dialect,
@@ -141,7 +141,7 @@ impl Boot {
             health: self.health,
             stopper: self.stopper,
             clock: self.clock,
-        })
+        }))
     }
 }
 

@@ -43,6 +43,8 @@ metrics! {
     rows_total: IntCounterVec["entity", "op"];
     /// Deliveries that got a ledger row, by its status.
     deliveries_total: IntCounterVec["entity", "kind", "status"];
+    /// Times that something was put off to be tried again, by what was in the way.
+    retries_total: IntCounterVec["reason"];
     /// Bytes received from the bucket.
     bytes_total: IntCounter;
     /// Seconds that a delivery spent in each stage.
@@ -90,6 +92,14 @@ label! {
 }
 
 label! {
+    /// What was in the way: the bucket, or the target, and there what can be told apart; the disk under our own temporary files.
+    Reason {
+        Source = "source", Target = "target", Deadlock = "deadlock", Serialization = "serialization", Lock = "lock",
+        Full = "full", Spool = "spool",
+    }
+}
+
+label! {
     /// A part of a delivery's way: lease and ledger, reading and applying, commit, publishing, all of it.
     Stage { Begin = "begin", Apply = "apply", Seal = "seal", Announce = "announce", Total = "total" }
 }
@@ -101,6 +111,9 @@ impl Metrics {
         metrics.build_info.with_label_values(&[version]).set(1);
         for stage in Stage::ALL {
             metrics.delivery_seconds.with_label_values(&[stage.as_str()]);
+        }
+        for reason in Reason::ALL {
+            metrics.retries_total.with_label_values(&[reason.as_str()]);
         }
         for status in ["failed", "held", "late"] {
             metrics.stopped_tables(status, 0);
@@ -118,6 +131,11 @@ impl Metrics {
     pub fn delivery(&self, entity: &str, kind: &'static str, status: &'static str) {
         let labels = [entity, kind, status];
         self.deliveries_total.with_label_values(&labels).inc();
+    }
+
+    /// Something is tried again, because this was in the way.
+    pub fn retry(&self, reason: Reason) {
+        self.retries_total.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// `n` bytes came from the bucket.
@@ -259,6 +277,7 @@ mod tests {
                 r#"paper_engine_stopped_tables{status="held"} 0"#,
                 r#"paper_engine_stopped_tables{status="late"} 0"#,
                 r#"paper_engine_delivery_seconds_count{stage="announce"} 0"#,
+                r#"paper_engine_retries_total{reason="deadlock"} 0"#,
                 "paper_engine_outbox_messages 0",
                 "paper_engine_last_success_timestamp_seconds 0",
                 "# HELP paper_engine_bytes_total Bytes received from the bucket.",

@@ -11,7 +11,7 @@ use crate::target::Target;
 
 /// Takes stock. Nothing is written, no lease is taken.
 pub(super) async fn take(boot: &Boot, target: &Target) -> Result<Plan, Error> {
-    let source = Source::connect(&boot.config.source, boot.config.dialect.order).await;
+    let source = Source::connect(&boot.config.source, boot.config.dialect.order).await?;
     match look(&source, target).await {
         // a store that does not list in key order; the source knows it by now
         Err(Error::Source(source::Error::Unordered)) => look(&source, target).await,

@@ -161,6 +161,7 @@ impl Loader {
             }
             match self.table(table, outcome).await {
                 Err(error) if verdict::of(&error) == Verdict::RetryTable => {
+                    self.corridor.metrics.retry(verdict::reason(&error));
                     say::table_waits(&mut self.said, &table.entity, &error);
                     outcome.error = Some(error);
                 }

@@ -71,6 +71,7 @@ impl Loader {
             let pause = match self.iterate().await {
                 Err(error) if !self.may_try_again(&error, tries) => return Err(error),
                 Err(error) => {
+                    self.corridor.metrics.retry(verdict::reason(&error));
                     tracing::warn!("{}. Trying again.", say::sentence(&error));
                     backoff.next()
                 }
@@ -148,6 +149,7 @@ impl Loader {
                 }
                 Err(error) if verdict::of(&error) == Verdict::Abort => return Err(error),
                 Err(error) => {
+                    self.corridor.metrics.retry(verdict::reason(&error));
                     let words = say::sentence(&error);
                     if trouble.as_ref() != Some(&words) {
                         tracing::warn!("{words}. Trying again until it is back.");

@@ -1,5 +1,6 @@
 //! One error, one verdict: what happens next to the delivery, its table and the program, and a sentence for the operator.
 
+use crate::metrics::Reason;
 use crate::pg;
 use crate::source::{self, Pending, Status};
 use crate::target::{self, Order, Why};
@@ -56,7 +57,7 @@ pub fn of(error: &Error) -> Verdict {
 fn of_source(error: &source::Error) -> Verdict {
     use source::Error::*;
     match error {
-        Unreachable { .. } | Spill(_) => Verdict::Retry,
+        Unreachable { .. } | Authorities(_) | Spill(_) => Verdict::Retry,
         Object { .. } | Cut { .. } | Short { .. } | Stalled { .. } => Verdict::RetryTable,
         Changed { .. } | Unordered => Verdict::Relist,
         Gone { .. } => Verdict::Gone,
@@ -96,6 +97,22 @@ fn of_pg(error: &pg::Error) -> Verdict {
         error if matches!(error.code(), Some("55P03" | "40001" | "40P01" | "57014")) => Verdict::RetryTable,
         error if error.is_world() => Verdict::Retry,
         _ => Verdict::Stop(Status::Failed),
+    }
+}
+
+/// What is in the way of what is tried again.
+pub fn reason(error: &Error) -> Reason {
+    match error {
+        Error::Source(source::Error::Spill(_)) | Error::Target(target::Error::Spill(_)) => Reason::Spool,
+        Error::Source(_) | Error::Target(target::Error::Rows(_)) => Reason::Source,
+        Error::Target(target::Error::Pg(error)) => match error.code() {
+            Some("40P01") => Reason::Deadlock,
+            Some("40001") => Reason::Serialization,
+            Some("55P03") => Reason::Lock,
+            Some("53100") => Reason::Full,
+            _ => Reason::Target,
+        },
+        Error::Target(_) => Reason::Target,
     }
 }
 

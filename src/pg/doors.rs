@@ -35,7 +35,8 @@ pub struct Pg {
 
 #[derive(Clone)]
 enum Door {
-    Pool(Pool),
+    /// the pool, and what begins a transaction
+    Pool(Pool, String),
     Stage(Stage),
 }
 
@@ -82,7 +83,8 @@ impl Pg {
         let manager = Manager::from_config(settings.config().clone(), connector, recycling);
         let pool = Pool::builder(manager).max_size(CONNECTIONS).wait_timeout(Some(PATIENCE));
         let pool = pool.runtime(deadpool_postgres::Runtime::Tokio1).build();
-        Ok(Self { door: Door::Pool(pool.map_err(|error| Error::Connect(error.to_string()))?) })
+        let pool = pool.map_err(|error| Error::Connect(error.to_string()))?;
+        Ok(Self { door: Door::Pool(pool, format!("{BEGIN}; {LOCK_TIMEOUT}{}", watch(settings.config()))) })
     }
 
     /// Opens a transaction for `name`, which its errors will carry.
@@ -103,9 +105,9 @@ impl Pg {
     /// A connection, and what begins the transaction on it.
     async fn enter(&self, name: &'static str) -> Result<(Tx, String), Error> {
         match &self.door {
-            Door::Pool(pool) => {
+            Door::Pool(pool, begin) => {
                 let client = connection(pool).await?;
-                Ok((Tx { name, client: Some(client), stage: None }, format!("{BEGIN}; {LOCK_TIMEOUT}")))
+                Ok((Tx { name, client: Some(client), stage: None }, begin.clone()))
             }
             Door::Stage(stage) => {
                 let lost = || Error::Connect("the rehearsal's connection was lost".to_owned());
@@ -237,6 +239,24 @@ impl Drop for Tx {
             (None, _) => {}
         }
     }
+}
+
+/// Gives the server the patience with us that we have with it. Left to itself it notices after two hours that a network swallows
+/// everything, and for so long it holds lease and lock of whoever is gone.
+fn watch(config: &tokio_postgres::Config) -> String {
+    let (Some(every), Some(times)) = (config.get_keepalives_interval(), config.get_keepalives_retries()) else {
+        return String::new();
+    };
+    if !config.get_keepalives() {
+        return String::new();
+    }
+    let (idle, every) = (config.get_keepalives_idle().as_secs(), every.as_secs());
+    let patience = config.get_tcp_user_timeout().map(|patience| patience.as_millis());
+    let patience = patience.map(|patience| format!(";\nset local tcp_user_timeout = {patience}")).unwrap_or_default();
+    format!(
+        ";\nset local tcp_keepalives_idle = {idle};\nset local tcp_keepalives_interval = {every};
+set local tcp_keepalives_count = {times}{patience}"
+    )
 }
 
 /// A connection of the pool. Where the server gives no more of them, one of those that we have is waited for.

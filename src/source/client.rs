@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_credential_types::provider::{self, error::CredentialsError};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
-    Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    Credentials, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
     StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use super::error::Error;
 use super::settings::Settings;
+use crate::clock::Clock;
 
 /// A bucket and the client that reaches it.
 #[derive(Clone)]
@@ -19,22 +23,27 @@ pub struct Bucket {
     pub(super) name: String,
     /// for messages: where the bucket is
     pub(super) endpoint: String,
+    /// whether others keep the credentials, and may change them
+    pub(super) rotates: bool,
 }
 
 impl Bucket {
-    pub async fn connect(settings: &Settings) -> Self {
+    pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        if !is_plain(settings) {
+            look_for_authorities()?;
+        }
         let config = match &settings.endpoint {
             Some(endpoint) => base(settings).endpoint_url(endpoint).force_path_style(true),
             None => base(settings),
         };
-        let config = match (&settings.id, &settings.key) {
-            (Some(id), Some(key)) => {
-                config.credentials_provider(Credentials::new(id, key.expose(), None, None, "SOURCE"))
-            }
-            _ => from_chain(config, settings).await,
+        let own = settings.id.as_ref().zip(settings.key.as_ref());
+        let config = match own {
+            Some((id, key)) => config.credentials_provider(Credentials::new(id, key.expose(), None, None, "SOURCE")),
+            None => from_chain(config, settings).await,
         };
         let endpoint = settings.endpoint.clone().unwrap_or_else(|| "AWS".to_owned());
-        Self { client: Client::from_conf(config.build()), name: settings.bucket.clone(), endpoint }
+        let client = Client::from_conf(config.build());
+        Ok(Self { client, name: settings.bucket.clone(), endpoint, rotates: own.is_none() })
     }
 }
 
@@ -45,7 +54,7 @@ fn base(settings: &Settings) -> aws_sdk_s3::config::Builder {
         TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(http_client())
+        .http_client(if is_plain(settings) { plain_client() } else { http_client() })
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(timeouts.build())
         .retry_config(RetryConfig::standard().with_max_attempts(4))
@@ -60,15 +69,50 @@ fn base(settings: &Settings) -> aws_sdk_s3::config::Builder {
 
 /// Credentials (and the region, if SOURCE has none) from the AWS default chain.
 async fn from_chain(config: aws_sdk_s3::config::Builder, settings: &Settings) -> aws_sdk_s3::config::Builder {
-    let shared = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await;
-    let config = match shared.credentials_provider() {
-        Some(provider) => config.credentials_provider(provider),
-        None => config,
-    };
+    let shared = chain().await;
+    let config = config.credentials_provider(provide_credentials_fn(from_chain_now));
     match shared.region().filter(|_| settings.region.is_none() && settings.endpoint.is_none()) {
         Some(region) => config.region(region.clone()),
         None => config,
     }
+}
+
+/// Credentials without an end of their own are asked for anew after so long.
+const ROTATION: Duration = Duration::from_secs(30);
+
+async fn chain() -> aws_config::SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await
+}
+
+/// The chain from its beginning: it reads its files once only.
+async fn from_chain_now() -> provider::Result {
+    let Some(credentials) = chain().await.credentials_provider() else {
+        return Err(CredentialsError::not_loaded("no credentials in the AWS default chain"));
+    };
+    let mut credentials = credentials.provide_credentials().await?;
+    if credentials.expiry().is_none() {
+        *credentials.expiry_mut() = Some((Clock::system().utc() + ROTATION).into());
+    }
+    Ok(credentials)
+}
+
+/// Whether the bucket is reached without TLS.
+fn is_plain(settings: &Settings) -> bool {
+    settings.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"))
+}
+
+/// The client reads the authorities' certificates when it is made, and where there are none it cannot say so.
+fn look_for_authorities() -> Result<(), Error> {
+    let found = rustls_native_certs::load_native_certs();
+    match found.errors.first() {
+        _ if !found.certs.is_empty() => Ok(()),
+        Some(error) => Err(Error::Authorities(error.to_string())),
+        None => Err(Error::Authorities("none are there".to_owned())),
+    }
+}
+
+fn plain_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_http()
 }
 
 fn http_client() -> SharedHttpClient {

@@ -19,6 +19,10 @@ pub enum Error {
     /// this object cannot be had, whatever holds for the others
     #[error("{key}: cannot be read: {what}")]
     Object { key: String, what: String },
+    #[error(
+        "cannot read the certificates of the authorities that this machine trusts: {0}. Install the package ca-certificates, or set SSL_CERT_FILE"
+    )]
+    Authorities(String),
     #[error("{key}: changed since it was listed")]
     Changed { key: String },
     #[error("{key}: deleted since it was listed")]
@@ -59,6 +63,8 @@ where
     let what = describe(&error);
     let (name, endpoint) = (bucket.name.clone(), bucket.endpoint.clone());
     match hint(status, error.code()) {
+        // who keeps them may have changed them, and we ask again soon
+        Some(CREDENTIALS) if bucket.rotates => Error::Unreachable { bucket: name, endpoint, what },
         Some(hint) => Error::Refused { bucket: name, endpoint, what, hint },
         None => Error::Unreachable { bucket: name, endpoint, what },
     }
@@ -70,11 +76,13 @@ pub(super) fn of_task(error: &JoinError, bucket: &Bucket) -> Error {
     Error::Unreachable { bucket: name, endpoint, what: error.to_string() }
 }
 
+const CREDENTIALS: &str = "Check bucket_id and bucket_key in SOURCE.";
+
 /// What to do about an answer that waiting does not mend.
 fn hint(status: Option<u16>, code: Option<&str>) -> Option<&'static str> {
     match (status?, code.unwrap_or_default()) {
         (404, _) => Some("Check bucket_name in SOURCE."),
-        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch") => Some("Check bucket_id and bucket_key in SOURCE."),
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch") => Some(CREDENTIALS),
         (_, "ExpiredToken" | "RequestTimeTooSkewed") => None,
         (403, _) => Some("The credentials in SOURCE need s3:ListBucket and s3:GetObject."),
         (301 | 400, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
@@ -87,7 +95,9 @@ fn hint(status: Option<u16>, code: Option<&str>) -> Option<&'static str> {
 /// The service's own code and words, or the chain of causes below it.
 fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
     if let (Some(code), message) = (error.code(), error.message()) {
-        return message.map_or_else(|| code.to_owned(), |message| format!("{code}: {}", message.trim_end_matches('.')));
+        let skew = body(error).and_then(skew).unwrap_or_default();
+        let message = message.map(|message| format!(": {}", message.trim_end_matches('.'))).unwrap_or_default();
+        return format!("{code}{message}{skew}");
     }
     let mut words = error.to_string();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
@@ -96,4 +106,38 @@ fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkEr
         cause = inner.source();
     }
     words
+}
+
+fn body<E>(error: &SdkError<E>) -> Option<&str> {
+    std::str::from_utf8(error.raw_response()?.body().bytes()?).ok()
+}
+
+/// How wrong a clock is, where the store tells what time it was to us and to it.
+fn skew(body: &str) -> Option<String> {
+    let of = |field: &str| {
+        let (_, rest) = body.split_once(&format!("<{field}>"))?;
+        let digits: String = rest.split('<').next()?.chars().filter(char::is_ascii_digit).take(14).collect();
+        let format = time::macros::format_description!("[year][month][day][hour][minute][second]");
+        time::PrimitiveDateTime::parse(&digits, format).ok()
+    };
+    let ahead = (of("RequestTime")? - of("ServerTime")?).whole_seconds();
+    let which = if ahead < 0 { "behind" } else { "ahead of" };
+    Some(format!("; this machine's clock is {} s {which} the store's", ahead.abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skew;
+
+    #[test]
+    fn a_clock_that_is_wrong_is_told_by_how_much() {
+        let body = |ours: &str, theirs: &str| {
+            format!("<Error><RequestTime>{ours}</RequestTime><ServerTime>{theirs}</ServerTime></Error>")
+        };
+        let said = skew(&body("20240101T000000Z", "2024-01-01T00:20:01Z"));
+        assert_eq!(said.as_deref(), Some("; this machine's clock is 1201 s behind the store's"));
+        let said = skew(&body("20240102T000000Z", "2024-01-01T00:00:00.000Z"));
+        assert_eq!(said.as_deref(), Some("; this machine's clock is 86400 s ahead of the store's"));
+        assert_eq!(skew("<Error><Code>SlowDown</Code></Error>"), None);
+    }
 }

@@ -67,9 +67,9 @@ pub struct Source {
 
 impl Source {
     /// `order` says what decides the order of change files.
-    pub async fn connect(settings: &Settings, order: Order) -> Self {
+    pub async fn connect(settings: &Settings, order: Order) -> Result<Self, Error> {
         let unordered = Arc::default();
-        Self { bucket: Bucket::connect(settings).await, path: settings.path.clone(), order, unordered }
+        Ok(Self { bucket: Bucket::connect(settings).await?, path: settings.path.clone(), order, unordered })
     }
 
     pub fn bucket(&self) -> &str {

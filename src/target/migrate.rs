@@ -7,6 +7,7 @@ use refinery::Migration;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::Error;
+use crate::failpoint;
 use crate::pg::{self, Pg, Tx};
 
 mod embedded {
@@ -37,6 +38,7 @@ pub async fn bring_up_to_date(pg: &Pg, allowed: bool) -> Result<Done, Error> {
     }
     for migration in &missing {
         apply(&tx, migration).await?;
+        failpoint::reach("mid_migration");
     }
     if missing.is_empty() {
         tx.rollback().await?

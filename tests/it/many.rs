@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::kill::{holds_at_rest, number, once, seed, service, stage, the_stream_has_each_once};
 use crate::support::World;
+use crate::support::bucket::Bucket;
 use crate::support::program::{Running, program, run, start};
 use crate::support::story::Story;
 
@@ -140,4 +141,55 @@ async fn a_run_once_beside_a_service_loads_nothing_twice_and_a_dry_run_leaves_no
     running.signal("TERM");
     running.ends().await.ok();
     holds_at_rest(&world, &broker, &heard).await;
+}
+
+/// Migrations are one transaction: killed after the first of them, or after the last, there is none.
+#[tokio::test]
+async fn killed_in_the_middle_of_the_migrations_it_leaves_nothing_of_them() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    for times in [1, 2, 3] {
+        let mut command = program(&world);
+        command.env("FAILPOINTS", format!("mid_migration=kill@{times}"));
+        assert_eq!(run(command).await.code, -1);
+        let left = "select count(*) from pg_class where relname like 'loader%'";
+        assert_eq!(world.value(left).await, "0", "killed after {times}");
+    }
+    run(program(&world)).await.ok();
+    assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|loaded|1/0/0/0"]);
+}
+
+/// Two feeds in one database, each with a configuration of its own: neither takes the other's files for its own or for gone.
+#[tokio::test]
+async fn two_configurations_on_one_ledger_leave_each_others_rows_alone() {
+    let (world, other) = (World::with_table().await, Bucket::at(&format!("other-{}", std::process::id())).await);
+    world.sql("create table dbo.f (id int primary key)").await;
+    let beside = || {
+        let mut command = program(&world);
+        command.env("SOURCE", other.source());
+        command
+    };
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put("e/20991231-120000000.csv.gz", "I,two,b,2\n").await;
+    other.put("f/LOAD00000001.csv.gz", "1\n2\n").await;
+    assert_eq!(run(program(&world)).await.code, 1, "its second file is at fault");
+    run(beside()).await.ok();
+    let states = [
+        "LOAD00000001.csv.gz|loaded|1/0/0/0",
+        "20991231-120000000.csv.gz|failed|0/0/0/0",
+        "LOAD00000001.csv.gz|loaded|2/0/0/0",
+    ];
+    for _ in 0..2 {
+        assert_eq!(world.ledger().await, states);
+        assert_eq!(run(program(&world)).await.code, 1);
+        run(beside()).await.ok();
+    }
+    // each sees its own, as it changes and goes
+    other.delete("f/LOAD00000001.csv.gz").await;
+    world.bucket.put("e/20991231-120000000.csv.gz", "I,2,b,2\n").await;
+    run(beside()).await.ok();
+    run(program(&world)).await.ok();
+    assert_eq!(world.value("select (select count(*) from dbo.e) || '/' || (select count(*) from dbo.f)").await, "2/2");
+    let stopped = "select count(*) from loader_deliveries where status not in ('loaded', 'skipped')";
+    assert_eq!(world.value(stopped).await, "0");
 }

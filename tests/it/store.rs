@@ -83,6 +83,57 @@ async fn a_token_that_expired_in_the_middle_is_waited_out() {
     assert_eq!(names(&world).await, ["1|a"]);
 }
 
+/// Whoever keeps the credentials changes them while a service runs. They are read again by and by.
+#[tokio::test]
+async fn credentials_that_change_are_read_again() {
+    let (world, place) = (World::with_table().await, tempfile::tempdir().expect("a folder"));
+    let file = place.path().join("credentials");
+    let write = |key: &str| {
+        let text = format!("[default]\naws_access_key_id = {}\naws_secret_access_key = {key}\n", setting("PEO_S3_ID"));
+        std::fs::write(&file, text).expect("written");
+    };
+    write("of yesterday");
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let source = world.bucket.source();
+    let source: Vec<&str> =
+        source.split(' ').filter(|word| !word.starts_with("bucket_id=") && !word.starts_with("bucket_key=")).collect();
+    let mut command = program(&world);
+    command.env("SOURCE", source.join(" ")).env("AWS_SHARED_CREDENTIALS_FILE", &file).env("AWS_REGION", "us-east-1");
+    command.env("RUN_AS_SERVICE", "True").env("METRICS", "").env("MIN_SLEEP", "0.1").env("MAX_SLEEP", "0.2");
+    let running = start(command);
+    running.says("SignatureDoesNotMatch").await;
+    write(&setting("PEO_S3_KEY"));
+    let begun = Instant::now();
+    while world.value("select exists (select from dbo.e)").await != "t" {
+        assert!(begun.elapsed() < Duration::from_secs(90), "{}", running.log());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    running.signal("TERM");
+    running.ends().await.ok();
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_told_with_by_how_much() {
+    let world = World::with_table().await;
+    let body = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message>\
+                <RequestTime>20240101T000000Z</RequestTime><ServerTime>2024-01-01T01:00:00Z</ServerTime></Error>";
+    let said = format!("HTTP/1.1 403 Said\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let ended = run_at(&world, at_first(2, lists, move || Act::Say(said.clone().into_bytes()))).await.ok();
+    assert!(ended.log.contains("this machine's clock is 3600 s behind the store's"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn without_authorities_a_store_with_tls_is_an_error_with_a_word() {
+    let world = World::with_table().await;
+    let mut command = program(&world);
+    command.env("SOURCE", world.bucket.source().replace("http://", "https://"));
+    command.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere");
+    let ended = run(command).await;
+    assert_eq!(ended.code, 69, "{}", ended.log);
+    assert!(ended.log.contains("cannot read the certificates of the authorities"), "{}", ended.log);
+    assert!(!ended.log.contains("panicked"), "{}", ended.log);
+}
+
 #[tokio::test]
 async fn one_object_that_may_not_be_read_keeps_no_other_table_from_loading() {
     let world = World::with_table().await;

@@ -15,7 +15,13 @@ pub(super) async fn check(settings: Option<&Settings>, report: &mut Report) -> O
         return None;
     };
     // the order of files is nothing that we look at
-    let source = Source::connect(settings, Order::default()).await;
+    let source = match within(Source::connect(settings, Order::default())).await {
+        Ok(source) => source,
+        Err(trouble) => {
+            report.trouble(Part::Source, "list", &trouble, "TLS to the bucket needs them");
+            return None;
+        }
+    };
     let survey = list(&source, settings, report).await?;
     get(&source, &survey, report).await;
     if survey.foreign.total() > 0 {

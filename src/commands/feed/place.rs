@@ -24,7 +24,7 @@ impl Place {
         if let Some(folder) = &args.out {
             return Ok(Self::Folder(folder.clone()));
         }
-        let source = Source::connect(&Config::source_from_env()?, Order::default()).await;
+        let source = Source::connect(&Config::source_from_env()?, Order::default()).await?;
         if args.create_bucket {
             source.create_bucket().await?;
         }

@@ -8,6 +8,7 @@ pub mod canary;
 pub mod certificates;
 pub mod front;
 pub mod oracle;
+pub mod own;
 pub mod pooler;
 pub mod program;
 pub mod proxy;

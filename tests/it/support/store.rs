@@ -88,6 +88,33 @@ pub fn lists(request: &str) -> bool {
     request.contains("list-type=2")
 }
 
+/// A store that has these files of `dbo` and no server behind it; the port to connect to.
+pub async fn alone(files: Vec<(&'static str, Vec<u8>)>) -> String {
+    let one = |(file, bytes): &(&str, Vec<u8>)| {
+        format!(
+            "<Contents><Key>dbo/{file}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>&quot;{}&quot;</ETag>\
+             <Size>{}</Size></Contents>",
+            bytes.len(),
+            bytes.len()
+        )
+    };
+    let listing: String = files.iter().map(one).collect();
+    before("0", move |request, _| match files.iter().find(|(file, _)| request.contains(file)) {
+        Some((_, bytes)) => Act::Say(object(bytes)),
+        None => Act::page(&listing, None),
+    })
+    .await
+}
+
+fn object(bytes: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\netag: \"{0}\"\r\nlast-modified: Mon, 01 Jan 2024 00:00:00 GMT\r\ncontent-length: {0}\r\n\
+         connection: close\r\n\r\n",
+        bytes.len()
+    );
+    [head.as_bytes(), bytes].concat()
+}
+
 /// Decides by the first line of a request, and the how many-th it is of all.
 pub type Plan = Arc<dyn Fn(&str, usize) -> Act + Send + Sync>;
 
