@@ -4,6 +4,8 @@ set positional-arguments
 
 cargo-deny-version := "0.20.2"
 cargo-deny := justfile_directory() / ".tools" / ("cargo-deny-" + cargo-deny-version)
+cargo-fuzz-version := "0.13.1"
+cargo-fuzz := justfile_directory() / ".tools" / ("cargo-fuzz-" + cargo-fuzz-version)
 
 # List the recipes
 default:
@@ -57,10 +59,27 @@ test *ARGS:
         cargo $runner --no-run --locked && \
         exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --locked "$@"
 
-# What the suite is too short for: kills at every point and at any time, many loaders, flipped bits
+# Fuzz one target (rows, cells, keys, settings) or all, so many seconds each; more arguments are libFuzzer's
+fuzz target='all' seconds='60' *ARGS: _cargo-fuzz
+    @targets=$1 seconds=$2; shift 2; [ "$targets" != all ] || targets='rows cells keys settings'; \
+    for target in $targets; do \
+        mkdir -p ".run/fuzz/$target" && \
+        '{{ cargo-fuzz }}/bin/cargo-fuzz' run --fuzz-dir fuzz --dev --sanitizer none "$target" \
+            ".run/fuzz/$target" "fuzz/corpus/$target" -- -max_total_time="$seconds" -timeout=20 "$@" || exit; \
+    done
+
+# On stable Rust: no sanitizer is needed where there is no unsafe code. Built once (a minute).
+_cargo-fuzz:
+    @[ -x '{{ cargo-fuzz }}/bin/cargo-fuzz' ] || { \
+        echo 'building cargo-fuzz {{ cargo-fuzz-version }} into .tools (once)'; \
+        cargo install --quiet --locked --debug --root '{{ cargo-fuzz }}' 'cargo-fuzz@{{ cargo-fuzz-version }}'; \
+    }
+
+# What the suite is too short for: kills at every point and at any time, many loaders, flipped bits, a file of 2 GB
 kill-loop *ARGS:
     PEO_SEEDS="${PEO_SEEDS:-20}" PEO_KILLS="${PEO_KILLS:-200}" PEO_FLIPS="${PEO_FLIPS:-1000}" PEO_CHAOS="${PEO_CHAOS:-500}" \
-        just --justfile '{{ justfile() }}' test kill:: many:: hosts:: scarce:: a_flipped_bit whatever_happens \
+        PEO_HUGE="${PEO_HUGE:-2048}" \
+        just --justfile '{{ justfile() }}' test kill:: many:: hosts:: scarce:: a_flipped_bit a_huge whatever_happens \
         --success-output final --no-fail-fast "$@"
 
 # 10,000 deliveries by one service: what it takes must not grow

@@ -105,7 +105,8 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     let notifier = notifier(env, overrides, check);
     let source = check.needed("SOURCE", &env.source, SOURCE);
     let target = target(env, check);
-    let dialect = check.room("FEED", &env.feed);
+    let dialect: Option<Dialect> = check.room("FEED", &env.feed);
+    let limits = check.room("LIMITS", &env.limits);
     let settle = check.seconds("SETTLE", &env.settle, "60");
     let metrics = metrics(env, check);
     let log_format = check.parsed("LOG_FORMAT", &env.log_format, "Write LOG_FORMAT=text or LOG_FORMAT=json");
@@ -116,7 +117,7 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
         notifier,
         source: source?,
         target: target?,
-        dialect: dialect?,
+        dialect: Dialect { limits: limits?, ..dialect? },
         settle,
         metrics,
         metrics_given: env.metrics_given,

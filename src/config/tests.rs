@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::decode::limits::Limits;
 use crate::secret::Secret;
 use crate::target::settings::{BadRows, Share};
 use notifier::settings::Login;
@@ -65,6 +66,7 @@ fn every_variable_arrives() {
         ("TARGET", "host=db dbname=d"),
         ("TARGET_SCHEMA", "dbo"),
         ("FEED", r"delimiter=\t null=\N"),
+        ("LIMITS", "max_ratio=7"),
         ("SETTLE", "0"),
         ("MAX_REMOVE", "1000"),
         ("EVENT_ID", "seq"),
@@ -81,7 +83,12 @@ fn every_variable_arrives() {
     assert_eq!(config.target.schema.as_deref(), Some("dbo"));
     assert_eq!(
         config.dialect,
-        Dialect { delimiter: b"\t".to_vec(), null: Some(br"\N".to_vec()), ..Dialect::default() }
+        Dialect {
+            delimiter: b"\t".to_vec(),
+            null: Some(br"\N".to_vec()),
+            limits: Limits { max_ratio: 7, ..Limits::default() },
+            ..Dialect::default()
+        }
     );
     assert_eq!(config.settle, Duration::ZERO);
     assert_eq!(config.target.max_remove, Share::Rows(1000));
@@ -116,6 +123,7 @@ fn everything_wrong_is_said_at_once_and_no_secret_with_it() {
         "MIGRATE",
         "KEEP_MESSAGES",
         "FEED",
+        "LIMITS",
         "SETTLE",
         "ON_BAD_ROW",
         "MAX_REJECTS",

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use memchr::memchr_iter;
 
 use super::cut::{self, Cut, Field, Many, Next, One, Quoted};
+use super::limits::{Bytes, Limits};
 
 /// What can be wrong with a record's form. The line is where the record starts.
 #[derive(Debug, thiserror::Error)]
@@ -19,14 +20,20 @@ pub enum Flaw {
     StrayQuote { line: u64, field: usize },
     #[error("line {line}: text after the closing quote of field {field}")]
     AfterQuote { line: u64, field: usize },
-    #[error("line {line}: the record is longer than {limit} bytes")]
-    TooLong { line: u64, limit: usize },
+    #[error(
+        "line {line}: too large: the row is longer than LIMITS max_row={limit}; a quote may be open. If it is right, raise \
+         it, then `deliveries retry`"
+    )]
+    TooLong { line: u64, limit: Bytes },
+    #[error(
+        "line {line}: too large: the row has more fields than LIMITS max_fields={limit}; the delimiter may be another (FEED \
+         delimiter=). If it is right, raise it, then `deliveries retry`"
+    )]
+    TooWide { line: u64, limit: usize },
     #[error(transparent)]
     Read(#[from] io::Error),
 }
 
-/// A record is held in memory; an open quote would otherwise read the whole file into it.
-const LONGEST_RECORD: usize = 16 << 20;
 const FIRST_BUFFER: usize = 64 << 10;
 
 /// How records are written.
@@ -38,6 +45,7 @@ pub struct Form {
     pub quotes: bool,
     /// a record can be had as it stood in the file
     pub keep_raw: bool,
+    pub limits: Limits,
 }
 
 /// Reads records one by one from plain bytes.
@@ -94,7 +102,7 @@ impl<'a> Record<'a> {
 
 impl<R: Read> Reader<R> {
     pub fn new(input: R, form: Form) -> Self {
-        let buffer = vec![0; FIRST_BUFFER];
+        let buffer = vec![0; FIRST_BUFFER.min(form.limits.row())];
         Self {
             input,
             form,
@@ -170,9 +178,11 @@ impl<R: Read> Reader<R> {
     /// record does.
     fn scan(&mut self) -> Result<Option<(usize, bool)>, Flaw> {
         let bytes = &self.buffer[self.start..self.end];
-        let scan = Scan { bytes, eof: self.eof, line: self.line, fields: &mut self.fields };
+        let most = self.form.limits.max_fields;
+        let scan = Scan { bytes, eof: self.eof, line: self.line, fields: &mut self.fields, most };
         match (self.form.quotes, &self.form.delimiter[..]) {
-            (true, [only]) => scan.record(One(*only)),
+            // the first buffer has no room for more fields than can be held; in a larger one they are counted
+            (true, [only]) if self.buffer.len() <= FIRST_BUFFER => scan.record(One(*only)),
             (true, many) => scan.record(Many::<true>(many)),
             (false, many) => scan.record(Many::<false>(many)),
         }
@@ -185,11 +195,21 @@ impl<R: Read> Reader<R> {
             self.start = 0;
         }
         if self.end == self.buffer.len() {
-            if self.buffer.len() >= LONGEST_RECORD {
-                return Err(Flaw::TooLong { line: self.line, limit: LONGEST_RECORD });
+            let longest = self.form.limits.row();
+            if self.buffer.len() >= longest {
+                return Err(Flaw::TooLong { line: self.line, limit: self.form.limits.max_row });
             }
-            self.buffer.resize(self.buffer.len() * 2, 0);
+            self.buffer.resize(longest.min(self.buffer.len() * 2), 0);
         }
+        self.fill()?;
+        // a long row is looked at anew only when there is much more of it, or all
+        while self.buffer.len() > FIRST_BUFFER && self.end < self.buffer.len() && !self.eof {
+            self.fill()?;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self) -> Result<(), Flaw> {
         match self.input.read(&mut self.buffer[self.end..]) {
             // an interrupted read is no end: the caller comes back
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -217,6 +237,8 @@ struct Scan<'a> {
     eof: bool,
     line: u64,
     fields: &'a mut Vec<Field>,
+    /// how many fields there may be, if they are counted
+    most: usize,
 }
 
 impl Scan<'_> {
@@ -225,6 +247,9 @@ impl Scan<'_> {
         self.fields.clear();
         let (mut at, mut quoted) = (0, false);
         loop {
+            if C::COUNTED && self.fields.len() >= self.most {
+                return Err(Flaw::TooWide { line: self.line, limit: self.most });
+            }
             if C::QUOTES && bytes.get(at) == Some(&b'"') {
                 quoted = true;
                 match self.quoted(cut, at)? {

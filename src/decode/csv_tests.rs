@@ -22,7 +22,7 @@ fn read(text: &[u8], piece: usize) -> Result<Rows, String> {
 }
 
 fn form(delimiter: &str, quotes: bool) -> Form {
-    Form { delimiter: delimiter.into(), quotes, keep_raw: true }
+    Form { delimiter: delimiter.into(), quotes, keep_raw: true, limits: Limits::default() }
 }
 
 fn read_as(form: &Form, text: &[u8], piece: usize) -> Result<Rows, String> {
@@ -198,4 +198,43 @@ fn a_record_can_be_had_as_it_stood() {
     }
     let mut reader = Reader::new(&b"1,x\n"[..], Form { keep_raw: false, ..form(",", true) });
     assert!(reader.advance().expect("good") && reader.record().raw.is_empty(), "not asked for");
+}
+
+fn limited(limits: &str, text: &[u8], piece: usize) -> Result<Vec<usize>, String> {
+    let mut reader = Reader::new(Drip(text, piece), Form { limits: limits.parse().expect(limits), ..form(",", true) });
+    let mut rows = Vec::new();
+    while reader.advance().map_err(|flaw| flaw.to_string())? {
+        let record = reader.record();
+        rows.push((0..record.width()).map(|index| record.field(index).0.len()).sum());
+    }
+    Ok(rows)
+}
+
+#[test]
+fn a_row_may_be_as_long_as_its_limit_and_no_longer() {
+    for (limit, name) in [(1 << 10, "1KiB"), (100 << 10, "100KiB"), (1 << 20, "1MiB")] {
+        let limits = format!("max_row={name}");
+        for piece in [9_973, usize::MAX] {
+            let fits = format!("1\n{}\n\"{}\"\n2\n", "x".repeat(limit - 1), "\n".repeat(limit - 3));
+            assert_eq!(limited(&limits, fits.as_bytes(), piece), Ok(vec![1, limit - 1, limit - 3, 1]), "{name}");
+            for long in ["x".repeat(limit) + "\n2\n", "\"".to_owned() + &"x\n".repeat(limit)] {
+                let error = limited(&limits, format!("1\n{long}").as_bytes(), piece).expect_err("longer");
+                let wanted = format!("line 2: too large: the row is longer than LIMITS max_row={name}; ");
+                assert!(error.starts_with(&wanted), "{error}");
+            }
+        }
+    }
+}
+
+/// A field that is known takes more memory than an empty one in the file.
+#[test]
+fn a_long_row_is_given_up_where_it_has_too_many_fields() {
+    let wide = ",".repeat(1 << 20);
+    for text in [wide.clone(), format!("1,{}\n{wide}", "x".repeat(1 << 20))] {
+        let error = limited("", text.as_bytes(), usize::MAX).expect_err("too wide");
+        assert!(error.contains("the row has more fields than LIMITS max_fields=4096; the delimiter may"), "{error}");
+    }
+    let wide = ",".repeat(99_999);
+    assert_eq!(limited("max_fields=100000", wide.as_bytes(), usize::MAX), Ok(vec![0]));
+    assert!(limited("max_fields=99999", wide.as_bytes(), usize::MAX).is_err());
 }

@@ -21,6 +21,8 @@ impl Field {
 /// How a record is cut into fields. `eof`: nothing comes behind `bytes`.
 pub(super) trait Cut: Copy {
     const QUOTES: bool;
+    /// whether fields are counted as they are cut, so that there are no more than may be
+    const COUNTED: bool;
 
     /// Where the unquoted field at `at` ends: at a delimiter, a line end or, with `QUOTES`, a quote that must not be there.
     /// None if `bytes` end before.
@@ -48,6 +50,7 @@ pub(super) struct One(pub u8);
 
 impl Cut for One {
     const QUOTES: bool = true;
+    const COUNTED: bool = false;
 
     #[inline]
     fn end(self, bytes: &[u8], at: usize) -> Option<usize> {
@@ -70,6 +73,7 @@ pub(super) struct Many<'a, const QUOTES: bool>(pub &'a [u8]);
 
 impl<const QUOTES: bool> Cut for Many<'_, QUOTES> {
     const QUOTES: bool = QUOTES;
+    const COUNTED: bool = true;
 
     fn end(self, bytes: &[u8], at: usize) -> Option<usize> {
         let mut from = at;

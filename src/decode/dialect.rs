@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use super::limits::Limits;
 use super::listed::{self, Listed};
 use crate::pairs::{Faults, Pairs};
 
@@ -27,6 +28,8 @@ pub struct Dialect {
     /// With it begins the name of a column that holds another column's old value.
     pub before_image_prefix: Option<String>,
     pub order: Order,
+    /// How large they may be; LIMITS says it, and not FEED.
+    pub limits: Limits,
 }
 
 /// Which files have an op in each row.
@@ -98,6 +101,7 @@ impl Default for Dialect {
             timestamp: None,
             before_image_prefix: None,
             order: Order::Auto,
+            limits: Limits::default(),
         }
     }
 }
@@ -132,6 +136,7 @@ impl FromStr for Dialect {
             order: choice(&mut pairs, "order", &orders),
             columns: columns.clone().unwrap_or_default(),
             delimiter,
+            limits: Limits::default(),
         };
         // what columns= names is known only if it could be read
         if columns.is_some() {

@@ -7,6 +7,8 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::limits::{Bytes, Limits, RATIO_FROM};
+
 /// What can be wrong with the compressed bytes of an object that was received in full.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
@@ -22,6 +24,21 @@ pub enum Flaw {
     Trailing { at: u64 },
     #[error("corrupt gzip at byte {at}: {what}")]
     Corrupt { at: u64, what: String },
+    #[error(
+        "too large: the object has {size} bytes, more than LIMITS max_object={limit}. If that is right, raise it, then \
+         `deliveries retry`"
+    )]
+    Object { size: u64, limit: Bytes },
+    #[error(
+        "too large: by byte {at} the object has unpacked to more than LIMITS max_plain={limit}. If that is right, raise \
+         it, then `deliveries retry`"
+    )]
+    Plain { at: u64, limit: Bytes },
+    #[error(
+        "too large: the first {at} bytes of the object unpack to {plain}, more than LIMITS max_ratio={limit} times as many. \
+         If that is right, raise it, then `deliveries retry`"
+    )]
+    Ratio { at: u64, plain: u64, limit: u64 },
 }
 
 /// An object's bytes, plain. `must_be_gzip` is what the key promises (`.gz`); without that promise the first two
@@ -29,6 +46,9 @@ pub enum Flaw {
 pub struct Gunzip<R> {
     inner: Inner<R>,
     started: bool,
+    limits: Limits,
+    /// bytes given so far
+    plain: u64,
 }
 
 enum Inner<R> {
@@ -41,7 +61,7 @@ const BUFFER: usize = 64 << 10;
 
 impl<R: Read> Gunzip<R> {
     #[expect(clippy::disallowed_methods, reason = "the one place for it: all members, errors named")]
-    pub fn open(raw: R, must_be_gzip: bool) -> io::Result<Self> {
+    pub fn open(raw: R, must_be_gzip: bool, limits: Limits) -> io::Result<Self> {
         let mut raw = raw;
         let mut head = Vec::new();
         raw.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head).map_err(upstream)?;
@@ -52,7 +72,26 @@ impl<R: Read> Gunzip<R> {
             head if must_be_gzip || head.is_empty() => return Err(not_gzip(&head).into()),
             head => Inner::Plain(counted(head)),
         };
-        Ok(Self { inner, started: false })
+        Ok(Self { inner, started: false, limits, plain: 0 })
+    }
+
+    /// Once per block of bytes: whether the object is still within its limits.
+    fn check(&self) -> Result<(), Flaw> {
+        let (limits, plain) = (&self.limits, self.plain);
+        let at = match &self.inner {
+            Inner::Gzip(decoder) => decoder.get_ref().taken,
+            Inner::Plain(raw) => raw.taken,
+        };
+        if at > limits.max_object.0 {
+            return Err(Flaw::Object { size: at, limit: limits.max_object });
+        }
+        if plain > limits.max_plain.0 {
+            return Err(Flaw::Plain { at, limit: limits.max_plain });
+        }
+        if plain > RATIO_FROM && plain / limits.max_ratio > at {
+            return Err(Flaw::Ratio { at, plain, limit: limits.max_ratio });
+        }
+        Ok(())
     }
 
     fn read_gzip(decoder: &mut MultiGzDecoder<Counted<R>>, into: &mut [u8]) -> io::Result<usize> {
@@ -73,9 +112,12 @@ impl<R: Read> Read for Gunzip<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = match &mut self.inner {
             Inner::Gzip(decoder) => Self::read_gzip(decoder, into)?,
-            Inner::Plain(raw) => return raw.read(into),
+            Inner::Plain(raw) => raw.read(into)?,
         };
-        if !std::mem::replace(&mut self.started, true) && into[..count].starts_with(&MAGIC) {
+        self.plain += count as u64;
+        self.check()?;
+        let is_gzip = matches!(self.inner, Inner::Gzip(_));
+        if is_gzip && !std::mem::replace(&mut self.started, true) && into[..count].starts_with(&MAGIC) {
             return Err(Flaw::Twice.into());
         }
         Ok(count)
@@ -149,7 +191,9 @@ mod tests {
 
     fn plain(bytes: &[u8]) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        Gunzip::open(bytes, true).and_then(|mut g| g.read_to_end(&mut out)).map_err(|e| e.to_string())?;
+        Gunzip::open(bytes, true, Limits::default())
+            .and_then(|mut g| g.read_to_end(&mut out))
+            .map_err(|e| e.to_string())?;
         Ok(out)
     }
 
@@ -194,7 +238,9 @@ mod tests {
     fn a_key_without_gz_may_hold_plain_text_or_gzip() {
         for bytes in [b"1,one\n".to_vec(), gz(b"1,one\n")] {
             let mut out = Vec::new();
-            Gunzip::open(&bytes[..], false).and_then(|mut g| g.read_to_end(&mut out)).expect("either");
+            Gunzip::open(&bytes[..], false, Limits::default())
+                .and_then(|mut g| g.read_to_end(&mut out))
+                .expect("either");
             assert_eq!(out, b"1,one\n");
         }
     }
@@ -215,7 +261,41 @@ mod tests {
         }
         let half = gz(b"1,one\n")[..12].to_vec();
         let mut out = Vec::new();
-        let error = Gunzip::open(Cut(half, 0), true).and_then(|mut g| g.read_to_end(&mut out)).expect_err("cut");
+        let error = Gunzip::open(Cut(half, 0), true, Limits::default())
+            .and_then(|mut g| g.read_to_end(&mut out))
+            .expect_err("cut");
         assert!(error.get_ref().is_some_and(|inner| inner.is::<Upstream>()), "{error:?}");
+    }
+
+    fn limited(bytes: &[u8], limits: &str) -> Result<u64, String> {
+        let limits = limits.parse().expect("limits");
+        let read = Gunzip::open(bytes, false, limits).and_then(|mut plain| io::copy(&mut plain, &mut io::sink()));
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_object_may_be_as_large_as_its_limits_and_no_larger() {
+        let (text, packed) = (b"1,one\n2,two\n", gz(b"1,one\n2,two\n"));
+        for (bytes, plain) in [(&text[..], 12), (&packed, 12)] {
+            let size = bytes.len();
+            assert_eq!(limited(bytes, &format!("max_object={size} max_plain=12")), Ok(plain));
+            let object = limited(bytes, &format!("max_object={}", size - 1)).expect_err("its size");
+            assert!(object.contains(&format!("too large: the object has {size} bytes, more than LIMITS max_object=")));
+            let unpacked = limited(bytes, "max_plain=11").expect_err("unpacked");
+            assert!(unpacked.contains("has unpacked to more than LIMITS max_plain=11. If"), "{unpacked}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_counts_only_where_it_may_harm() {
+        let member = gz(&vec![b'1'; 1 << 20]);
+        let small = member.repeat(64);
+        assert_eq!(limited(&small, "max_ratio=2"), Ok(64 << 20));
+        let error = limited(&member.repeat(70), "").expect_err("a bomb");
+        assert!(
+            error.starts_with("too large: the first ") && error.contains("more than LIMITS max_ratio=900 times"),
+            "{error}"
+        );
+        assert_eq!(limited(&member.repeat(70), "max_ratio=1100"), Ok(70 << 20));
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod gunzip;
 mod head;
 mod layout;
+pub mod limits;
 pub mod listed;
 pub mod op;
 
@@ -35,6 +36,11 @@ pub trait Parts {
 
     /// The next object's bytes, and whether its key says that they are gzip; none after the last.
     fn next_part(&mut self) -> io::Result<Option<(Self::Bytes, bool)>>;
+
+    /// How many bytes that object has, if it is known beforehand.
+    fn size(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What the rows of a delivery must look like.
@@ -271,10 +277,14 @@ impl<P: Parts> Rows<P> {
         if self.part == 1 {
             self.plan = layout::plan(&self.shape)?;
         }
-        let plain = Gunzip::open(bytes, must_be_gzip).map_err(Flaw::Open)?;
         let dialect = &self.shape.dialect;
-        let (delimiter, quotes) = (dialect.delimiter.clone(), dialect.rfc4180);
-        self.open = Some(Reader::new(plain, Form { delimiter, quotes, keep_raw: self.shape.keep_raw }));
+        let limit = dialect.limits.max_object;
+        if let Some(size) = self.parts.size().filter(|size| *size > limit.0) {
+            return Err(Flaw::Open(gunzip::Flaw::Object { size, limit }.into()));
+        }
+        let plain = Gunzip::open(bytes, must_be_gzip, dialect.limits).map_err(Flaw::Open)?;
+        let (delimiter, quotes, keep_raw) = (dialect.delimiter.clone(), dialect.rfc4180, self.shape.keep_raw);
+        self.open = Some(Reader::new(plain, Form { delimiter, quotes, keep_raw, limits: dialect.limits }));
         self.at_head = true;
         Ok(true)
     }
@@ -283,6 +293,10 @@ impl<P: Parts> Rows<P> {
     fn is_row(&mut self) -> Result<bool, Flaw> {
         self.at_head = false;
         let record = record_of(&self.open);
+        let (found, limit) = (record.width(), self.shape.dialect.limits.max_fields);
+        if found > limit {
+            return Err(csv::Flaw::TooWide { line: record.line, limit }.into());
+        }
         match self.shape.dialect.header {
             Some(false) => Ok(true),
             Some(true) => {

@@ -412,3 +412,43 @@ fn whether_there_is_an_op_is_known_from_the_first_row_on() {
         assert_eq!(rows.has_op(), wanted, "{feed} {text:?}");
     }
 }
+
+#[test]
+fn the_first_row_may_have_as_many_fields_as_its_limit() {
+    let limited = |feed: &str, most| {
+        let mut shape = shape(Snapshot, feed, "a*,b,c");
+        shape.dialect.limits.max_fields = most;
+        read_as(shape, &["a,b,c\n1,2,3\n"])
+    };
+    assert_eq!(limited("header=True", 3).map(|rows| rows.len()), Ok(1));
+    fails(limited("header=True", 2), "line 1: too large: the row has more fields than LIMITS max_fields=2");
+    fails(limited("header=False", 2), "line 1: too large");
+}
+
+#[test]
+fn an_object_whose_size_is_known_is_refused_before_it_is_read() {
+    struct Never;
+    impl Read for Never {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("it was read"))
+        }
+    }
+    struct Huge(u64);
+    impl Parts for Huge {
+        type Bytes = Never;
+        fn next_part(&mut self) -> io::Result<Option<(Never, bool)>> {
+            Ok(Some((Never, true)))
+        }
+        fn size(&self) -> Option<u64> {
+            Some(self.0)
+        }
+    }
+    let error = |size| rows(Huge(size), shape(Snapshot, "", TABLE)).next_row().map(|_| ()).expect_err("either");
+    let huge = error((1 << 40) + 1);
+    assert!(huge.of_the_world().is_none() && !huge.of_the_row());
+    assert!(
+        huge.to_string()
+            .starts_with("too large: the object has 1099511627777 bytes, more than LIMITS max_object=1TiB.")
+    );
+    assert!(error(1 << 40).of_the_world().is_some_and(|world| world.to_string() == "it was read"));
+}

@@ -7,7 +7,7 @@ mod changes;
 mod client;
 mod entry;
 mod error;
-mod key;
+pub mod key;
 mod listing;
 mod object;
 mod order;

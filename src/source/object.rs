@@ -30,6 +30,8 @@ pub struct Download {
     first: Option<PartBytes>,
     rest: VecDeque<Listed>,
     read: Arc<AtomicU64>,
+    /// of the object that was opened last
+    size: Option<u64>,
 }
 
 impl Download {
@@ -42,7 +44,7 @@ impl Download {
             Some(listed) => Some(PartBytes::open(bucket, listed, runtime.clone(), read.clone()).await?),
             None => None,
         };
-        Ok(Self { bucket: bucket.clone(), runtime, first, rest, read })
+        Ok(Self { bucket: bucket.clone(), runtime, first, rest, read, size: None })
     }
 
     /// Compressed bytes read so far, counted as they are read.
@@ -64,7 +66,12 @@ impl Parts for Download {
             }
         };
         let must_be_gzip = part.listed.key.ends_with(".gz");
+        self.size = Some(part.listed.size);
         Ok(Some((part, must_be_gzip)))
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.size
     }
 }
 

@@ -64,25 +64,6 @@ async fn a_fault_in_the_bytes_fails_its_file_and_no_other() {
     }
 }
 
-/// What unpacks to more than a row may have is given up where that shows, however little it was packed.
-#[tokio::test]
-async fn a_row_without_an_end_is_refused_and_a_wide_one_named() {
-    let wide = (0..10_000).map(|cell| cell.to_string()).collect::<Vec<_>>().join(",") + "\n";
-    let cases = [
-        ("bomb", gz_bytes(&vec![0; 100 << 20]), "longer than"),
-        ("line", gz(&format!("1,{},1\n", "x".repeat(17 << 20))), "longer than"),
-        ("wide", gz(&wide), "10000"),
-    ];
-    let files: Vec<_> = cases.iter().map(|(table, bytes, _)| ((*table).to_owned(), bytes.clone())).collect();
-    let world = world_of(&[files, vec![("zz_good".to_owned(), gz(ROWS))]].concat()).await;
-    assert_eq!(run_once(&world).await.code, 1);
-    for (table, _, fault) in cases {
-        let (status, rows) = outcome(&world, table).await;
-        assert!(status.starts_with("failed ") && status.contains(fault) && rows.is_empty(), "{table}: {status:.300}");
-    }
-    assert_eq!(outcome(&world, "zz_good").await.0, "loaded ");
-}
-
 /// A gzip of nothing has no rows, which is said of an empty table and held over one that has some.
 #[tokio::test]
 async fn an_empty_gzip_loads_nothing_and_is_held_over_rows() {

@@ -62,6 +62,18 @@ impl Bucket {
         self.versions.lock().expect("versions").insert((self.key(file), etag), bytes);
     }
 
+    /// The same with `Content-Encoding: gzip`.
+    pub async fn put_encoded(&self, file: &str, bytes: Vec<u8>) {
+        let request = self.client.put_object().bucket(BUCKET).key(self.key(file)).content_encoding("gzip");
+        request.body(ByteStream::from(bytes)).send().await.expect("put");
+    }
+
+    /// The `Content-Encoding` that it shows.
+    pub async fn encoding_of(&self, file: &str) -> Option<String> {
+        let answer = self.client.head_object().bucket(BUCKET).key(self.key(file)).send().await;
+        answer.expect("it is there").content_encoding
+    }
+
     /// What it shows below the path.
     pub async fn shown(&self) -> Vec<Shown> {
         let request = self.client.list_objects_v2().bucket(BUCKET).prefix(format!("{}/", self.path));
