@@ -12,7 +12,7 @@ default:
     @just --justfile '{{ justfile() }}' --list --unsorted
 
 # What CI runs
-check: lint deny test smoke
+check: lint deny advisories test smoke
 
 # Format the code
 fmt:
@@ -27,9 +27,13 @@ lint:
 deny: _cargo-deny
     '{{ cargo-deny }}/bin/cargo-deny' --locked check licenses bans sources
 
-# Known vulnerabilities in the dependencies; apart from `deny`, because it must fetch the advisory database
+# Known vulnerabilities in the dependencies. Without the advisory database this is passed over, and said; ADVISORIES=required makes it a fault
 advisories: _cargo-deny
-    '{{ cargo-deny }}/bin/cargo-deny' --locked check advisories
+    @log=$(mktemp) && trap 'rm -f "$log"' EXIT; \
+        if '{{ cargo-deny }}/bin/cargo-deny' --locked check advisories 2>"$log"; then cat "$log" >&2; \
+        elif [ "${ADVISORIES:-}" != required ] && grep -q 'failed to fetch advisory database' "$log"; then \
+            echo 'advisories: PASSED OVER: the advisory database cannot be fetched from here; the dependencies were not judged' >&2; \
+        else cat "$log" >&2; exit 1; fi
 
 # There is no recent binary of cargo-deny to pin, so it is built once (one to two minutes); unoptimised is fast enough.
 _cargo-deny:

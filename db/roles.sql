@@ -47,6 +47,8 @@ begin
         grant usage on schema dbo to paper_engine_loader, paper_engine_reader;
         grant select on all tables in schema dbo to paper_engine_reader;
         grant select, insert, update, delete on all tables in schema dbo to paper_engine_loader;
+        -- a column that the feed does not have gets its default, which may draw a number
+        grant usage on all sequences in schema dbo to paper_engine_loader;
     end if;
 end
 $$;

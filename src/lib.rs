@@ -63,4 +63,6 @@ pub mod url;
 
 pub mod secret;
 
+pub mod visible;
+
 pub mod failpoint;

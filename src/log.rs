@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::{Clock, stamp};
+use crate::visible;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,21 +94,30 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if tells_credentials(event.metadata()) {
+            return Ok(());
+        }
         let mut said = Said::default();
         event.record(&mut said);
         let at = stamp(self.clock.utc());
         match self.format {
             LogFormat::Text => writeln!(writer, "{}", text(&at, event.metadata(), &said.message)),
-            LogFormat::Json => writeln!(writer, "{}", json(&at, event.metadata(), said)),
+            LogFormat::Json => writeln!(writer, "{}", visible::json(&json(&at, event.metadata(), said))),
         }
     }
+}
+
+/// Below WARN the AWS SDK tells key ids, and the session token with each request that it signs. It is not shown, however
+/// it is asked for.
+fn tells_credentials(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("aws") && *metadata.level() > Level::WARN
 }
 
 fn text(at: &str, metadata: &Metadata<'_>, message: &str) -> String {
     let second = at[..19].replace('T', " ");
     let (level, file) = (metadata.level(), short(metadata.file().unwrap_or("?")));
     let line = metadata.line().unwrap_or_default();
-    format!("{second} {level} [{file}:{line}]: {}", one_line(message))
+    format!("{second} {level} [{file}:{line}]: {}", visible::text(message))
 }
 
 fn json(at: &str, metadata: &Metadata<'_>, said: Said) -> Value {
@@ -132,19 +142,6 @@ fn short(file: &str) -> String {
         Some((root, path)) => format!("{}/{path}", root.rsplit('/').next().unwrap_or_default()),
         None => file.to_owned(),
     }
-}
-
-/// An object's key may hold a line end; it must not be able to forge a line.
-fn one_line(message: &str) -> String {
-    let mut line = String::with_capacity(message.len());
-    for c in message.chars() {
-        if c.is_control() {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    line
 }
 
 /// What an event says: its message, and its other fields in their order.
@@ -272,8 +269,8 @@ mod tests {
         let say = || {
             tracing::debug!("ours, debug");
             tracing::info!("ours, info");
-            tracing::info!(target: "aws_config::profile", "theirs, info");
-            tracing::warn!(target: "aws_config::profile", "theirs, warn");
+            tracing::info!(target: "hyper::proto", "theirs, info");
+            tracing::warn!(target: "hyper::proto", "theirs, warn");
         };
         let said = |wanted: &str| {
             let text = logged(LogFormat::Text, wanted, say);
@@ -284,8 +281,23 @@ mod tests {
         assert_eq!(said(""), default);
         assert_eq!(said("no=such=level"), default);
         assert_eq!(said("debug"), ["ours, debug", "ours, info", "theirs, warn"]);
-        assert_eq!(said("error,aws=info"), ["theirs, info", "theirs, warn"]);
+        assert_eq!(said("error,hyper=info"), ["theirs, info", "theirs, warn"]);
         assert!(!filter("no=such=level").1);
+    }
+
+    #[test]
+    fn what_the_aws_sdk_says_of_credentials_is_not_shown() {
+        let say = || {
+            tracing::trace!(target: "aws_sigv4::http_request::sign", token = "hunter2", "hunter2");
+            tracing::info!(target: "aws_config::profile", "hunter2");
+            tracing::warn!(target: "aws_config::profile", "said");
+            tracing::trace!(target: "hyper::proto", "said");
+        };
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, "trace,aws=trace,aws_sigv4::http_request=trace,hyper=trace", say);
+            assert_eq!((text.lines().count(), text.matches("said").count()), (2, 2), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

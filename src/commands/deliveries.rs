@@ -12,6 +12,7 @@ use crate::loader::Error;
 use crate::loader::service::End;
 use crate::source::{Pending, Request, Status, Step};
 use crate::target::{Acted, Filter, Rest, Target};
+use crate::visible;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -145,13 +146,13 @@ fn say(acted: &[Acted], action: &str, as_json: bool, next: impl Fn(&Acted) -> St
             let all: Vec<&Value> = one.rows.iter().map(|row| &row["id"]).collect();
             let said = json!({"id": one.id, "action": action, "table": table, "object_key": row["object_key"],
                               "status": row["status"], "acts_on": all, "next": next});
-            writeln!(out, "{said}")?;
+            writeln!(out, "{}", visible::json(&said))?;
         } else {
             let parts = match one.rows.len() {
                 1 => String::new(),
                 parts => format!(" (with all {parts} parts)"),
             };
-            writeln!(out, "Delivery {}{parts}: {next}", one.id)?;
+            writeln!(out, "Delivery {}{parts}: {}", one.id, visible::text(&next))?;
         }
     }
     Ok(())
@@ -196,7 +197,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
     let rows = target.deliveries(&filter).await.map_err(Error::from)?;
     let mut out = std::io::stdout().lock();
     if list.json {
-        rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
+        rows.iter().try_for_each(|row| writeln!(out, "{}", visible::json(row)))?;
         return Ok(());
     }
     if rows.is_empty() {
@@ -254,13 +255,13 @@ fn known(row: &Value, key: &str) -> String {
 fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if as_json {
-        writeln!(out, "{row}")?;
+        writeln!(out, "{}", visible::json(row))?;
         return Ok(());
     }
     for (key, value) in row.as_object().into_iter().flatten() {
         let Some(label) = label(row, key).filter(|_| !value.is_null()) else { continue };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        writeln!(out, "{label:15} {shown}")?;
+        writeln!(out, "{label:15} {}", visible::text(&shown))?;
     }
     if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(Status::stops) {
         let id = row["id"].as_i64().unwrap_or_default();

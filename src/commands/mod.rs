@@ -23,6 +23,7 @@ use crate::config::{Config, Faults, Overrides};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::target::Target;
+use crate::visible;
 
 /// Keeps Postgres tables identical to a feed of gzip CSV files in S3, and tells what each file changed.
 ///
@@ -117,7 +118,7 @@ fn complain(error: &anyhow::Error) {
     use std::io::Write;
     let said = match error.downcast_ref::<Faults>() {
         Some(faults) => writeln!(std::io::stderr(), "paper-engine-orders: the configuration has faults:\n{faults}"),
-        None => writeln!(std::io::stderr(), "paper-engine-orders: {}", chain(error)),
+        None => writeln!(std::io::stderr(), "paper-engine-orders: {}", visible::text(&chain(error))),
     };
     // a closed stderr is no reason to panic
     drop(said);

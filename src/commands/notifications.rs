@@ -9,6 +9,7 @@ use super::when::{self, When};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::target::{Republished, Target};
+use crate::visible;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -99,7 +100,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
     let rows = target.messages(list.waiting, list.limit).await.map_err(Error::from)?;
     let mut out = std::io::stdout().lock();
     if list.json {
-        rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
+        rows.iter().try_for_each(|row| writeln!(out, "{}", visible::json(row)))?;
         return Ok(());
     }
     if rows.is_empty() {

@@ -8,6 +8,7 @@ use super::show;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::target::{Filter, Rejected};
+use crate::visible;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -42,7 +43,7 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
     let rows = target.rejects(&filter).await.map_err(Error::from)?;
     let mut out = std::io::stdout().lock();
     if list.json {
-        rows.iter().try_for_each(|row| writeln!(out, "{}", as_json(row)))?;
+        rows.iter().try_for_each(|row| writeln!(out, "{}", visible::json(&as_json(row))))?;
     } else if rows.is_empty() {
         writeln!(out, "No rejected rows.")?;
     } else {

@@ -1,18 +1,13 @@
 //! How the commands show things: lines that fit a terminal, sizes, and bytes that may be anything.
 
+use crate::visible;
+
 /// As wide as a terminal is at least.
 pub(super) const WIDTH: usize = 80;
 
 /// Text without what moves the cursor, cut to so many characters.
 pub(super) fn line(text: &str, width: usize) -> String {
-    let mut shown = String::new();
-    for c in text.chars() {
-        match c {
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
-        }
-    }
-    cut(&shown, width)
+    cut(&visible::text(text), width)
 }
 
 /// The same for bytes: what is no UTF-8 is shown as `\xff`.
@@ -52,10 +47,10 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// Words in lines that fit, each after so many spaces. A word that is longer than a line, like a key, has its own.
+/// Words in lines that fit, each after so many spaces, without what moves the cursor. A word that is longer than a line, like a key, has its own.
 pub(super) fn wrapped(words: &str, indent: usize) -> String {
     let mut lines = vec![String::new()];
-    for word in words.split(' ') {
+    for word in visible::text(words).split(' ') {
         let last = lines.last().map_or(0, |line| line.chars().count());
         match lines.last_mut() {
             Some(line) if last > 0 && indent + last + 1 + word.chars().count() <= WIDTH => {

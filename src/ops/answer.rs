@@ -7,6 +7,7 @@ use hyper::{Method, Response, StatusCode};
 
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
+use crate::visible;
 
 pub(super) type Body = Full<Bytes>;
 
@@ -34,7 +35,7 @@ fn ready(readiness: Readiness) -> Response<Body> {
 }
 
 fn lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{}\n", line.replace(['\n', '\r'], " "))).collect()
+    lines.iter().map(|line| format!("{}\n", visible::text(line))).collect()
 }
 
 fn exposition(body: String) -> Response<Body> {

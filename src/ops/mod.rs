@@ -48,6 +48,9 @@ struct Limits {
 
 const LIMITS: Limits = Limits { time: Duration::from_secs(10), connections: 64 };
 
+/// As long as a request may be, in bytes, its head included; bodies are not read.
+const REQUEST: usize = 16 << 10;
+
 /// After a failed accept: most often the process is out of file descriptors, and it will be for a moment.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -98,6 +101,7 @@ async fn talk(stream: TcpStream, metrics: Arc<Metrics>, health: Health, time: Du
         .timer(TokioTimer::new())
         .header_read_timeout(time)
         .keep_alive(false)
+        .max_buf_size(REQUEST)
         .serve_connection(TokioIo::new(stream), service);
     // The header's timeout alone would let a client read for ever.
     if let Ok(Err(error)) = tokio::time::timeout(time, connection).await {

@@ -68,7 +68,7 @@ async fn ready_is_what_the_last_iteration_reached_and_alive_is_always() {
     assert_eq!(ready().await, answer("503", "starting\n"));
     running.health.reached(Part::Source, Ok(()));
     running.health.reached(Part::Target, Err("no\nroute".to_owned()));
-    assert_eq!(ready().await, answer("503", "target: no route\n"));
+    assert_eq!(ready().await, answer("503", "target: no\\nroute\n"));
     running.health.reached(Part::Target, Ok(()));
     running.health.reached(Part::Notifier, Err("down".to_owned()));
     assert_eq!(ready().await, answer("200", "ready\nnotifier: down\n"));
@@ -85,6 +85,33 @@ async fn head_has_no_body_and_the_rest_is_refused() {
     for path in ["/", "/metrics/", "/healthz/x", "*"] {
         let (status, ..) = running.ask(&format!("GET {path}")).await;
         assert!(status.contains("404"), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_metrics_tell_the_version() {
+    let running = run(LIMITS).await;
+    for line in ["GET /healthz", "GET /readyz", "GET /", "POST /metrics", "HEAD /metrics"] {
+        let (status, headers, body) = running.ask(line).await;
+        assert!(!headers.contains("server:") && !headers.contains("paper-engine"), "{line}: {headers}");
+        assert!(!format!("{status}{headers}{body}").contains("1.2.3"), "{line}: {body}");
+    }
+    assert!(running.ask("GET /metrics").await.2.contains(r#"version="1.2.3""#));
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_long_is_refused() {
+    let running = run(LIMITS).await;
+    for (long, wanted) in [(1 << 10, Some("HTTP/1.1 200")), (32 << 10, None)] {
+        let mut stream = running.connect().await;
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(long));
+        // it may hang up before it has heard all
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("in time");
+        let answer = String::from_utf8_lossy(&answer);
+        let status = wanted.unwrap_or("HTTP/1.1 431");
+        assert!(answer.starts_with(status) || wanted.is_none() && answer.is_empty(), "{long}: {answer}");
     }
 }
 

@@ -155,59 +155,47 @@ impl ServerCertVerifier for Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use std::io::Write;
     use std::time::Duration;
     use tempfile::NamedTempFile;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// An authority.
-    const CA: &str = "\
------BEGIN CERTIFICATE-----
-MIIBcjCCARegAwIBAgIUBIjLviI3ikxL7l3PuKzbxTvkVB0wCgYIKoZIzj0EAwIw
-DTELMAkGA1UEAwwCY2EwIBcNMjYxMTIxMTIxOTM0WhgPMjEyNjEwMjgxMjE5MzRa
-MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMGVOm3mW
-Xkn1G7ARysiq193RN+9DIEW3o5kL2AH3tAw4fk8Zd39OlqnnCj1AP9FiGatLnQon
-/5csyPaL/CIO7aNTMFEwHQYDVR0OBBYEFEWKAYmJuGYnXFYeoP0jtng+ftYbMB8G
-A1UdIwQYMBaAFEWKAYmJuGYnXFYeoP0jtng+ftYbMA8GA1UdEwEB/wQFMAMBAf8w
-CgYIKoZIzj0EAwIDSQAwRgIhAJfjJpbOzdrHWp2En9lwtIUFLpjPaKUQFu8ckkp2
-EHFIAiEApva7/lJqZAY9pIMXQUTLKiRoygDEyXQJy65y1MnW6iw=
------END CERTIFICATE-----
-";
+    /// Certificates that are valid around this moment, and what one file holds.
+    struct Made {
+        /// an authority
+        ca: String,
+        /// a server's, from that authority, for db.example
+        leaf: String,
+        /// a server's for db.example that signed itself and claims to be an authority, as `openssl req -x509` makes it
+        selfish: String,
+    }
 
-    /// A server's, from that authority, for db.example.
-    const LEAF: &str = "\
------BEGIN CERTIFICATE-----
-MIIBizCCATCgAwIBAgIULBrYTVVb06Z5YplJVULgjDaLmBcwCgYIKoZIzj0EAwIw
-DTELMAkGA1UEAwwCY2EwIBcNMjYxMTIxMTIxOTM0WhgPMjEyNjEwMjgxMjE5MzRa
-MBUxEzARBgNVBAMMCmRiLmV4YW1wbGUwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
-AATTbaTrq6OpOZw5H7X7rZO82EFzmpS3B6ARteBetLtdPKEulAjtTioaxcf3qr2q
-pBlBvCJkZ7VRaYYG6NA1neNQo2QwYjAgBgNVHREEGTAXggpkYi5leGFtcGxlggls
-b2NhbGhvc3QwHQYDVR0OBBYEFLOs1eTo1t6SLahMB7UH2W/NM8LBMB8GA1UdIwQY
-MBaAFEWKAYmJuGYnXFYeoP0jtng+ftYbMAoGCCqGSM49BAMCA0kAMEYCIQDfN+Xn
-ay2eqgFvRQKQw+EFUr5aCx1o89OkystB6pYHOAIhALf87gfSIP9cEHLK4wLG8p93
-WZIUByCqaXPilRj9oi+p
------END CERTIFICATE-----
-";
-
-    /// A server's for db.example that signed itself and claims to be an authority, as `openssl req -x509` makes it.
-    const SELF: &str = "\
------BEGIN CERTIFICATE-----
-MIIBjDCCATKgAwIBAgIUOSi3ZrrRI0Je0ownmMTg1dsNpxswCgYIKoZIzj0EAwIw
-DzENMAsGA1UEAwwEc2VsZjAgFw0yNjExMjExMjE5MzRaGA8yMTI2MTAyODEyMTkz
-NFowDzENMAsGA1UEAwwEc2VsZjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABL4j
-NImX87pPEVvsVisWwR/Iutd8V5oOnSPAkxb0PMW/tZrmyTb5cr260Tn1qCK+nFmM
-rHHuTQWCoPv0sgFpsvWjajBoMB0GA1UdDgQWBBRTKLIkCK85BRqeTTa7N9EPci4h
-zzAfBgNVHSMEGDAWgBRTKLIkCK85BRqeTTa7N9EPci4hzzAPBgNVHRMBAf8EBTAD
-AQH/MBUGA1UdEQQOMAyCCmRiLmV4YW1wbGUwCgYIKoZIzj0EAwIDSAAwRQIhAL6t
-jhDKG42tesCXGiWnHrSgt/n6Fs2e8qPv+fXpFI1fAiA8yVNC5pt6mCJrPQ8v8kIb
-doRX3FGJIgH1eflTnmkJlA==
------END CERTIFICATE-----
-";
-
-    /// All of them are valid from 2026 to 2126.
     const WITHIN: Duration = Duration::from_secs(2_000_000_000);
-    const AFTER: Duration = Duration::from_secs(5_000_000_000);
+    const AFTER: Duration = Duration::from_secs(2_100_000_000);
+
+    fn made() -> Made {
+        let [ca_key, leaf_key, self_key] = [(); 3].map(|()| KeyPair::generate().expect("a key"));
+        let (authority, leaf) = (params(&[], true), params(&["db.example", "localhost"], false));
+        let ca = authority.self_signed(&ca_key).expect("signed").pem();
+        let leaf = leaf.signed_by(&leaf_key, &Issuer::new(authority, ca_key)).expect("signed").pem();
+        let selfish = params(&["db.example"], true).self_signed(&self_key).expect("signed").pem();
+        Made { ca, leaf, selfish }
+    }
+
+    fn params(hosts: &[&str], authority: bool) -> CertificateParams {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("names");
+        let at = |seconds: Duration| (std::time::UNIX_EPOCH + seconds).into();
+        (params.not_before, params.not_after) = (at(WITHIN - DAY), at(WITHIN + DAY));
+        if authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        params
+    }
+
+    const DAY: Duration = Duration::from_secs(86_400);
 
     fn file(pem: &str) -> NamedTempFile {
         let mut file = NamedTempFile::new().expect("file");
@@ -234,29 +222,32 @@ doRX3FGJIgH1eflTnmkJlA==
 
     #[test]
     fn require_takes_anyone_verify_ca_the_authority_verify_full_the_name_too() {
-        assert!(takes("prefer", None, SELF, "other.example", AFTER));
-        assert!(takes("require", None, SELF, "other.example", AFTER));
-        assert!(takes("verify-ca", Some(CA), LEAF, "other.example", WITHIN));
-        assert!(takes("verify-full", Some(CA), LEAF, "db.example", WITHIN));
-        assert!(!takes("verify-full", Some(CA), LEAF, "other.example", WITHIN));
+        let Made { ca, leaf, selfish } = made();
+        assert!(takes("prefer", None, &selfish, "other.example", AFTER));
+        assert!(takes("require", None, &selfish, "other.example", AFTER));
+        assert!(takes("verify-ca", Some(&ca), &leaf, "other.example", WITHIN));
+        assert!(takes("verify-full", Some(&ca), &leaf, "db.example", WITHIN));
+        assert!(!takes("verify-full", Some(&ca), &leaf, "other.example", WITHIN));
     }
 
     #[test]
     fn another_authority_or_another_time_is_refused() {
+        let Made { ca, leaf, selfish } = made();
         for mode in ["require", "verify-ca", "verify-full"] {
-            assert!(!takes(mode, Some(SELF), LEAF, "db.example", WITHIN), "{mode}");
-            assert!(!takes(mode, Some(CA), SELF, "db.example", WITHIN), "{mode}");
-            assert!(!takes(mode, Some(CA), LEAF, "db.example", AFTER), "{mode}");
+            assert!(!takes(mode, Some(&selfish), &leaf, "db.example", WITHIN), "{mode}");
+            assert!(!takes(mode, Some(&ca), &selfish, "db.example", WITHIN), "{mode}");
+            assert!(!takes(mode, Some(&ca), &leaf, "db.example", AFTER), "{mode}");
         }
     }
 
     #[test]
     fn a_self_signed_certificate_vouches_for_itself_while_it_is_valid() {
-        assert!(takes("verify-ca", Some(SELF), SELF, "other.example", WITHIN));
-        assert!(takes("verify-full", Some(SELF), SELF, "db.example", WITHIN));
-        assert!(takes("verify-full", Some(&format!("{CA}{SELF}")), SELF, "db.example", WITHIN));
-        assert!(!takes("verify-full", Some(SELF), SELF, "other.example", WITHIN));
-        assert!(!takes("verify-full", Some(SELF), SELF, "db.example", AFTER));
+        let Made { ca, selfish, .. } = made();
+        assert!(takes("verify-ca", Some(&selfish), &selfish, "other.example", WITHIN));
+        assert!(takes("verify-full", Some(&selfish), &selfish, "db.example", WITHIN));
+        assert!(takes("verify-full", Some(&format!("{ca}{selfish}")), &selfish, "db.example", WITHIN));
+        assert!(!takes("verify-full", Some(&selfish), &selfish, "other.example", WITHIN));
+        assert!(!takes("verify-full", Some(&selfish), &selfish, "db.example", AFTER));
     }
 
     #[test]
@@ -264,7 +255,7 @@ doRX3FGJIgH1eflTnmkJlA==
         let error = |root: &NamedTempFile| connector(&settings("verify-full", Some(root))).err().expect("error");
         let empty = file("nothing here");
         assert!(matches!(error(&empty), Error::Empty(_)));
-        let cut = file(&CA[..200]);
+        let cut = file(&made().ca[..200]);
         assert!(matches!(error(&cut), Error::Unreadable { .. }));
         let gone = NamedTempFile::new().expect("file");
         std::fs::remove_file(gone.path()).expect("removed");
@@ -288,7 +279,7 @@ doRX3FGJIgH1eflTnmkJlA==
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
             let port = listener.local_addr().expect("address").port();
             let server = tokio::spawn(plain_server(listener));
-            let file = file(CA);
+            let file = file(&made().ca);
             let root = match mode {
                 "require" => String::new(),
                 _ => format!("sslrootcert={}", file.path().display()),

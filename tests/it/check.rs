@@ -6,7 +6,8 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::support::broker::{Broker, SUBJECT, free_port, heard};
-use crate::support::program::{Ended, program, run, run_once};
+use crate::support::program::{Ended, as_owner, program, run, run_once};
+use crate::support::template::LOADER;
 use crate::support::{World, pooler, setting};
 
 const LOAD: &str = "e/LOAD00000001.csv.gz";
@@ -107,8 +108,7 @@ impl<'a> Role<'a> {
     }
 
     async fn check(&self) -> Checked {
-        let target = self.world.target().replace("user=postgres", &format!("user={}", self.name));
-        with(self.world, "TARGET", target).await
+        with(self.world, "TARGET", self.world.target_as(&self.name)).await
     }
 
     async fn drop(self) {
@@ -135,10 +135,10 @@ async fn a_healthy_world_is_ok_from_configuration_to_broker() {
     checked.finds("configuration, METRICS", "ok", "http://127.0.0.1:9464, to this machine only");
     checked.finds("source, list", "ok", "2 objects, files of 1 table");
     checked.finds("source, get", "ok", "20991231-235900.csv.gz: gzip");
-    checked.finds("target, connect", "ok", "as postgres, plain text");
+    checked.finds("target, connect", "ok", "as it_loader, plain text");
     checked.finds("target, version", "ok", "Postgres 1");
     checked.finds("target, writable", "ok", "yes");
-    checked.finds("target, role", "warn", "superuser");
+    checked.finds("target, role", "ok", "no superuser");
     checked.finds("target, pooler", "ok", "none seen");
     checked.finds("target, the loader's tables", "ok", "version ");
     checked.finds("target, grants", "ok", "all on the loader's 8 tables, sequences and functions");
@@ -150,6 +150,8 @@ async fn a_healthy_world_is_ok_from_configuration_to_broker() {
     let mut order = parts.clone();
     order.dedup();
     assert_eq!(order, ["configuration", "source", "target", "broker"]);
+    let owner = check(as_owner(&world)).await;
+    owner.ends(0).finds("target, role", "warn", "postgres is a superuser, which is more than loading needs");
 }
 
 #[tokio::test]
@@ -161,7 +163,7 @@ async fn a_person_reads_a_line_for_each_thing_and_a_hint_below_and_no_colour() {
     assert!(lines[0].starts_with("ok    configuration: no fault; a start loads once"), "{}", ended.log);
     let at = lines.iter().position(|line| *line == "warn  target, no folder feeds: dbo.other").expect(&ended.log);
     assert!(lines[at + 1].starts_with("      Nothing to do if"), "{}", ended.log);
-    assert_eq!(lines.last(), Some(&"0 checks failed, 2 warnings."));
+    assert_eq!(lines.last(), Some(&"0 checks failed, 1 warning."));
     assert!(!ended.log.contains('\u{1b}'));
 }
 
@@ -348,9 +350,7 @@ async fn each_grant_that_is_missing_comes_with_the_statement_that_gives_it() {
     // what it calls enough is enough
     world.bucket.put("e/20991231-235901.csv.gz", "D,1,b,1\n").await;
     let mut command = program(&world);
-    command
-        .env("TARGET", world.target().replace("user=postgres", &format!("user={}", role.name)))
-        .env("MIGRATE", "False");
+    command.env("TARGET", world.target_as(&role.name));
     run(command).await.ok();
     role.drop().await;
 }
@@ -397,13 +397,13 @@ async fn row_level_security_that_hides_rows_is_1() {
     let checked = role.check().await;
     let line = checked.ends(1).finds("target, dbo.e", "fail", "row-level security");
     assert!(line.hint.contains("bypassrls"), "{line:?}");
-    check_world(&world).await.ends(0);
+    check(as_owner(&world)).await.ends(0);
     role.drop().await;
 }
 
 #[tokio::test]
 async fn the_loaders_tables_are_missing_or_newer() {
-    let world = World::with_table().await;
+    let world = World::empty_with_table().await;
     check_world(&world).await.ends(0).finds("target, the loader's tables", "ok", "the next start applies them");
     let never = with(&world, "MIGRATE", "False").await;
     let line = never.ends(78).finds("target, the loader's tables", "fail", "4 migrations are missing");
@@ -420,7 +420,7 @@ async fn the_loaders_tables_are_missing_or_newer() {
 #[tokio::test]
 async fn a_pooler_is_told_and_a_run_goes_through_it() {
     let world = loaded().await;
-    let port = pooler::before(&setting("PEO_PG_PORT"), &setting("PEO_PG_USER"), &world.database).await;
+    let port = pooler::before(&setting("PEO_PG_PORT"), LOADER, &world.database).await;
     let target = world.target_at(&port.to_string());
     with(&world, "TARGET", &target).await.ends(0).finds("target, pooler", "ok", "lends a session for each transaction");
     // the second run finds the session as the first one left it

@@ -42,7 +42,7 @@ async fn rehearse_then_load(world: &World) {
 
 #[tokio::test]
 async fn on_an_empty_database() {
-    let world = World::with_table().await;
+    let world = World::empty_with_table().await;
     fill(&world).await;
     rehearse_then_load(&world).await;
 }

@@ -110,7 +110,7 @@ async fn a_service_that_runs_waits_for_its_role_to_come_back() {
     let user = format!("moody-{}", world.database);
     world.sql(&format!("create role \"{user}\" superuser login")).await;
     let mut command = program(&world);
-    command.env("TARGET", world.target().replace("user=postgres", &format!("user={user}")));
+    command.env("TARGET", world.target_as(&user));
     command.env("RUN_AS_SERVICE", "True").env("MIN_SLEEP", "0.1").env("MAX_SLEEP", "0.2").env("METRICS", "");
     let service = start(command);
     service.says("0 deliveries pending").await;

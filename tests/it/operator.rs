@@ -299,7 +299,7 @@ async fn a_reader_that_has_seen_enough_is_no_fault() {
 
 #[tokio::test]
 async fn missing_tables_of_the_loader_say_who_makes_them() {
-    let world = World::with_table().await;
+    let world = World::empty_with_table().await;
     let ended = ask(&world, &["deliveries", "list"]).await;
     says(&ended, "run `paper-engine-orders migrate` as their owner, or `run --once` with MIGRATE=True");
 }

@@ -435,9 +435,6 @@ async fn what_a_plan_has_no_room_for_is_counted_and_rehearsed() {
     for minute in 10..30 {
         world.bucket.put(&format!("e/20991231-12{minute}00000.csv.gz"), &format!("U,1,a{minute},1\n")).await;
     }
-    let mut migrate = program(&world);
-    migrate.arg("migrate");
-    run(migrate).await.ok();
     let mut status = program(&world);
     status.args(["status", "--json"]);
     let report = run(status).await.log;

@@ -152,7 +152,7 @@ async fn a_statement_that_is_cancelled_in_the_middle_is_tried_again() {
 #[tokio::test]
 async fn one_connection_or_two_are_enough() {
     for limit in [1, 2] {
-        let world = World::with_table().await;
+        let world = World::empty_with_table().await;
         let (broker, _heard) = crate::kill::stage().await;
         let name = world.database.clone();
         world
@@ -167,8 +167,7 @@ async fn one_connection_or_two_are_enough() {
             world.bucket.put(&format!("e/20991231-1200{number}000.csv.gz"), &format!("I,{number},n,1\n")).await;
         }
         let mut command = crate::kill::once(&world, &broker);
-        let user = crate::support::setting("PEO_PG_USER");
-        command.env("TARGET", world.target().replace(&format!("user={user}"), &format!("user={name}")));
+        command.env("TARGET", world.target_as(&name)).env("MIGRATE", "True");
         let ended = run(command).await;
         let count = world.value("select count(*) from dbo.e").await;
         world
@@ -183,7 +182,7 @@ async fn one_connection_or_two_are_enough() {
 
 #[tokio::test]
 async fn a_server_that_crashes_in_the_middle_of_a_load_gets_all_of_it_afterwards() {
-    let (world, server) = (World::new().await, Server::new().await);
+    let (world, server) = (World::empty().await, Server::new().await);
     server.client().await.batch_execute(TABLE).await.expect("a table");
     world.bucket.put(LOAD1, "1,a,1\n2,b,2\n").await;
     let mut command = service(&world);
@@ -207,7 +206,7 @@ async fn a_server_that_crashes_in_the_middle_of_a_load_gets_all_of_it_afterwards
 /// Primary and standby, both in TARGET. The primary goes, the standby is promoted; what it never got is loaded again.
 #[tokio::test]
 async fn after_a_failover_the_new_primary_gets_what_it_lacks() {
-    let (world, primary) = (World::new().await, Server::new().await);
+    let (world, primary) = (World::empty().await, Server::new().await);
     primary.client().await.batch_execute(TABLE).await.expect("a table");
     let standby = primary.standby().await;
     let mut command = service(&world);

@@ -198,7 +198,7 @@ async fn two_loaders_at_once_load_each_file_once() {
 
 #[tokio::test]
 async fn many_starters_on_an_empty_database_migrate_it_once() {
-    let world = World::with_table().await;
+    let world = World::empty_with_table().await;
     for _ in 0..5 {
         let starters: Vec<_> = (0..6).map(|_| tokio::spawn(run(program(&world)))).collect();
         for starter in starters {

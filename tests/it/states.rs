@@ -1,7 +1,7 @@
 //! What stops a table, what it says, and how it goes on.
 
-use crate::support::program::{Ended, program, run, run_once};
-use crate::support::{World, gz};
+use crate::support::program::{Ended, as_owner, program, run, run_once};
+use crate::support::{World, gz, template};
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
 const CHANGE: &str = "e/20991231-235900000.csv.gz";
@@ -147,7 +147,7 @@ async fn a_late_change_file_stops_its_table() {
 
 #[tokio::test]
 async fn a_schema_newer_than_the_program_is_refused_and_a_missing_one_named() {
-    let world = World::with_table().await;
+    let world = World::empty_with_table().await;
     let mut command = program(&world);
     command.env("MIGRATE", "False");
     let ended = run(command).await;
@@ -163,22 +163,41 @@ async fn a_schema_newer_than_the_program_is_refused_and_a_missing_one_named() {
 #[tokio::test]
 async fn the_loader_role_needs_no_ddl() {
     let world = World::with_table().await;
-    let mut migrate = program(&world);
+    assert!(world.target().contains("user=it_loader ") && world.migrate() == "False", "as all tests do");
+    let may = "select rolsuper or rolcreatedb or rolcreaterole or rolbypassrls
+                      or has_schema_privilege(rolname, 'public', 'create')
+                      or has_schema_privilege(rolname, 'dbo', 'create')
+                      or has_database_privilege(rolname, current_database(), 'create')
+               from pg_roles where rolname = 'it_loader'";
+    assert_eq!(world.value(may).await, "f", "it may make nothing");
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(CHANGE, "U,1,b,1\nI,2,c,1\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.rows("select name from dbo.e order by id").await, ["b", "c"]);
+    // with nothing to migrate it may be told to
+    let mut command = program(&world);
+    command.env("MIGRATE", "True");
+    run(command).await.ok();
+}
+
+/// What `roles.sql` grants by itself: here no default privileges help.
+#[tokio::test]
+async fn the_roles_are_granted_what_the_tables_that_are_there_need() {
+    let world = World::empty_with_table().await;
+    template::ready().await;
+    world.sql("alter table dbo.e add seen bigserial").await;
+    let mut migrate = as_owner(&world);
     migrate.args(["migrate", "--roles"]);
     run(migrate).await.ok();
-    let user = format!("loader_{}", world.database.replace('-', "_"));
-    world
-        .sql(&format!(
-            "create role {user} login in role paper_engine_loader; revoke create on schema public from public"
-        ))
-        .await;
     world.bucket.put(LOAD1, "1,a,1\n").await;
     world.bucket.put(CHANGE, "U,1,b,1\nI,2,c,1\n").await;
     let mut command = program(&world);
-    command.env("TARGET", world.target().replace("user=postgres", &format!("user={user}")));
+    command
+        .env("TARGET", world.target_as(template::LOADER))
+        .env("MIGRATE", "False")
+        .env("FEED", "columns=id,name,price");
     run(command).await.ok();
-    assert_eq!(world.rows("select name from dbo.e order by id").await, ["b", "c"]);
-    world.sql(&format!("drop owned by {user}; drop role {user}")).await;
+    assert_eq!(world.rows("select name, seen from dbo.e order by id").await, ["b|1", "c|2"]);
 }
 
 async fn steer(world: &World, args: &[&str]) -> Ended {

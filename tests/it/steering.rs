@@ -373,7 +373,7 @@ async fn every_command_has_an_example() {
 
 #[tokio::test]
 async fn without_the_loaders_tables_it_says_what_to_run() {
-    let world = World::with_table().await;
+    let world = World::empty_with_table().await;
     for args in [&["status"][..], &["deliveries", "list"], &["rejects", "list"], &["notifications", "list"]] {
         let ended = ask(&world, args).await;
         assert_eq!(ended.code, 78, "{}", ended.log);

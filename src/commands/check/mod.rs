@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::config::env;
 use crate::loader::Error;
 use crate::loader::service::End;
+use crate::visible;
 use report::Report;
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +41,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     broker::check(settings.notifier.as_ref(), &mut report).await;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report.document())?)?;
+        writeln!(out, "{}", visible::json(&serde_json::to_string(&report.document())?))?;
     } else {
         view::print(&report, coloured(), &mut out)?;
     }

@@ -8,6 +8,7 @@ use std::io::Write;
 
 use crate::loader::Error;
 use crate::loader::service::End;
+use crate::visible;
 use report::Report;
 pub(super) use report::next;
 
@@ -34,7 +35,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     }
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        writeln!(out, "{}", visible::json(&serde_json::to_string(&report)?))?;
     } else {
         view::print(&report, &mut out)?;
     }

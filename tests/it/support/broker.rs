@@ -61,6 +61,17 @@ impl Broker {
         self.client().await;
     }
 
+    /// Waits until it takes connections, whoever may log in.
+    pub async fn listens(&self) {
+        for _ in 0..100 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nats-server does not listen");
+    }
+
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill().and_then(|()| server.wait()).expect("stopped");

@@ -4,6 +4,9 @@
 
 pub mod broker;
 pub mod bucket;
+pub mod canary;
+pub mod certificates;
+pub mod front;
 pub mod oracle;
 pub mod own;
 pub mod pooler;
@@ -12,6 +15,8 @@ pub mod proxy;
 pub mod server;
 pub mod store;
 pub mod story;
+pub mod template;
+pub mod wire;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,12 +34,27 @@ pub fn setting(name: &str) -> String {
 pub struct World {
     pub database: String,
     pub bucket: Bucket,
+    /// a superuser's: who makes the tables and looks at them is not who loads them
     pub db: Client,
+    /// who the program is, and whether it may migrate
+    user: String,
+    migrate: bool,
 }
 
 impl World {
-    /// A new database and a new path, both empty.
+    /// A new database and a new path, both empty but for the loader's own tables. The program is the user that `db/`
+    /// makes, which may load and nothing else.
     pub async fn new() -> Self {
+        let template = template::ready().await;
+        Self::made(&format!("template \"{template}\""), template::LOADER.to_owned(), false).await
+    }
+
+    /// Without the loader's own tables: the program is the owner, and makes them.
+    pub async fn empty() -> Self {
+        Self::made("", setting("PEO_PG_USER"), true).await
+    }
+
+    async fn made(how: &str, user: String, migrate: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // the bucket outlives a run, and process numbers come round
@@ -42,9 +62,9 @@ impl World {
         let database = format!("it-{}-{since:x}-{number}", std::process::id());
         let admin = connect("postgres").await;
         admin.batch_execute(&format!("drop database if exists \"{database}\" with (force)")).await.expect("drop");
-        admin.batch_execute(&format!("create database \"{database}\"")).await.expect("create");
+        admin.batch_execute(&format!("create database \"{database}\" {how}")).await.expect("create");
         let db = connect(&database).await;
-        Self { bucket: Bucket::at(&database).await, db, database }
+        Self { bucket: Bucket::at(&database).await, db, database, user, migrate }
     }
 
     /// The same, with the example model's tables.
@@ -60,9 +80,14 @@ impl World {
     /// The same, with a table `dbo.e (id bigint primary key, name text, price numeric(12, 2))`.
     pub async fn with_table() -> Self {
         let world = Self::new().await;
+        world.sql(TABLE).await;
         world
-            .sql("create schema dbo; create table dbo.e (id bigint primary key, name text, price numeric(12, 2))")
-            .await;
+    }
+
+    /// That table, and nothing of the loader's: see [`World::empty`].
+    pub async fn empty_with_table() -> Self {
+        let world = Self::empty().await;
+        world.sql(TABLE).await;
         world
     }
 
@@ -120,13 +145,29 @@ impl World {
 
     /// TARGET, straight to the server or through something that stands before it.
     pub fn target_at(&self, port: &str) -> String {
-        format!("user={} host=127.0.0.1 port={port} dbname={}", setting("PEO_PG_USER"), self.database)
+        self.target_of(&self.user, port)
     }
 
     pub fn target(&self) -> String {
         self.target_at(&setting("PEO_PG_PORT"))
     }
+
+    /// TARGET for another user.
+    pub fn target_as(&self, user: &str) -> String {
+        self.target_of(user, &setting("PEO_PG_PORT"))
+    }
+
+    fn target_of(&self, user: &str, port: &str) -> String {
+        format!("user={user} host=127.0.0.1 port={port} dbname={}", self.database)
+    }
+
+    /// MIGRATE, as belongs to the user.
+    pub fn migrate(&self) -> &'static str {
+        if self.migrate { "True" } else { "False" }
+    }
 }
+
+const TABLE: &str = "create schema dbo; create table dbo.e (id bigint primary key, name text, price numeric(12, 2))";
 
 async fn connect(database: &str) -> Client {
     let mut config = tokio_postgres::Config::new();

@@ -37,8 +37,16 @@ impl Ended {
 /// The binary with the world's variables, ready to run.
 pub fn program(world: &World) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paper-engine-orders"));
-    command.env_clear().env("SOURCE", world.bucket.source()).env("TARGET", world.target());
+    command.env_clear().env("SOURCE", world.bucket.source());
+    command.env("TARGET", world.target()).env("MIGRATE", world.migrate());
     command.env("RUN_AS_SERVICE", "False").env("NOTIFICATIONS", "False").env("SETTLE", "0");
+    command
+}
+
+/// The same for who owns the database: to migrate, and for what is not the loader's to do.
+pub fn as_owner(world: &World) -> Command {
+    let mut command = program(world);
+    command.env("TARGET", world.target_as(&super::setting("PEO_PG_USER"))).env("MIGRATE", "True");
     command
 }
 
@@ -72,6 +80,7 @@ impl Running {
         self.log.lock().expect("log").join("\n")
     }
 
+    /// Its process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

@@ -1,6 +1,6 @@
 //! A Postgres of a test's own, which may be killed, started again and followed by a standby.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,9 @@ use super::{own, setting};
 pub struct Server {
     pub port: u16,
     place: tempfile::TempDir,
-    /// what stands before the command of each of its programs
+    /// where its programs are
+    bin: PathBuf,
+    /// what stands before the command of each of them
     via: Vec<String>,
 }
 
@@ -23,11 +25,23 @@ impl Server {
         Self::prepared(|_| {}, Vec::new(), "").await
     }
 
+    /// One whose programs were built with TLS: the machine's own, where it has one, for ours are not.
+    pub async fn with_tls() -> Option<Self> {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        let bins = versions.map(|version| version.expect("a folder").path().join("bin"));
+        let bin = bins.filter(|bin| bin.join("initdb").exists()).max()?;
+        Some(Self::of(Self::empty(bin), |_| {}, "").await)
+    }
+
     /// A server whose place, with its folders `data`, `wal` and `scratch`, is prepared first: what is on which disk. WAL comes in small
     /// pieces. `via` says how its programs are run, `more` are settings of its own.
     pub async fn prepared(prepare: impl FnOnce(&Path), via: Vec<String>, more: &str) -> Self {
-        let mut server = Self::empty();
+        let mut server = Self::empty(setting("PEO_PG_BIN").into());
         server.via = via;
+        Self::of(server, prepare, more).await
+    }
+
+    async fn of(server: Self, prepare: impl FnOnce(&Path), more: &str) -> Self {
         let folders = ["data", "wal", "scratch"];
         for folder in folders {
             std::fs::create_dir(server.place().join(folder)).expect("a folder");
@@ -38,7 +52,8 @@ impl Server {
         make.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--wal-segsize=1", "-X"]);
         finished(make.arg(server.place().join("wal")).arg("-D").arg(server.data()));
         // as the tests' own: what is tested is the program, not the disk
-        let settings = "fsync = off\nlisten_addresses = '127.0.0.1'\nmax_connections = 30\nshared_buffers = 16MB\n";
+        let settings = "fsync = off\nlisten_addresses = '127.0.0.1'\nmax_connections = 30\nshared_buffers = 16MB\n\
+                        include_if_exists = 'tls.conf'\n";
         server.append("postgresql.conf", &format!("{settings}{more}"));
         server.append("pg_hba.conf", "host all all 10.99.0.0/24 trust\n");
         server.start().await;
@@ -53,7 +68,7 @@ impl Server {
 
     /// A copy that follows.
     pub async fn standby(&self) -> Self {
-        let standby = Self::empty();
+        let standby = Self::empty(self.bin.clone());
         let mut copy = standby.tool("pg_basebackup");
         copy.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-R", "--checkpoint=fast", "-D"]);
         finished(copy.arg(standby.data()));
@@ -61,8 +76,9 @@ impl Server {
         standby
     }
 
-    fn empty() -> Self {
-        let server = Self { port: free_port(), place: tempfile::tempdir().expect("a folder"), via: Vec::new() };
+    fn empty(bin: PathBuf) -> Self {
+        let place = tempfile::tempdir().expect("a folder");
+        let server = Self { port: free_port(), place, bin, via: Vec::new() };
         server.owned(&[""]);
         server
     }
@@ -84,11 +100,26 @@ impl Server {
         self.place().join("data")
     }
 
+    /// Where its log is.
+    pub fn log(&self) -> PathBuf {
+        self.place().join("log")
+    }
+
+    /// A file in the server's folder, for its eyes only. It is read at the next start.
+    pub fn write(&self, name: &str, text: &str) {
+        let file = self.data().join(name);
+        std::fs::write(&file, text).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("for its eyes only");
+        if let Some((user, group)) = nobody() {
+            chown(&file, Some(user), Some(group)).expect("root may");
+        }
+    }
+
     /// One of the server's programs. They do not run as root.
     fn tool(&self, name: &str) -> Command {
         let own = own::nobody().into_iter().flatten().map(str::to_owned);
         let mut words: Vec<String> = self.via.iter().cloned().chain(own).collect();
-        words.push(format!("{}/{name}", setting("PEO_PG_BIN")));
+        words.push(self.bin.join(name).display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         if let Some((user, group)) = nobody() {
@@ -100,7 +131,7 @@ impl Server {
 
     pub async fn start(&self) {
         let mut command = self.tool("pg_ctl");
-        command.args(["start", "-w", "-t", "60", "-l"]).arg(self.place().join("log")).arg("-D").arg(self.data());
+        command.args(["start", "-w", "-t", "60", "-l"]).arg(self.log()).arg("-D").arg(self.data());
         command.arg("-o").arg(format!("-p {} -k {}", self.port, self.place().display()));
         finished(&mut command);
     }

@@ -32,8 +32,18 @@ impl Act {
 
     /// An error as S3 says it.
     pub fn error(status: u16, code: &str) -> Self {
-        let body = format!("<Error><Code>{code}</Code><Message>said by a test</Message></Error>");
-        Self::Say(answer(status, &body))
+        Self::refusal(status, code, "")
+    }
+
+    /// The same with more about it.
+    pub fn refusal(status: u16, code: &str, more: &str) -> Self {
+        let body = format!("<Error><Code>{code}</Code><Message>said by a test</Message>{more}</Error>");
+        Self::answer(status, &body)
+    }
+
+    /// An answer with a body.
+    pub fn answer(status: u16, body: &str) -> Self {
+        Self::Say(answer(status, body))
     }
 
     /// A page of a listing: keys, etags, sizes and times as XML, and the token of the next page.
