@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::kill::number;
 use crate::support::own::{self, FAR, Far, Own, inside};
-use crate::support::program::{Running, program, run, start};
+use crate::support::program::{Running, as_owner, program, run, start};
 use crate::support::server::Server;
 use crate::support::{World, gz, oracle, store};
 
@@ -27,7 +27,7 @@ fn at(server: &Server) -> String {
 
 /// The program before a server of the test's own.
 fn before(world: &World, server: &Server) -> Command {
-    let mut command = program(world);
+    let mut command = as_owner(world);
     command.env("TARGET", at(server));
     command
 }

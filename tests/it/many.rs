@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use crate::kill::{holds_at_rest, number, once, seed, service, stage, the_stream_has_each_once};
 use crate::support::World;
 use crate::support::bucket::Bucket;
-use crate::support::program::{Running, program, run, start};
+use crate::support::program::{Running, as_owner, program, run, start};
 use crate::support::story::Story;
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
@@ -146,16 +146,16 @@ async fn a_run_once_beside_a_service_loads_nothing_twice_and_a_dry_run_leaves_no
 /// Migrations are one transaction: killed after the first of them, or after the last, there is none.
 #[tokio::test]
 async fn killed_in_the_middle_of_the_migrations_it_leaves_nothing_of_them() {
-    let world = World::with_table().await;
+    let world = World::empty_with_table().await;
     world.bucket.put(LOAD1, "1,a,1\n").await;
     for times in [1, 2, 3] {
-        let mut command = program(&world);
+        let mut command = as_owner(&world);
         command.env("FAILPOINTS", format!("mid_migration=kill@{times}"));
         assert_eq!(run(command).await.code, -1);
         let left = "select count(*) from pg_class where relname like 'loader%'";
         assert_eq!(world.value(left).await, "0", "killed after {times}");
     }
-    run(program(&world)).await.ok();
+    run(as_owner(&world)).await.ok();
     assert_eq!(world.ledger().await, ["LOAD00000001.csv.gz|loaded|1/0/0/0"]);
 }
 
