@@ -61,6 +61,8 @@ const AHEAD: usize = 3;
 pub struct Intake<T = Batch> {
     batches: mpsc::Receiver<Message<T>>,
     summary: Summary,
+    /// whether the first batch comes only when all is read
+    pub sorts: bool,
 }
 
 pub enum Message<T> {
@@ -92,7 +94,8 @@ impl Intake {
         P: Parts + Send + 'static,
         P::Bytes: Send,
     {
-        let (sender, intake) = Self::channel();
+        let (sender, mut intake) = Self::channel();
+        intake.sorts = way == Way::Sorted;
         let reader = Reader::new(plan, rows.file());
         tokio::task::spawn_blocking(move || reader.run(rows, way, Outlet::new(sender)));
         intake
@@ -120,7 +123,7 @@ impl Intake<Draft> {
 impl<T> Intake<T> {
     pub fn channel() -> (mpsc::Sender<Message<T>>, Self) {
         let (sender, batches) = mpsc::channel(AHEAD);
-        (sender, Self { batches, summary: Summary::default() })
+        (sender, Self { batches, summary: Summary::default(), sorts: false })
     }
 
     /// The next batch; none after the last one, when every byte was checked.

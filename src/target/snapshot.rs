@@ -40,6 +40,21 @@ async fn load_parts(tx: &Tx, table: &Table, intake: &mut Intake, first: Option<B
     delta.write(tx, table).await
 }
 
+/// The first batch, and the table. While rows are sorted here the server does its part, which may be to sort, too; rows that come
+/// as they stand may yet be found out of order, and then the table would have been read in vain.
+async fn first<'a>(
+    tx: &'a Tx,
+    table: &'a Table,
+    intake: &mut Intake,
+) -> Result<(Option<Batch>, Current<'a>), Error> {
+    if intake.sorts {
+        let (next, current) = tokio::join!(intake.next(), Current::whole(tx, table));
+        return Ok((next?, current?));
+    }
+    let next = intake.next().await?;
+    Ok((next, Current::whole(tx, table).await?))
+}
+
 /// Makes the table equal to the rows: creates, amends and removes what differs.
 pub async fn replace(
     tx: &Tx,
@@ -48,8 +63,7 @@ pub async fn replace(
     guard: &Guard,
     rejects: Option<&Rejects>,
 ) -> Result<Counts, Error> {
-    let mut next = intake.next().await?;
-    let mut current = Current::whole(tx, table).await?;
+    let (mut next, mut current) = first(tx, table, intake).await?;
     let mut delta = Delta::default();
     while let Some(batch) = next {
         for wanted in batch.rows() {

@@ -14,7 +14,7 @@ use super::batch::Wish;
 /// What is held in memory before a run is written.
 const RUN: usize = 4 << 20;
 /// What is held of all runs together while merging, and of one at most.
-const MERGE: usize = 4 << 20;
+const MERGE: usize = 3 << 20;
 const PIECE: usize = 64 << 10;
 
 /// One record: where it came from, its key, its tuple.
