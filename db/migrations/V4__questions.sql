@@ -33,12 +33,16 @@ file of the kind had an op in front, and the next id, if one is to be drawn afte
 
 create or replace function loader_fingerprint(of_table oid) returns text language plpgsql stable as $$
 begin
-    return concat_ws(
+    return pg_catalog.concat_ws(
         ';',
-        row_security_active(of_table),
-        exists (select from pg_constraint where contype = 'f' and conrelid = of_table and confrelid = of_table),
-        (select string_agg(xmin::text, ',' order by attnum) from pg_attribute where attrelid = of_table and attnum > 0),
-        (select string_agg(xmin::text, ',' order by indexrelid) from pg_index where indrelid = of_table)
+        pg_catalog.row_security_active(of_table),
+        exists (
+            select from pg_catalog.pg_constraint where contype = 'f' and conrelid = of_table and confrelid = of_table
+        ),
+        (select pg_catalog.string_agg(xmin::text, ',' order by attnum)
+         from pg_catalog.pg_attribute where attrelid = of_table and attnum > 0),
+        (select pg_catalog.string_agg(xmin::text, ',' order by indexrelid)
+         from pg_catalog.pg_index where indrelid = of_table)
     );
 end
 $$;

@@ -1,5 +1,5 @@
 //! How large a file may be: what LIMITS says. A file beyond a limit is refused as any bad file is, however little of it there
-//! is in the bucket; the defaults are such that no honest file meets them.
+//! is in the bucket; the defaults are such that hardly an honest file meets them.
 //!
 //! - `max_object`: DMS writes files of 1 GB at most, and hundreds of GB have room.
 //! - `max_plain`: no table of Postgres can hold more.

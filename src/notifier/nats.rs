@@ -22,8 +22,8 @@ use crate::target::Waiting;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the no of a server to a publish may take to reach us. It comes before the answer to the question that follows, but
-/// to another task of ours.
-const NO_COMES_LATE: Duration = Duration::from_millis(20);
+/// to another task of ours; where we may not ask, nothing comes behind it.
+const NO_COMES_LATE: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
 /// The broker and, once it was reached, the connection to it.
 pub(super) struct Broker {
@@ -74,7 +74,10 @@ impl Broker {
 
     /// Publishes without acks. Whether a stream covers the subject by now.
     async fn publish_to_core(&self, client: &Client, waiting: &[Waiting]) -> Result<bool, Error> {
-        self.may_not_publish.store(false, Ordering::Relaxed);
+        // it may be allowed by now; whoever said no too late is not trusted again
+        if self.may_not_publish.swap(false, Ordering::Relaxed) {
+            self.trusted.store(false, Ordering::Relaxed);
+        }
         for message in waiting {
             let sent = client.publish_with_headers(message.news.subject.clone(), id_header(message), payload(message));
             sent.await.map_err(|error| refused(message, &error))?;
@@ -83,7 +86,7 @@ impl Broker {
         // whatever it answers, it answers after having taken the messages, or after having said that we may not publish
         let stream = self.stream_over(&waiting[0].news.subject).await?;
         if !self.trusted.load(Ordering::Relaxed) {
-            tokio::time::sleep(NO_COMES_LATE).await;
+            tokio::time::sleep(NO_COMES_LATE[usize::from(self.may_not_ask())]).await;
         }
         if self.may_not_publish.load(Ordering::Relaxed) {
             return Err(refused(&waiting[0], &"the user of NATS may not publish on its subject"));

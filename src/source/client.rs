@@ -69,8 +69,9 @@ fn base(settings: &Settings) -> aws_sdk_s3::config::Builder {
 
 /// Credentials (and the region, if SOURCE has none) from the AWS default chain.
 async fn from_chain(config: aws_sdk_s3::config::Builder, settings: &Settings) -> aws_sdk_s3::config::Builder {
-    let shared = chain().await;
-    let config = config.credentials_provider(provide_credentials_fn(from_chain_now));
+    let shared = chain(settings.region.clone().map(Region::new)).await;
+    let region = shared.region().cloned();
+    let config = config.credentials_provider(provide_credentials_fn(move || from_chain_now(region.clone())));
     match shared.region().filter(|_| settings.region.is_none() && settings.endpoint.is_none()) {
         Some(region) => config.region(region.clone()),
         None => config,
@@ -80,13 +81,18 @@ async fn from_chain(config: aws_sdk_s3::config::Builder, settings: &Settings) ->
 /// Credentials without an end of their own are asked for anew after so long.
 const ROTATION: Duration = Duration::from_secs(30);
 
-async fn chain() -> aws_config::SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await
+/// A region that is known is not looked for, which may take a second.
+async fn chain(region: Option<Region>) -> aws_config::SdkConfig {
+    let chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
+    match region {
+        Some(region) => chain.region(region).load().await,
+        None => chain.load().await,
+    }
 }
 
 /// The chain from its beginning: it reads its files once only.
-async fn from_chain_now() -> provider::Result {
-    let Some(credentials) = chain().await.credentials_provider() else {
+async fn from_chain_now(region: Option<Region>) -> provider::Result {
+    let Some(credentials) = chain(region).await.credentials_provider() else {
         return Err(CredentialsError::not_loaded("no credentials in the AWS default chain"));
     };
     let mut credentials = credentials.provide_credentials().await?;

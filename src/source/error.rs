@@ -64,7 +64,10 @@ where
     let (name, endpoint) = (bucket.name.clone(), bucket.endpoint.clone());
     match hint(status, error.code()) {
         // who keeps them may have changed them, and we ask again soon
-        Some(CREDENTIALS) if bucket.rotates => Error::Unreachable { bucket: name, endpoint, what },
+        Some(CREDENTIALS) if bucket.rotates => {
+            let what = format!("{what}. Check the credentials that the AWS default chain finds");
+            Error::Unreachable { bucket: name, endpoint, what }
+        }
         Some(hint) => Error::Refused { bucket: name, endpoint, what, hint },
         None => Error::Unreachable { bucket: name, endpoint, what },
     }

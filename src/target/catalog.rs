@@ -123,7 +123,7 @@ impl Table {
     /// looked up one by one, though the planner would rather read a small table.
     pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool, few: bool) -> Result<bool, Error> {
         let name = self.quoted();
-        let look_up = if few { "" } else { "set local enable_seqscan to default; " };
+        let look_up = if few { "" } else { "set local enable_seqscan to default; set local jit to default; " };
         let lock = format!("{look_up}lock table {name} in share row exclusive mode");
         let empty = if ask_for_rows { format!("not exists (select from {name})") } else { "false".to_owned() };
         let look = include_str!("catalog_enter.sql").replace("$empty", &empty);

@@ -73,7 +73,7 @@ impl Docket {
         match self.pending.objects[part].entry {
             _ if part == self.last_new() => Ok(self.id),
             Some(id) => Ok(id),
-            None => ledger::next_id(tx).await,
+            None => ledger::next_id(tx, self.id).await,
         }
     }
 

@@ -241,19 +241,14 @@ pub async fn has(tx: &Tx, bucket: &str, pending: &Pending, object: &Object) -> R
     Ok(row.map_err(|error| tx.error(error))?.get(0))
 }
 
-/// The next id.
-pub async fn next_id(tx: &Tx) -> Result<i64, Error> {
-    let sql = format!("select {}", next(tx));
-    let row = tx.query_typed_one(&sql, &[]).await.map_err(|error| tx.error(error))?;
+/// The next id. A rehearsal draws none: it shows what comes after the highest, and after `given`, which is not written yet.
+pub async fn next_id(tx: &Tx, given: i64) -> Result<i64, Error> {
+    let sql = match tx.is_rehearsal() {
+        true => "select greatest(max(id), $1) + 1 from public.loader_deliveries",
+        false => "select nextval('public.loader_deliveries_id_seq')",
+    };
+    let row = tx.query_typed_one(sql, &[(&given, Type::INT8)]).await.map_err(|error| tx.error(error))?;
     Ok(row.get(0))
-}
-
-/// The next id, as SQL. A rehearsal draws none: it shows what comes after the highest.
-fn next(tx: &Tx) -> &'static str {
-    match tx.is_rehearsal() {
-        true => "(select coalesce(max(id), 0) + 1 from public.loader_deliveries)",
-        false => "nextval('public.loader_deliveries_id_seq')",
-    }
 }
 
 /// Whether a delivery is in the ledger as loaded.

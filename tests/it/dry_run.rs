@@ -58,6 +58,51 @@ async fn on_a_migrated_database_with_a_reload() {
     rehearse_then_load(&world).await;
 }
 
+/// Each part has an id of its own, which nothing has drawn.
+#[tokio::test]
+async fn of_parts_that_are_written_anew() {
+    let world = World::with_table().await;
+    let parts = [LOAD1, "e/LOAD00000002.csv.gz", "e/LOAD00000003.csv.gz"];
+    for (number, part) in parts.iter().enumerate() {
+        world.bucket.put(part, &format!("{number},a,1\n")).await;
+    }
+    run_once(&world).await.ok();
+    world.bucket.put_later(parts[0], "0,b,1\n5,e,5\n").await;
+    world.bucket.put(parts[1], "1,b,1\n").await;
+    world.bucket.put(parts[2], "2,b,2\n").await;
+    rehearse_then_load(&world).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_holds_what_the_real_run_would_hold() {
+    let world = World::with_table().await;
+    let rows = |from: u32, to: u32| (from..to).map(|id| format!("{id},n,1\n")).collect::<String>();
+    let parts = [LOAD1, "e/LOAD00000002.csv.gz"];
+    world.bucket.put(parts[0], &rows(0, 200)).await;
+    world.bucket.put(parts[1], &rows(200, 400)).await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(parts[0], &rows(0, 9)).await;
+    world.bucket.put(parts[1], &rows(200, 209)).await;
+    let mut dry = program(&world);
+    dry.args(["run", "--dry-run"]);
+    let (rehearsed, real) = (run(dry).await, run_once(&world).await);
+    for ended in [&rehearsed, &real] {
+        assert_eq!(ended.code, 1, "{}", ended.log);
+        assert!(ended.log.contains("would remove 382 of 400 rows"), "{}", ended.log);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_migrate_is_told_so_by_a_dry_run_too() {
+    let world = World::with_table().await;
+    world.sql("drop function loader_head; delete from loader_schema_history where version = 4").await;
+    let mut dry = program(&world);
+    dry.args(["run", "--dry-run"]);
+    let ended = run(dry).await;
+    assert_eq!(ended.code, 78, "{}", ended.log);
+    assert!(ended.log.contains("the loader's tables lack 1 migrations; run"), "{}", ended.log);
+}
+
 #[tokio::test]
 async fn a_dry_run_fails_where_the_real_run_would() {
     let world = World::with_table().await;

@@ -53,7 +53,7 @@ pub fn service(world: &World, broker: &Broker) -> Command {
 }
 
 /// Lets everything be loaded, as an operator does who folds in what is late.
-async fn come_to_rest(world: &World, broker: &Broker) {
+pub async fn come_to_rest(world: &World, broker: &Broker) {
     for _ in 0..20 {
         let ended = run(once(world, broker)).await;
         if ended.code == 0 {

@@ -1,16 +1,19 @@
 //! Long lives: one service that loads file after file, and a loader that meets every fault there is, from one seed. The suite
 //! has short ones; `just soak` and `just kill-loop` have long ones.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::kill::{holds_at_rest, number, seed, service, stage, the_stream_has_each_once};
+use crate::kill::{come_to_rest, number, seed, service, stage, the_stream_has_each_once};
 use crate::service::{get, ops_port};
+use crate::stream::kept;
+use crate::support::broker::Heard;
 use crate::support::program::{Running, start};
 use crate::support::store::{Act, before};
-use crate::support::story::Story;
+use crate::support::story::{Story, TABLES};
 use crate::support::{World, oracle, setting};
 
 /// What a service takes, as it says and as Postgres sees it.
@@ -121,7 +124,7 @@ fn moody(seed: u64) -> impl Fn(&str, usize) -> Act + Send + Sync + 'static {
 /// A story, and meanwhile all that may befall a loader, its store, its database and its broker. `PEO_CHAOS` acts.
 #[tokio::test]
 async fn whatever_happens_in_whatever_order_nothing_is_lost() {
-    let (world, (mut broker, heard)) = (World::new().await, stage().await);
+    let (world, (mut broker, _ears)) = (World::new().await, stage().await);
     let (seed, acts) = (seed(), number("PEO_CHAOS", 25));
     let mut rng = StdRng::seed_from_u64(seed ^ 0xc4a0);
     let mut story = Story::begin(&world, seed).await;
@@ -165,7 +168,10 @@ async fn whatever_happens_in_whatever_order_nothing_is_lost() {
     }
     drop(running);
     story.catch_up(&world).await;
-    holds_at_rest(&world, &broker, &heard).await;
+    come_to_rest(&world, &broker).await;
+    // the stream heard what others missed while the broker was away
+    let heard = kept(&async_nats::jetstream::new(broker.client().await)).await;
+    oracle::holds(&world, &TABLES, Some(&Heard::new(Mutex::new(heard)))).await;
     the_stream_has_each_once(&world, &broker).await;
     eprintln!("seed {seed}: {acts} acts, {} deliveries", world.value("select count(*) from loader_deliveries").await);
 }

@@ -31,7 +31,8 @@ async fn with_stream(config: Config) -> (Broker, async_nats::jetstream::Context)
 }
 
 /// Payload and id of all that the stream keeps.
-async fn kept(context: &async_nats::jetstream::Context) -> Vec<(String, String)> {
+/// What the stream has, in its order.
+pub async fn kept(context: &async_nats::jetstream::Context) -> Vec<(String, String)> {
     let stream = context.get_stream("ORDERS").await.expect("the stream");
     let count = stream.cached_info().state.messages as usize;
     let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();

@@ -29,7 +29,7 @@ impl Server {
     pub async fn with_tls() -> Option<Self> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
         let bins = versions.map(|version| version.expect("a folder").path().join("bin"));
-        let bin = bins.filter(|bin| bin.join("initdb").exists()).max()?;
+        let bin = bins.filter(|bin| bin.join("initdb").exists()).last()?;
         Some(Self::of(Self::empty(bin), |_| {}, "").await)
     }
 
