@@ -14,10 +14,14 @@ HISTORIES = (1_000, 10_000, 100_000, 1_000_000)
 PATH, TABLE = "history", "dbo.many"
 NAME = "to_char(timestamp '2099-12-31' + i * interval '1 ms', 'YYYYMMDD-HH24MISSMS')"
 CHANGE = gzip.compress(b"I,1\n", 1)
-TYPES = {"entries": "text, text, text", "head": "text, text, text, text, text, bigint[], text, bigint, bool"}
+STATEMENTS = {
+    "entries": (ROOT / "src" / "target" / "ledger_entries.sql").read_text(),
+    "head": "select * from public.loader_head($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+}
+TYPES = {"entries": "text, text, text", "head": "text, text, text, text, text, text, bigint[], bigint, bool"}
 VALUES = {
     "entries": f"'bench', '{PATH}/', '{PATH}0'",
-    "head": f"'bench', 'dbo', 'many', '{PATH}/', '{PATH}0', '{{}}', 'changes', 0, false",
+    "head": f"'bench', 'dbo', 'many', '{PATH}/', '{PATH}0', 'changes', '{{}}', 0, false",
 }
 
 
@@ -87,7 +91,7 @@ def ledger(world, count):
 
 def explained(world, name):
     """The plan of one of the program's statements as it was run, the best of three."""
-    statement = (ROOT / "src" / "target" / f"ledger_{name}.sql").read_text().replace("$next", "null")
+    statement = STATEMENTS[name]
     ask = f"explain (analyze, buffers, format json) execute s ({VALUES[name]});"
     script = f"prepare s ({TYPES[name]}) as {statement.rstrip().rstrip(';')};\n"
     answers = [json.loads(world.sql(script + ask))[0] for _ in range(3)]
@@ -108,7 +112,7 @@ def blocks(answer):
 def shown(count, entries, head):
     took, again = entries["Execution Time"], head["Execution Time"]
     by, other = (", ".join(sorted(scans(answer["Plan"]))) for answer in (entries, head))
-    return [f"{count:,}", f"{took:,.1f}", f"{took * 1e3 / count:.2f}", by, f"{again:.3f}", str(blocks(head)), other]
+    return [f"{count:,}", f"{took:,.1f}", f"{took * 1e3 / count:.2f}", by, f"{again:.3f}", str(blocks(head)), other or "a function"]
 
 
 def goals(table, flat):

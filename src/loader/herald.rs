@@ -4,6 +4,7 @@
 //! file does. Whatever goes wrong here, the message waits in the outbox.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::corridor::{Corridor, Loaded};
 use super::{Error, say, timed};
@@ -12,6 +13,10 @@ use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
 use crate::target::Target;
+
+/// How often the publisher's turn is asked for at the end, while somebody else has it: five seconds.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Publishes what the outbox holds.
 pub struct Herald {
@@ -49,17 +54,26 @@ impl Herald {
             return Ok(0);
         }
         self.down = false;
-        self.publish().await?;
-        let waiting = if self.notifier.is_on() { self.target.messages_waiting().await? } else { 0 };
+        let mut tries = TRIES;
+        let waiting = loop {
+            let busy = self.publish().await?;
+            let waiting = if self.notifier.is_on() { self.target.messages_waiting().await? } else { 0 };
+            if !busy || waiting == 0 || tries == 0 {
+                break waiting;
+            }
+            tries -= 1;
+            tokio::time::sleep(PAUSE).await;
+        };
         self.metrics.outbox(waiting);
         self.target.prune_messages().await?;
         Ok(waiting)
     }
 
-    /// Publishes what waits. A broker that is down is asked once in an iteration, and stops nothing.
-    async fn publish(&mut self) -> Result<(), Error> {
+    /// Publishes what waits; whether somebody else is at it. A broker that is down is asked once in an iteration, and stops
+    /// nothing.
+    async fn publish(&mut self) -> Result<bool, Error> {
         if self.down {
-            return Ok(());
+            return Ok(false);
         }
         let announce = self.notifier.announce(&self.target);
         let announced = timed(&self.metrics, &self.clock, Stage::Announce, announce).await?;
@@ -68,6 +82,6 @@ impl Herald {
         let reached = announced.error.as_ref().map_or(Ok(()), |error| Err(error.to_string()));
         say::broker(&mut self.said, &reached);
         self.health.reached(Part::Notifier, reached);
-        Ok(())
+        Ok(announced.busy)
     }
 }

@@ -39,6 +39,8 @@ pub struct Announced {
     pub deliveries: Vec<i64>,
     /// why it ended early
     pub error: Option<Error>,
+    /// whether somebody else has the publisher's turn
+    pub busy: bool,
 }
 
 /// Publishes, or does not, as NOTIFICATIONS says.
@@ -70,7 +72,7 @@ impl Notifier {
         let mut announced = Announced::default();
         let Some(broker) = self.broker.as_ref().filter(|_| !target.is_rehearsal()) else { return Ok(announced) };
         loop {
-            let Some(turn) = target.take_turn().await? else { return Ok(announced) };
+            let Some(turn) = target.take_turn().await? else { return Ok(Announced { busy: true, ..announced }) };
             let waiting = turn.waiting(BATCH).await?;
             let (sent, error) = publish(broker, &waiting).await;
             announced.deliveries.extend(sent.iter().map(|message| message.delivery_id));

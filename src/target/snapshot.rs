@@ -42,11 +42,7 @@ async fn load_parts(tx: &Tx, table: &Table, intake: &mut Intake, first: Option<B
 
 /// The first batch, and the table. While rows are sorted here the server does its part, which may be to sort, too; rows that come
 /// as they stand may yet be found out of order, and then the table would have been read in vain.
-async fn first<'a>(
-    tx: &'a Tx,
-    table: &'a Table,
-    intake: &mut Intake,
-) -> Result<(Option<Batch>, Current<'a>), Error> {
+async fn first<'a>(tx: &'a Tx, table: &'a Table, intake: &mut Intake) -> Result<(Option<Batch>, Current<'a>), Error> {
     if intake.sorts {
         let (next, current) = tokio::join!(intake.next(), Current::whole(tx, table));
         return Ok((next?, current?));

@@ -140,6 +140,21 @@ async fn what_a_user_may_not_publish_is_not_taken_for_published() {
     }
 }
 
+/// While somebody else publishes, a loader goes on; at its end it waits for its turn, for somebody may have died in theirs.
+#[tokio::test]
+async fn at_the_end_the_publishers_turn_is_waited_for() {
+    let (world, broker) = (World::with_table().await, Broker::core().await);
+    let ears = broker.listen().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.sql("begin; select pg_advisory_xact_lock(7365999, -1)").await;
+    let running = start(notifying(&world, &broker.url()));
+    running.says("prometheus counters incremented").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.sql("rollback").await;
+    running.ends().await.ok();
+    heard(&ears, 1).await;
+}
+
 /// Whoever accepts and says nothing is not waited for by any load.
 #[tokio::test]
 async fn a_broker_that_says_nothing_delays_no_load() {
