@@ -22,8 +22,10 @@ use crate::target::Waiting;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the no of a server to a publish may take to reach us. It comes before the answer to the question that follows, but
-/// to another task of ours; where we may not ask, nothing comes behind it.
-const NO_COMES_LATE: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+/// to another task of ours.
+const NO_COMES_LATE: Duration = Duration::from_millis(20);
+/// The same where we may not ask, and so nothing comes behind it.
+const NO_COMES_ALONE: Duration = Duration::from_secs(1);
 
 /// The broker and, once it was reached, the connection to it.
 pub(super) struct Broker {
@@ -86,7 +88,7 @@ impl Broker {
         // whatever it answers, it answers after having taken the messages, or after having said that we may not publish
         let stream = self.stream_over(&waiting[0].news.subject).await?;
         if !self.trusted.load(Ordering::Relaxed) {
-            tokio::time::sleep(NO_COMES_LATE[usize::from(self.may_not_ask())]).await;
+            tokio::time::sleep(if self.may_not_ask() { NO_COMES_ALONE } else { NO_COMES_LATE }).await;
         }
         if self.may_not_publish.load(Ordering::Relaxed) {
             return Err(refused(&waiting[0], &"the user of NATS may not publish on its subject"));

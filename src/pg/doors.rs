@@ -21,6 +21,10 @@ set local timezone = 'UTC';
 set local datestyle = 'ISO, YMD'";
 /// How long a lock of somebody else's is waited for.
 pub const LOCK_TIMEOUT: &str = "set local lock_timeout = '10s'";
+/// Rows are looked up by an index, though the planner would rather read a small table; and nothing is compiled for that.
+pub const BY_INDEX: &str = "set local enable_seqscan = off; set local jit = off";
+/// The planner decides again.
+pub const AS_PLANNED: &str = "set local enable_seqscan to default; set local jit to default";
 
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -29,12 +29,10 @@ pub struct Bucket {
 
 impl Bucket {
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
-        if !is_plain(settings) {
-            look_for_authorities()?;
-        }
+        let http = if is_plain(settings) { plain_client() } else { tls_client()? };
         let config = match &settings.endpoint {
-            Some(endpoint) => base(settings).endpoint_url(endpoint).force_path_style(true),
-            None => base(settings),
+            Some(endpoint) => base(settings, http).endpoint_url(endpoint).force_path_style(true),
+            None => base(settings, http),
         };
         let own = settings.id.as_ref().zip(settings.key.as_ref());
         let config = match own {
@@ -49,12 +47,12 @@ impl Bucket {
 
 /// What holds for any bucket. The SDK's own guard against stalled bodies is off: it would take our waiting for
 /// Postgres for a stall.
-fn base(settings: &Settings) -> aws_sdk_s3::config::Builder {
+fn base(settings: &Settings, http: SharedHttpClient) -> aws_sdk_s3::config::Builder {
     let timeouts =
         TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(if is_plain(settings) { plain_client() } else { http_client() })
+        .http_client(http)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(timeouts.build())
         .retry_config(RetryConfig::standard().with_max_attempts(4))
@@ -69,9 +67,11 @@ fn base(settings: &Settings) -> aws_sdk_s3::config::Builder {
 
 /// Credentials (and the region, if SOURCE has none) from the AWS default chain.
 async fn from_chain(config: aws_sdk_s3::config::Builder, settings: &Settings) -> aws_sdk_s3::config::Builder {
-    let shared = chain(settings.region.clone().map(Region::new)).await;
+    let http = http_client();
+    let shared = chain(http.clone(), settings.region.clone().map(Region::new)).await;
     let region = shared.region().cloned();
-    let config = config.credentials_provider(provide_credentials_fn(move || from_chain_now(region.clone())));
+    let provider = provide_credentials_fn(move || from_chain_now(http.clone(), region.clone()));
+    let config = config.credentials_provider(provider);
     match shared.region().filter(|_| settings.region.is_none() && settings.endpoint.is_none()) {
         Some(region) => config.region(region.clone()),
         None => config,
@@ -82,8 +82,8 @@ async fn from_chain(config: aws_sdk_s3::config::Builder, settings: &Settings) ->
 const ROTATION: Duration = Duration::from_secs(30);
 
 /// A region that is known is not looked for, which may take a second.
-async fn chain(region: Option<Region>) -> aws_config::SdkConfig {
-    let chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
+async fn chain(http: SharedHttpClient, region: Option<Region>) -> aws_config::SdkConfig {
+    let chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     match region {
         Some(region) => chain.region(region).load().await,
         None => chain.load().await,
@@ -91,8 +91,8 @@ async fn chain(region: Option<Region>) -> aws_config::SdkConfig {
 }
 
 /// The chain from its beginning: it reads its files once only.
-async fn from_chain_now(region: Option<Region>) -> provider::Result {
-    let Some(credentials) = chain(region).await.credentials_provider() else {
+async fn from_chain_now(http: SharedHttpClient, region: Option<Region>) -> provider::Result {
+    let Some(credentials) = chain(http, region).await.credentials_provider() else {
         return Err(CredentialsError::not_loaded("no credentials in the AWS default chain"));
     };
     let mut credentials = credentials.provide_credentials().await?;
@@ -108,10 +108,10 @@ fn is_plain(settings: &Settings) -> bool {
 }
 
 /// The client reads the authorities' certificates when it is made, and where there are none it cannot say so.
-fn look_for_authorities() -> Result<(), Error> {
+fn tls_client() -> Result<SharedHttpClient, Error> {
     let found = rustls_native_certs::load_native_certs();
     match found.errors.first() {
-        _ if !found.certs.is_empty() => Ok(()),
+        _ if !found.certs.is_empty() => Ok(http_client()),
         Some(error) => Err(Error::Authorities(error.to_string())),
         None => Err(Error::Authorities("none are there".to_owned())),
     }

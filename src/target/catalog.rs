@@ -11,7 +11,7 @@ use tokio_postgres::types::{Kind, ToSql, Type};
 use super::encode::{Asked, Wire};
 use super::{Error, tuple};
 use crate::decode::File;
-use crate::pg::{Tx, quote};
+use crate::pg::{AS_PLANNED, Tx, quote};
 use crate::source::Entity;
 
 /// A table that a feed table is loaded into.
@@ -123,8 +123,8 @@ impl Table {
     /// looked up one by one, though the planner would rather read a small table.
     pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool, few: bool) -> Result<bool, Error> {
         let name = self.quoted();
-        let look_up = if few { "" } else { "set local enable_seqscan to default; set local jit to default; " };
-        let lock = format!("{look_up}lock table {name} in share row exclusive mode");
+        let lock = format!("lock table {name} in share row exclusive mode");
+        let lock = if few { lock } else { format!("{AS_PLANNED}; {lock}") };
         let empty = if ask_for_rows { format!("not exists (select from {name})") } else { "false".to_owned() };
         let look = include_str!("catalog_enter.sql").replace("$empty", &empty);
         let found: [(&(dyn ToSql + Sync), Type); 3] =

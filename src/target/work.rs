@@ -165,7 +165,7 @@ impl Target {
         let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed.bucket, pending, object)));
         let head = ledger::head(tx, &self.feed, pending, after);
         // what is asked of the ledger must not read all of it, however little there was when it was planned
-        let planned = tx.batch_execute("set local enable_seqscan = off; set local jit = off");
+        let planned = tx.batch_execute(pg::BY_INDEX);
         let (planned, leased, head, has, marked) = tokio::join!(planned, take_lease(tx, table), head, has, tx.mark());
         // the first of them to fail says why; after it, all do
         planned.map_err(|error| tx.error(error))?;

@@ -2,7 +2,7 @@
 
 use crate::support::World;
 use crate::support::broker::Broker;
-use crate::support::program::{program, run, run_once};
+use crate::support::program::{Ended, program, run, run_once};
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
 
@@ -22,6 +22,12 @@ fn same(before: &str, after: &str) {
     assert!(before == after, "a dry run leaves nothing, but this: {differ:#?}");
 }
 
+async fn rehearse(world: &World) -> Ended {
+    let mut dry = program(world);
+    dry.args(["run", "--dry-run"]);
+    run(dry).await
+}
+
 async fn rehearse_then_load(world: &World) {
     let broker = Broker::core().await;
     let heard = broker.listen().await;
@@ -34,7 +40,7 @@ async fn rehearse_then_load(world: &World) {
     let real = run_once(world).await.ok();
     assert_eq!(rehearsed.effects(), real.effects());
     assert!(!real.effects().is_empty());
-    let ids = |ended: &crate::support::program::Ended| -> Vec<String> {
+    let ids = |ended: &Ended| -> Vec<String> {
         ended.said().into_iter().filter(|line| line.contains(": process_")).collect()
     };
     assert_eq!(ids(&rehearsed), ids(&real), "the numbers of the deliveries are those to come");
@@ -83,9 +89,7 @@ async fn a_dry_run_holds_what_the_real_run_would_hold() {
     run_once(&world).await.ok();
     world.bucket.put_later(parts[0], &rows(0, 9)).await;
     world.bucket.put(parts[1], &rows(200, 209)).await;
-    let mut dry = program(&world);
-    dry.args(["run", "--dry-run"]);
-    let (rehearsed, real) = (run(dry).await, run_once(&world).await);
+    let (rehearsed, real) = (rehearse(&world).await, run_once(&world).await);
     for ended in [&rehearsed, &real] {
         assert_eq!(ended.code, 1, "{}", ended.log);
         assert!(ended.log.contains("would remove 382 of 400 rows"), "{}", ended.log);
@@ -96,9 +100,7 @@ async fn a_dry_run_holds_what_the_real_run_would_hold() {
 async fn who_may_not_migrate_is_told_so_by_a_dry_run_too() {
     let world = World::with_table().await;
     world.sql("drop function loader_head; delete from loader_schema_history where version = 4").await;
-    let mut dry = program(&world);
-    dry.args(["run", "--dry-run"]);
-    let ended = run(dry).await;
+    let ended = rehearse(&world).await;
     assert_eq!(ended.code, 78, "{}", ended.log);
     assert!(ended.log.contains("the loader's tables lack 1 migrations; run"), "{}", ended.log);
 }
@@ -108,9 +110,7 @@ async fn a_dry_run_fails_where_the_real_run_would() {
     let world = World::with_table().await;
     world.bucket.put(LOAD1, "1,a,1\n2,b,broken\n").await;
     let before = world.dump();
-    let mut dry = program(&world);
-    dry.arg("run").arg("--dry-run");
-    let ended = run(dry).await;
+    let ended = rehearse(&world).await;
     assert_eq!(ended.code, 1, "{}", ended.log);
     assert!(ended.log.contains("line 2, column price"), "{}", ended.log);
     same(&before, &world.dump());
@@ -135,9 +135,7 @@ async fn a_lease_held_elsewhere_is_told() {
 async fn a_deferred_constraint_fails_the_dry_run_too() {
     let world = World::with_deferred_constraint().await;
     world.bucket.put(LOAD1, "1,a,1\n").await;
-    let mut dry = program(&world);
-    dry.args(["run", "--dry-run"]);
-    let ended = run(dry).await;
+    let ended = rehearse(&world).await;
     assert_eq!(ended.code, 1, "{}", ended.log);
     assert!(ended.log.contains("violates foreign key constraint"), "{}", ended.log);
 }
@@ -150,9 +148,7 @@ async fn a_table_that_others_lock_does_not_end_the_rehearsal_of_the_rest() {
     world.bucket.put(LOAD1, "1,a,1\n").await;
     world.bucket.put("f/LOAD00000001.csv.gz", "1\n").await;
     world.sql("begin; lock table dbo.e in access exclusive mode").await;
-    let mut dry = program(&world);
-    dry.args(["run", "--dry-run"]);
-    let ended = run(dry).await;
+    let ended = rehearse(&world).await;
     world.sql("rollback").await;
     assert_eq!(ended.code, 69, "{}", ended.log);
     assert!(ended.log.contains("dbo.e: deliver: canceling statement due to lock timeout"), "{}", ended.log);

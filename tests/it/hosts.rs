@@ -54,6 +54,19 @@ async fn stops(running: Running) -> String {
     running.ends().await.ok().log
 }
 
+/// A world, and a server with one of its folders on a disk of its own.
+async fn on_a_small_disk(folder: &str, size: &str, settings: &str) -> (World, Server) {
+    let small = |place: &Path| own::disk(&place.join(folder), size, "");
+    (World::new().await, Server::prepared(small, Vec::new(), settings).await)
+}
+
+/// A full disk is the world's fault.
+async fn finds_it_full(world: &World, server: &Server) {
+    let ended = run(before(world, server)).await;
+    assert_eq!(ended.code, 69, "{}", ended.log);
+    assert!(ended.log.contains("No space left on device (53100"), "{}", ended.log);
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -61,16 +74,13 @@ async fn a_disk_that_is_full_under_the_tables_stops_nothing_for_ever() {
     if !inside(Own::Disk, "hosts::a_disk_that_is_full_under_the_tables_stops_nothing_for_ever") {
         return;
     }
-    let small = |place: &Path| own::disk(&place.join("data"), "64m", "");
-    let (world, server) = (World::new().await, Server::prepared(small, Vec::new(), "").await);
+    let (world, server) = on_a_small_disk("data", "64m", "").await;
     server.client().await.batch_execute(TABLE).await.expect("a table");
     run(before(&world, &server)).await.ok();
     let ballast = server.place().join("data/ballast");
     own::fill(&ballast);
     world.bucket.put(LOAD1, &rows("", 20_000)).await;
-    let ended = run(before(&world, &server)).await;
-    assert_eq!(ended.code, 69, "{}", ended.log);
-    assert!(ended.log.contains("No space left on device (53100"), "{}", ended.log);
+    finds_it_full(&world, &server).await;
     assert_eq!(server.value(LOADED).await, "0/0/0", "nothing is applied, and it is not the file's fault");
     let running = start(service(before(&world, &server)));
     running.says("No space left on device").await;
@@ -85,10 +95,9 @@ async fn a_disk_that_is_full_under_the_log_of_postgres_loses_nothing() {
     if !inside(Own::Disk, "hosts::a_disk_that_is_full_under_the_log_of_postgres_loses_nothing") {
         return;
     }
-    let small = |place: &Path| own::disk(&place.join("wal"), "12m", "");
     // nothing of the log is used again
     let settings = "min_wal_size = 2MB\nmax_wal_size = 1GB\ncheckpoint_timeout = 1d\n";
-    let (world, server) = (World::new().await, Server::prepared(small, Vec::new(), settings).await);
+    let (world, server) = on_a_small_disk("wal", "12m", settings).await;
     server.client().await.batch_execute(TABLE).await.expect("a table");
     run(before(&world, &server)).await.ok();
     world.bucket.put(LOAD1, &rows("", 150_000)).await;
@@ -107,9 +116,8 @@ async fn a_disk_that_is_full_under_what_postgres_sorts_stops_nothing_for_ever() 
     if !inside(Own::Disk, "hosts::a_disk_that_is_full_under_what_postgres_sorts_stops_nothing_for_ever") {
         return;
     }
-    let small = |place: &Path| own::disk(&place.join("scratch"), "1m", "");
     let settings = "work_mem = 64kB\nenable_indexscan = off\nenable_bitmapscan = off\ntemp_tablespaces = scratch\n";
-    let (world, server) = (World::new().await, Server::prepared(small, Vec::new(), settings).await);
+    let (world, server) = on_a_small_disk("scratch", "1m", settings).await;
     let place = server.place().join("scratch");
     let space = format!("create tablespace scratch location '{}'", place.display());
     server.client().await.batch_execute(&space).await.expect("a tablespace");
@@ -117,9 +125,7 @@ async fn a_disk_that_is_full_under_what_postgres_sorts_stops_nothing_for_ever() 
     world.bucket.put(LOAD1, &rows("", 40_000)).await;
     run(before(&world, &server)).await.ok();
     world.bucket.put_later(LOAD1, &rows("", 40_000).replace(",1.25", ",2.5")).await;
-    let ended = run(before(&world, &server)).await;
-    assert_eq!(ended.code, 69, "{}", ended.log);
-    assert!(ended.log.contains("No space left on device (53100"), "{}", ended.log);
+    finds_it_full(&world, &server).await;
     assert_eq!(server.value(LOADED).await, "40000/1/1");
     let running = start(service(before(&world, &server)));
     running.says("No space left on device").await;
