@@ -51,7 +51,7 @@ async fn a_dry_run_listens_only_if_it_is_told_to() {
         assert!(!ended.log.contains("are served at"), "{}", ended.log);
     }
     let told = with(&world, &["run", "--dry-run"], &[("METRICS", "127.0.0.1:0")]).await.ok();
-    says(&told, "Metrics and health are served at");
+    says(&told, "Status page, metrics and health are served at");
 }
 
 #[tokio::test]
