@@ -160,7 +160,9 @@ fn tables(stock: &Stock, states: &[TableState], now: i64) -> Vec<Table> {
     });
     let states: BTreeMap<Entity, &TableState> = states.collect();
     let all: BTreeSet<&Entity> = states.keys().chain(stock.tables.keys()).collect();
-    all.into_iter().map(|entity| Table::of(entity, states.get(entity).copied(), stock.tables.get(entity), now)).collect()
+    all.into_iter()
+        .map(|entity| Table::of(entity, states.get(entity).copied(), stock.tables.get(entity), now))
+        .collect()
 }
 
 impl Table {

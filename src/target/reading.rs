@@ -159,7 +159,8 @@ impl Reader {
         let feed: [(&(dyn ToSql + Sync), Type); 3] =
             [(&self.feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
         let tx = self.pg.begin("list deliveries").await?;
-        let (found, tables) = tokio::join!(self.deliveries(&tx, &more), typed(&tx, include_str!("reading_tables.sql"), &feed));
+        let (found, tables) =
+            tokio::join!(self.deliveries(&tx, &more), typed(&tx, include_str!("reading_tables.sql"), &feed));
         tx.rollback().await?;
         let (mut deliveries, limit) = (found?, wanted.limit as usize);
         let more = deliveries.len() > limit;
@@ -189,11 +190,8 @@ impl Reader {
             where delivery_id = $1 order by id limit 1";
         let first: [(&(dyn ToSql + Sync), Type); 2] = [(&id, Type::INT8), (&REJECTS, Type::INT8)];
         let tx = self.pg.begin("show a delivery").await?;
-        let (delivery, rejects, message) = tokio::join!(
-            typed(&tx, row, &feed),
-            typed(&tx, rejects, &first),
-            typed(&tx, message, &first[..1]),
-        );
+        let (delivery, rejects, message) =
+            tokio::join!(typed(&tx, row, &feed), typed(&tx, rejects, &first), typed(&tx, message, &first[..1]),);
         tx.rollback().await?;
         let (rejects, message): (Vec<Reject>, Vec<Message>) = (rejects?, message?);
         let found = delivery?.pop();

@@ -63,6 +63,9 @@ mod tests {
         let reach = |address: &str| reach(address.parse().expect(address));
         assert_eq!(reach("127.0.0.1:9464"), "page, metrics and health at http://127.0.0.1:9464, to this machine only");
         assert_eq!(reach("[::1]:1"), "page, metrics and health at http://[::1]:1, to this machine only");
-        assert_eq!(reach("0.0.0.0:9464"), "page, metrics and health at http://0.0.0.0:9464, to whoever reaches this machine");
+        assert_eq!(
+            reach("0.0.0.0:9464"),
+            "page, metrics and health at http://0.0.0.0:9464, to whoever reaches this machine"
+        );
     }
 }

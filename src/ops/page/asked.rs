@@ -51,11 +51,14 @@ fn list(query: &str) -> Result<Wanted, Wrong> {
             ("table", _) => return Err(wrong("names a table that cannot be one")),
             ("status", word) => {
                 let status = Status::parse(word);
-                wanted.status = Some(status.ok_or_else(|| wrong("names a status that there is not; there are loaded, failed, held, late, skipped and gone"))?);
+                wanted.status = Some(status.ok_or_else(|| {
+                    wrong("names a status that there is not; there are loaded, failed, held, late, skipped and gone")
+                })?);
             }
             ("kind", word) => {
                 let kind = [File::Snapshot, File::Changes].into_iter().find(|kind| kind.as_str() == word);
-                wanted.kind = Some(kind.ok_or_else(|| wrong("names a kind that there is not; there are snapshot and changes"))?);
+                wanted.kind =
+                    Some(kind.ok_or_else(|| wrong("names a kind that there is not; there are snapshot and changes"))?);
             }
             ("before", id) => wanted.page = Start::Before(number(id)?),
             ("after", id) => wanted.page = Start::After(number(id)?),

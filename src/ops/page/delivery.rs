@@ -22,6 +22,8 @@ pub struct Page {
     whys: Vec<Why>,
     requested: String,
     steps: Vec<Vec<Piece>>,
+    /// what the counts are of
+    effect: &'static str,
     counts: Vec<Count>,
     /// why there are none
     no_counts: &'static str,
@@ -77,6 +79,7 @@ impl Page {
             whys: whys(delivery),
             requested: seen(delivery.requested.as_deref().unwrap_or_default()),
             steps: steps(delivery),
+            effect: if delivery.status == "held" { "What it would do" } else { "What it did" },
             no_counts: "Nothing: it was not loaded, and nobody knows what it would do.",
             counts,
             fields: fields(delivery, now),

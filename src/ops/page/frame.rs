@@ -180,9 +180,10 @@ impl Asset {
 
     /// FNV-1a: it only has to differ from one version to the next.
     fn named(&self) -> String {
-        let hash = self.body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = self
+            .body
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         format!("{}?v={hash:016x}", self.path)
     }
 }

@@ -87,11 +87,8 @@ fn tables(wanted: &Wanted, listing: &Listing) -> Vec<Choice> {
 }
 
 fn choices(all: &[&str], chosen: Option<&str>) -> Vec<Choice> {
-    let choice = |word: &&str| Choice {
-        value: (*word).to_owned(),
-        shown: (*word).to_owned(),
-        chosen: Some(*word) == chosen,
-    };
+    let choice =
+        |word: &&str| Choice { value: (*word).to_owned(), shown: (*word).to_owned(), chosen: Some(*word) == chosen };
     all.iter().map(choice).collect()
 }
 

@@ -153,7 +153,9 @@ impl Reach {
         };
         let (mark, why) = match reached {
             // where nothing waits for it, it is not asked
-            Some(Ok(())) if part == Part::Notifier => (Mark::new("good", "✓", "no trouble with the broker"), String::new()),
+            Some(Ok(())) if part == Part::Notifier => {
+                (Mark::new("good", "✓", "no trouble with the broker"), String::new())
+            }
             Some(Ok(())) => (Mark::new("good", "✓", format!("{name} reached")), String::new()),
             Some(Err(why)) => (Mark::new("bad", "✕", format!("{name} not reached")), cut(why, 300)),
             None => (Mark::new("mute", "–", format!("{name} not tried yet")), String::new()),
@@ -173,21 +175,22 @@ fn facts(seen: &Seen<'_>, report: &Report) -> Vec<Fact> {
     };
     let mut facts = Vec::new();
     if let Some(stock) = &seen.stock {
-        let (objects, bytes) = report.tables.iter().fold((0, 0), |(objects, bytes), table| {
-            (objects + table.pending.objects, bytes + table.pending.bytes)
-        });
+        let (objects, bytes) = report
+            .tables
+            .iter()
+            .fold((0, 0), |(objects, bytes), table| (objects + table.pending.objects, bytes + table.pending.bytes));
         let size = if objects > 0 { words::size(bytes) } else { String::new() };
         facts.push(fact("Files pending", objects, size, false));
         let missing = stock.tables.values().filter(|shelf| shelf.remark == Some(Remark::NoTable)).count();
-        facts.push(fact("Folders without a table", missing as u64, String::new(), true));
+        facts.push(fact("Without a table", missing as u64, String::new(), true));
     }
     if let Some(ledger) = seen.ledger {
-        facts.push(fact("Tables failed", of("failed"), String::new(), true));
-        facts.push(fact("Tables held", of("held"), String::new(), true));
-        facts.push(fact("Tables late", of("late"), String::new(), true));
+        facts.push(fact("Failed", of("failed"), String::new(), true));
+        facts.push(fact("Held", of("held"), String::new(), true));
+        facts.push(fact("Late", of("late"), String::new(), true));
         facts.push(fact("Messages waiting", ledger.messages_waiting, String::new(), false));
         let kept = report.tables.iter().map(|table| table.rows_in_quarantine).sum();
-        facts.push(fact("Rows in quarantine", kept, String::new(), false));
+        facts.push(fact("Rows kept aside", kept, String::new(), false));
     }
     if let Some(stock) = &seen.stock {
         let example = stock.strange.first().map(|key| format!("like {}", super::frame::middle(key, 60)));
@@ -253,7 +256,9 @@ fn state(table: &Table, shelf: Option<&Shelf>, listed: bool, now: i64) -> (Mark,
         (_, Some(Shelf { remark: Some(remark), .. })) => match remark {
             Remark::NoTable => (Mark::new("bad", "!", "no table"), "create it; its files wait until then".to_owned()),
             Remark::Busy => (Mark::new("busy", "…", "pending"), "another loader has it in hand".to_owned()),
-            Remark::Settling => (Mark::new("busy", "…", "pending"), "a reload that is not quiet yet (SETTLE)".to_owned()),
+            Remark::Settling => {
+                (Mark::new("busy", "…", "pending"), "a reload that is not quiet yet (SETTLE)".to_owned())
+            }
             Remark::Trouble(why) => (Mark::new("warn", "!", "tried again"), cut(why, 300)),
         },
         _ if table.pending.objects > 0 => plain(Mark::new("busy", "…", "pending")),
