@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
 
+mod browser;
 mod bytes;
 mod cells;
 mod check;
@@ -24,6 +25,7 @@ mod many;
 mod messages;
 mod operator;
 mod order;
+mod page;
 mod path;
 mod pgbouncer;
 mod postgres;
