@@ -23,14 +23,13 @@ TEMPLATE = HERE / "guide.typ"
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("draw", "check"))
-    return draw() if parser.parse_args().what == "draw" else check()
+    if parser.parse_args().what == "draw":
+        return draw()
+    return 0 if current() else "docs/user_guide.pdf is not of this docs/user_guide.md: set it again with `just guide`"
 
 
-def check():
-    if GUIDE.exists() and f"sha256:{digest()}".encode() in GUIDE.read_bytes():
-        return 0
-    print("docs/user_guide.pdf is not of this docs/user_guide.md: set it again with `just guide`", file=sys.stderr)
-    return 1
+def current():
+    return GUIDE.exists() and f"sha256:{digest()}".encode() in GUIDE.read_bytes()
 
 
 def draw():
