@@ -76,7 +76,7 @@ def make_database():
 
 def model(tables):
     """What the feed's tables are and how they relate: those with relations stand side by side as far as possible."""
-    entities = {table["name"]: table for table in tables if table["schema"] == "dbo"}
+    entities = {table["name"]: table for table in tables if table["schema"] != "public"}
     links = [link for link in schema.links(tables) if link[0] in entities]
     order = arrange(list(entities), links)
     return {

@@ -42,6 +42,9 @@ def check():
     yield from notebook_faults(json.loads(NOTEBOOK.read_text()))
     if readme_with(conclusions(json.loads(NOTEBOOK.read_text()))) != README.read_text():
         yield "README.md does not say what notebooks/eda.ipynb found: `just notebook` writes it there"
+    for variable in re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / "config.env.sample").read_text()):
+        if f"`{variable}`" not in README.read_text():
+            yield f"README.md does not name the variable {variable} of config.env.sample"
 
 
 # ---- links

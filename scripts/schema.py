@@ -1,4 +1,4 @@
-"""Reads the catalog of a live database: the loader's own tables and those of the example, as plain data.
+"""Reads the catalog of a live database: the loader's own tables and those that it loads (all outside of public), as plain data.
 
 How to reach the server is in the variables that services.py sets (PEO_PG_HOST and so on); psql does the asking, so that
 nothing has to be installed for it.
@@ -42,7 +42,8 @@ select coalesce(json_agg(t order by t.schema, t.name), '[]') from (
             from pg_index i join pg_class x on x.oid = i.indexrelid
             where i.indrelid = c.oid and not i.indisprimary) as indexes
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'p') and (n.nspname = 'dbo' or n.nspname = 'public' and c.relname like 'loader\\_%')
+    where c.relkind in ('r', 'p') and not c.relispartition and case when n.nspname = 'public'
+        then c.relname like 'loader\\_%' else n.nspname <> 'information_schema' and n.nspname not like 'pg\\_%' end
 ) t
 """
 EMPTY = ("columns", "key", "foreign", "indexes")
@@ -70,7 +71,7 @@ Link = collections.namedtuple("Link", "table column other")
 def links(tables):
     """How the feed's tables relate: by foreign keys, and by columns that have the name of another table's whole key, for
     these tables have no foreign keys."""
-    feed = [table for table in tables if table["schema"] == "dbo"]
+    feed = [table for table in tables if table["schema"] != "public"]
     found = []
     for table in feed:
         declared = {each["columns"][0]: each["table"] for each in table["foreign"]}

@@ -3,6 +3,7 @@
 use tokio::process::Command;
 
 use crate::support::World;
+use crate::support::program::{program, run};
 
 /// Runs one of `scripts/` and fails with what it says.
 async fn script(words: &[&str]) {
@@ -27,4 +28,19 @@ async fn the_data_specification_has_every_column_as_it_is() {
 #[tokio::test]
 async fn no_document_points_at_nothing_and_all_are_current() {
     script(&["documents.py", "check"]).await;
+}
+
+#[tokio::test]
+async fn readme_names_every_command() {
+    let world = World::new().await;
+    let mut command = program(&world);
+    command.arg("--help");
+    let help = run(command).await.ok().log;
+    let list = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).expect(&help);
+    let readme = include_str!("../../README.md");
+    let names: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"run"), "{help}");
+    for name in names.into_iter().filter(|&name| name != "help") {
+        assert!(readme.contains(&format!("| `{name}")) || readme.contains(&format!(", `{name}`")), "{name}");
+    }
 }
