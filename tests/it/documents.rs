@@ -38,7 +38,9 @@ async fn readme_names_every_command() {
     let help = run(command).await.ok().log;
     let list = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).expect(&help);
     let readme = include_str!("../../README.md");
-    let names: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    // what is set in deeper goes on from the line above
+    let own = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<_> = own.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.contains(&"run"), "{help}");
     for name in names.into_iter().filter(|&name| name != "help") {
         assert!(readme.contains(&format!("| `{name}")) || readme.contains(&format!(", `{name}`")), "{name}");
