@@ -97,7 +97,12 @@ def arrange(names, links):
 def entity(table, links):
     relating = {link.column for link in links if link.table == table["name"]}
     columns = [
-        {"name": each["name"], "null": each["null"], "key": each["name"] in table["key"], "relates": each["name"] in relating}
+        {
+            "name": each["name"],
+            "null": each["null"],
+            "key": each["name"] in table["key"],
+            "relates": each["name"] in relating,
+        }
         for each in table["columns"]
     ]
     return {"name": table["name"], "comment": table["comment"], "columns": columns}
@@ -186,7 +191,9 @@ def draw(name, text):
     drawn = typst.compile(str(DRAWING), format="png", ppi=192, font_paths=fonts, sys_inputs=inputs)
     small = io.BytesIO()
     # few colours are in it: a third of the bytes, and nothing to be seen of it
-    Image.open(io.BytesIO(drawn)).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    Image.open(io.BytesIO(drawn)).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
+        small, "PNG", optimize=True
+    )
     picture(name).write_bytes(signed(small.getvalue(), digest(text)))
     print(f"docs/{name}.png: {picture(name).stat().st_size:,} bytes")
 

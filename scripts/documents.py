@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Holds the documents to the program and to each other. Needs nothing installed.
 
-    documents.py check              links lead somewhere, the guide is current, the notebook has run, README says what it found
-    documents.py columns DATABASE   docs/data_specification.md has the columns of a live database, no more and no fewer
+documents.py check              links lead somewhere, the guide is current, the notebook has run, and README
+                                    says what it found and names every variable
+documents.py columns DATABASE   docs/data_specification.md has the columns of a live database
 """
 
 import argparse
@@ -58,7 +59,9 @@ def pages():
 
 
 def dead_links(page):
-    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", prose(page)):
+    for target in re.findall(
+        r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", prose(page)
+    ):
         target = next(filter(None, target))
         if re.match(r"[a-z]+:", target):
             continue
@@ -143,7 +146,8 @@ def catalogued(table):
 def differing(table, page, catalog):
     for name in sorted(page.keys() | catalog.keys()):
         if page.get(name) != catalog.get(name):
-            yield f"docs/data_specification.md: {table}.{name} is {page.get(name)} there and {catalog.get(name)} in the database"
+            there, here = page.get(name), catalog.get(name)
+            yield f"docs/data_specification.md: {table}.{name} is {there} there and {here} in the database"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     notebook.py run     keeps the outputs in the notebook and writes its conclusions into README.md
     notebook.py check   keeps nothing, and fails if a cell does, or prints other numbers than the notebook shows
 
-Wants the servers of services.py (PEO_… variables) and the program (see schema.py). Cells with the tag `measured` and the
-sentence that says so tell of times, which are never the same: those are not compared.
+Wants the servers of services.py (PEO_… variables) and the program (see schema.py). Cells with the tag `measured`, and
+the sentence that says so, tell of times, which are never the same: those are not compared.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import wheels
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "eda"
 DAY = "2022-09-22"
-# The day's change files: (table, first, seconds between, files, operations in each). The night is quiet, the session busy.
+# The day's change files: (table, first, seconds between, files, operations in each). The night is quiet, the day busy.
 HOURS = [
     ("entity_3", "06:00:00", 43200, 2, 20),
     *((table, *part) for table in ("entity_1", "entity_2") for part in (
@@ -61,7 +61,8 @@ class Feed:
         self.settings = {
             "SOURCE": f"bucket_endpoint=http://127.0.0.1:{values['PEO_S3_PORT']} bucket_id={values['PEO_S3_ID']} "
             f"bucket_key={values['PEO_S3_KEY']} bucket_name={NAME} bucket_path=data",
-            "TARGET": f"user={values['PEO_PG_USER']} host={values['PEO_PG_HOST']} port={values['PEO_PG_PORT']} dbname={NAME}",
+            "TARGET": f"user={values['PEO_PG_USER']} host={values['PEO_PG_HOST']} port={values['PEO_PG_PORT']} "
+            f"dbname={NAME}",
         }
         self.made = collections.Counter()
 
@@ -152,7 +153,9 @@ def execute(settings):
 def keep(executed):
     documents.NOTEBOOK.write_text(json.dumps(executed, indent=1, ensure_ascii=False) + "\n")
     documents.README.write_text(documents.readme_with(documents.conclusions(executed)))
-    print(f"notebooks/eda.ipynb: {documents.NOTEBOOK.stat().st_size:,} bytes\n{documents.conclusions(executed)}", end="")
+    print(
+        f"notebooks/eda.ipynb: {documents.NOTEBOOK.stat().st_size:,} bytes\n{documents.conclusions(executed)}", end=""
+    )
     return 0
 
 
@@ -167,7 +170,10 @@ def compare(executed):
                 if old != new:
                     print(f"notebooks/eda.ipynb shows  {old}\nbut this run printed       {new}", file=sys.stderr)
     if differing:
-        print(f"{differing} cells print other numbers than the notebook shows: `just notebook` runs it again", file=sys.stderr)
+        print(
+            f"{differing} cells print other numbers than the notebook shows: `just notebook` runs it again",
+            file=sys.stderr,
+        )
     return 1 if differing else 0
 
 

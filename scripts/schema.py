@@ -1,4 +1,5 @@
-"""Reads the catalog of a live database: the loader's own tables and those that it loads (all outside of public), as plain data.
+"""Reads the catalog of a live database, as plain data: the loader's own tables, and those that it loads (all that are
+not in `public`).
 
 How to reach the server is in the variables that services.py sets (PEO_PG_HOST and so on); psql does the asking, so that
 nothing has to be installed for it.
@@ -69,8 +70,8 @@ Link = collections.namedtuple("Link", "table column other")
 
 
 def links(tables):
-    """How the feed's tables relate: by foreign keys, and by columns that have the name of another table's whole key, for
-    these tables have no foreign keys."""
+    """How the feed's tables relate: by foreign keys, and, as they seldom have any, by columns that bear the name of
+    another table's whole key."""
     feed = [table for table in tables if table["schema"] != "public"]
     found = []
     for table in feed:
