@@ -98,7 +98,8 @@ def notebook_faults(notebook):
 
 
 def printed(cell):
-    return "".join("".join(output.get("text", "")) for output in cell["outputs"] if output["output_type"] == "stream")
+    """What it says; not what its libraries say of their caches on stderr."""
+    return "".join("".join(output["text"]) for output in cell["outputs"] if output.get("name") == "stdout")
 
 
 def tagged(notebook, tag):

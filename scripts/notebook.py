@@ -142,7 +142,8 @@ def execute(settings):
             cell.outputs, cell.execution_count = [], None
     # Sockets of the file system, in a folder of our own: nobody else can speak to the kernel.
     with tempfile.TemporaryDirectory(prefix="peo-") as folder:
-        os.environ["JUPYTER_RUNTIME_DIR"] = os.environ["IPYTHONDIR"] = folder
+        own = {name: folder for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")}
+        os.environ.update(own)
         config = Config(KernelManager={"transport": "ipc"})
         client = NotebookClient(notebook, timeout=120, kernel_name="python3", record_timing=False, config=config)
         client.execute(env={**os.environ, **settings, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}, cwd=ROOT)
@@ -151,6 +152,10 @@ def execute(settings):
 
 
 def keep(executed):
+    for cell in executed["cells"]:
+        cell["outputs"] = [output for output in cell.get("outputs", ()) if output.get("name") != "stderr"]
+        if cell["cell_type"] != "code":
+            del cell["outputs"]
     documents.NOTEBOOK.write_text(json.dumps(executed, indent=1, ensure_ascii=False) + "\n")
     documents.README.write_text(documents.readme_with(documents.conclusions(executed)))
     print(
