@@ -153,9 +153,8 @@ def execute(settings):
 
 def keep(executed):
     for cell in executed["cells"]:
-        cell["outputs"] = [output for output in cell.get("outputs", ()) if output.get("name") != "stderr"]
-        if cell["cell_type"] != "code":
-            del cell["outputs"]
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
     documents.NOTEBOOK.write_text(json.dumps(executed, indent=1, ensure_ascii=False) + "\n")
     documents.README.write_text(documents.readme_with(documents.conclusions(executed)))
     print(
