@@ -22,6 +22,7 @@ mod limits;
 mod make;
 mod many;
 mod messages;
+mod monitoring;
 mod operator;
 mod order;
 mod path;
