@@ -281,7 +281,8 @@ class Chroot:
         root, (user, group) = shlex.quote(str(self.root)), self.user
         enter = (
             f"set -e; mount --bind {root} {root}; mount -t tmpfs -o mode=1777 tmpfs {root}/tmp; "
-            f"mount --bind /dev {root}/dev; mount -t proc proc {root}/proc; mount -o remount,ro,bind {root}; cd {root}; "
+            f"mount --bind /dev {root}/dev; mount -t proc proc {root}/proc; "
+            f"mount -o remount,ro,bind {root}; cd {root}; "
             f"exec chroot . setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs --inh-caps=-all "
             '--bounding-set=-all "$@"'
         )

@@ -13,7 +13,7 @@ FILE = Path(__file__).with_name("dashboard.json")
 DATA = {"type": "prometheus", "uid": "${datasource}"}
 JOB = 'job=~"$job"'
 TABLE = JOB + ', entity=~"$entity"'
-# A counter's first value counts too: what a loader does first it has mostly done before it is scraped for the first time.
+# A counter's first value counts too: what a loader does first it has mostly done before it is scraped at all.
 GREW = "(({0} unless {0} offset {1}) or increase({0}[{1}]))"
 COLOURS = {"create": "green", "amend": "blue", "remove": "orange", "unchanged": "text", "rejected": "red"}
 BAD = [(None, "green"), (1, "red")]
@@ -33,27 +33,31 @@ def panels():
             "Stopped tables",
             f"sum(max by (job, status) (paper_engine_stopped_tables{{{JOB}}}))",
             BAD,
-            "Tables that wait for a person; others go on. `paper-engine-orders status` names file and line and what to do: put a better file "
+            "Tables that wait for a person; others go on. `paper-engine-orders status` names file and line and what "
+            "to do: put a better file "
             "into the bucket, or `deliveries retry`, `release` or `skip`.",
         ),
         stat(
             "Oldest file waits",
             f"max(paper_engine_oldest_pending_age_seconds{{{TABLE}}})",
             [(None, "green"), (600, "yellow"), (1800, "red")],
-            "Since its object was written to the bucket. Old and growing: a table is stopped, or something is in its way. Old and shrinking: a backlog.",
+            "Since its object was written to the bucket. Old and growing: a table is stopped, or something is in its "
+            "way. Old and shrinking: a backlog.",
             "s",
         ),
         stat(
             "Objects pending",
             f"sum(max by (job) (paper_engine_pending_objects{{{JOB}}}))",
             [(None, "green"), (1000, "yellow")],
-            "Listed and not loaded yet. While it shrinks there is nothing to do; one more loader helps if several tables wait.",
+            "Listed and not loaded yet. While it shrinks there is nothing to do; one more loader helps if several "
+            "tables wait.",
         ),
         stat(
             "Last success",
             f"max(time() - max by (job) (paper_engine_last_success_timestamp_seconds{{{JOB}}}))",
             [(None, "green"), (300, "yellow"), (900, "red")],
-            "Since any loader last ended an iteration well. Usually below a minute; while a large file is loaded it grows, which is no fault. "
+            "Since any loader last ended an iteration well. Usually below a minute; while a large file is loaded it "
+            "grows, which is no fault. "
             "Else `/readyz` of the loader says what it cannot reach.",
             "s",
         ),
@@ -61,7 +65,8 @@ def panels():
             "Messages waiting",
             f"sum(max by (job) (paper_engine_outbox_messages{{{JOB}}}))",
             [(None, "green"), (1, "yellow"), (1000, "red")],
-            "For NATS. Loading goes on and none is lost; they are sent when the broker is back. `paper-engine-orders check` tries it.",
+            "For NATS. Loading goes on and none is lost; they are sent when the broker is back. `paper-engine-orders "
+            "check` tries it.",
         ),
         stat(
             "Tables missing",
@@ -88,7 +93,8 @@ def panels():
             "Rows by what happened to them",
             [(f"sum by (op) ({grew(f'paper_engine_rows_total{{{TABLE}}}')})", "{{op}}")],
             12,
-            "Of committed deliveries. Unchanged rows were read and not written. Rejected ones were kept aside: `rejects list` shows them.",
+            "Of committed deliveries. Unchanged rows were read and not written. Rejected ones were kept aside: "
+            "`rejects list` shows them.",
             bars=True,
             colours=COLOURS,
         ),
@@ -96,7 +102,8 @@ def panels():
             "Deliveries by state",
             [(f"sum by (status) ({grew(f'paper_engine_deliveries_total{{{TABLE}}}')})", "{{status}}")],
             12,
-            "Ledger rows written. failed, held and late stop their table: see `status`. gone (deleted before it was read) and skipped stop nothing.",
+            "Ledger rows written. failed, held and late stop their table: see `status`. gone (deleted before it was "
+            "read) and skipped stop nothing.",
             bars=True,
             colours={
                 "loaded": "green",
@@ -111,7 +118,8 @@ def panels():
             "How old the newest loaded file is",
             [(f"time() - max by (entity) (paper_engine_newest_loaded_timestamp_seconds{{{TABLE}}})", "{{entity}}")],
             12,
-            "Now less its LastModified. A feed that is quiet grows old as well: see whether anything is pending. A line begins with a loader's first file of the table.",
+            "Now less its LastModified. A feed that is quiet grows old as well: see whether anything is pending. A "
+            "line begins with a loader's first file of the table.",
             unit="s",
         ),
         lines(
@@ -126,7 +134,8 @@ def panels():
             "Seconds per delivery, by stage",
             [(quantile(0.5), "{{stage}}, half"), (quantile(0.95), "{{stage}}, 95 %")],
             12,
-            "begin: lease and ledger (long: locks). apply: download, decode, write. seal: commit (long: the database's disk). total: these three. "
+            "begin: lease and ledger (long: locks). apply: download, decode, write. seal: commit (long: the "
+            "database's disk). total: these three. "
             "announce: NATS. Bounds of the histogram: 10 ms to 50 min.",
             unit="s",
         ),
@@ -148,7 +157,8 @@ def panels():
             "Tried again, by reason",
             [(f"sum by (reason) ({grew(f'paper_engine_retries_total{{{JOB}}}')})", "{{reason}}")],
             12,
-            "source: the bucket. target: Postgres. lock: a lock on a table of the feed. deadlock, serialization: somebody else writes into it. "
+            "source: the bucket. target: Postgres. lock: a lock on a table of the feed. deadlock, serialization: "
+            "somebody else writes into it. "
             "full: Postgres' disk. spool: the loader's /tmp.",
             bars=True,
         ),
@@ -162,7 +172,8 @@ def panels():
             "Stopped tables",
             [(f"max by (status) (paper_engine_stopped_tables{{{JOB}}})", "{{status}}")],
             6,
-            "failed: the file or the table is at fault. held: a full load that looks wrong. late: a change file that belongs before a loaded one.",
+            "failed: the file or the table is at fault. held: a full load that looks wrong. late: a change file that "
+            "belongs before a loaded one.",
             colours={"failed": "red", "held": "orange", "late": "purple"},
         ),
         row("Loaders"),
@@ -171,7 +182,8 @@ def panels():
             "Memory",
             [(f"process_resident_memory_bytes{{{JOB}}}", "{{instance}}")],
             6,
-            "Does not grow with files or history: about 30 MiB. What it sorts lies in /tmp: keep that on disk, in memory it counts here.",
+            "Does not grow with files or history: about 30 MiB. What it sorts lies in /tmp: keep that on disk, in "
+            "memory it counts here.",
             unit="bytes",
         ),
         lines(
@@ -185,12 +197,14 @@ def panels():
 
 
 def quantile(q):
-    return f"histogram_quantile({q}, sum by (le, stage) (rate(paper_engine_delivery_seconds_bucket{{{JOB}}}[$__rate_interval])))"
+    rates = f"rate(paper_engine_delivery_seconds_bucket{{{JOB}}}[$__rate_interval])"
+    return f"histogram_quantile({q}, sum by (le, stage) ({rates}))"
 
 
 def tables():
     """One line a table. What each query gives is a column, named after the query's letter."""
     window = "$__range"
+    stops = f'paper_engine_deliveries_total{{{TABLE}, status=~"failed|held|late"}}'
     ops = [
         f"sum by (entity) ({grew(f'''paper_engine_rows_total{{{TABLE}, op={json.dumps(op)}}}''', window)})"
         for op in COLOURS
@@ -199,7 +213,7 @@ def tables():
         f"time() - max by (entity) (max_over_time(paper_engine_newest_loaded_timestamp_seconds{{{TABLE}}}[$__range]))",
         f"max by (entity) (paper_engine_oldest_pending_age_seconds{{{TABLE}}})",
         *ops,
-        f"sum by (entity) ({grew(f'''paper_engine_deliveries_total{{{TABLE}, status=~{json.dumps('failed|held|late')}}}''', window)})",
+        f"sum by (entity) ({grew(stops, window)})",
     ]
     names = ["newest loaded file", "oldest pending file", *COLOURS, "stops"]
     seconds, count = {"unit": "dtdurations"}, {"unit": "short", "decimals": 0}
@@ -211,7 +225,8 @@ def tables():
     }
     columns |= {"rejected": count | alarm(BAD), "stops": count | alarm(BAD)}
     about = (
-        "Counts are of the time shown above. Stops: deliveries that became failed, held or late in this time, mended since or not. "
+        "Counts are of the time shown above. Stops: deliveries that became failed, held or late in this time, mended "
+        "since or not. "
         "The newest file is the newest that was loaded in this time."
     )
     return grid("By table", queries, names, columns, "entity", 24, 9, about)
@@ -232,7 +247,10 @@ def loaders():
     }
     link = {"title": "Its page: deliveries, what waits and why", "url": "http://${__value.text}/", "targetBlank": True}
     columns["instance"] = {"links": [link]}
-    about = "One line a process. Two versions: an upgrade is under way. The name of an instance leads to its own page, if your browser can reach it."
+    about = (
+        "One line a process. Two versions: an upgrade is under way. The name of an instance leads to its own page, "
+        "if your browser can reach it."
+    )
     return grid("Instances", queries, names, columns, "instance", 12, 8, about, hidden=["up"])
 
 
@@ -348,22 +366,40 @@ def laid_out(panels):
 def variable(name, label, metric, refresh=2):
     query = f"label_values({metric}, {name})"
     return {
-        "name": name, "label": label, "type": "query", "datasource": DATA, "definition": query, "query": {"query": query, "refId": name}, "refresh": refresh,
-        "sort": 1, "multi": True, "includeAll": True, "allValue": ".*", "current": {"text": ["All"], "value": ["$__all"]},
-    }  # fmt: skip
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": DATA,
+        "definition": query,
+        "query": {"query": query, "refId": name},
+        "refresh": refresh,
+        "sort": 1,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"text": ["All"], "value": ["$__all"]},
+    }
 
 
 def dashboard():
     source = {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "refresh": 1}
     alarms = {
-        "name": "Alerts", "enable": True, "iconColor": "red", "datasource": DATA, "step": "60s", "useValueForTime": False,
+        "name": "Alerts",
+        "enable": True,
+        "iconColor": "red",
+        "datasource": DATA,
+        "step": "60s",
+        "useValueForTime": False,
         "expr": 'ALERTS{alertname=~"PaperEngine.*", alertstate="firing"}',
-        "titleFormat": "{{alertname}}", "textFormat": "{{job}} {{entity}} {{status}} {{reason}}", "tagKeys": "severity",
-    }  # fmt: skip
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{job}} {{entity}} {{status}} {{reason}}",
+        "tagKeys": "severity",
+    }
     return {
         "uid": "paper-engine-orders",
         "title": "paper-engine-orders",
-        "description": "Postgres tables kept identical to a feed of files in S3. From above to below: is all well, which table, how fast, because of whom.",
+        "description": "Postgres tables kept identical to a feed of files in S3. From above to below: is all well, "
+        "which table, how fast, because of whom.",
         "tags": ["paper-engine", "postgres", "s3"],
         "schemaVersion": 41,
         "version": 1,

@@ -9,6 +9,7 @@ mod cells;
 mod check;
 mod config;
 mod corpus;
+mod deploy;
 mod dialect;
 mod dry_run;
 mod encode;
