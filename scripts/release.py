@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prepares a release in dist/, and publishes nothing: checks that the tree is clean, that Cargo.toml and changelog speak
+"""Prepares a release in dist/, and publishes nothing: checks that the tree is clean and Cargo.toml and changelog speak
 of the version; builds; writes the SBOM (CycloneDX, of what is linked in); and packs what a machine needs into an
 archive that is the same bytes each time: sorted, of root's, with the commit's time. SHA256SUMS is over both.
 
