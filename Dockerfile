@@ -9,7 +9,7 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock config.env.sample ./
 COPY src src
 COPY db db
 # The caches outlive a build, not the image, so the program is copied out of them.

@@ -9,10 +9,9 @@ mod tables;
 mod target;
 mod view;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use crate::config::env;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::visible;
@@ -43,15 +42,9 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if args.json {
         writeln!(out, "{}", visible::json(&serde_json::to_string(&report.document())?))?;
     } else {
-        view::print(&report, coloured(), &mut out)?;
+        view::print(&report, super::show::Look::of_stdout(), &mut out)?;
     }
     Ok(report.end())
-}
-
-/// Colour is for a terminal, unless its owner wants none (NO_COLOR, whatever it says).
-fn coloured() -> bool {
-    let unwanted = env::of_this_process().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
-    std::io::stdout().is_terminal() && !unwanted
 }
 
 /// The answer, or that there is none in time.

@@ -37,7 +37,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if args.json {
         writeln!(out, "{}", visible::json(&serde_json::to_string(&report)?))?;
     } else {
-        view::print(&report, &mut out)?;
+        view::print(&report, super::show::Look::of_stdout(), &mut out)?;
     }
     Ok(if report.is_stopped() { End::Stopped } else { End::Done })
 }
