@@ -9,11 +9,12 @@ use crate::loader::service::End;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paper-engine-orders completions bash > /etc/bash_completion.d/paper-engine-orders
-  paper-engine-orders completions zsh > /usr/local/share/zsh/site-functions/_paper-engine-orders
-  paper-engine-orders completions fish > ~/.config/fish/completions/paper-engine-orders.fish
+  source <(paper-engine-orders completions bash)         for this shell only
 
-For this shell only: source <(paper-engine-orders completions bash)")]
+To stay: write it where the shell looks for it, like
+  /etc/bash_completion.d/paper-engine-orders             bash
+  /usr/local/share/zsh/site-functions/_paper-engine-orders                zsh
+  ~/.config/fish/completions/paper-engine-orders.fish    fish")]
 pub(super) struct Args {
     /// Whose
     shell: Shell,

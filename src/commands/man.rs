@@ -12,8 +12,8 @@ use crate::loader::service::End;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  paper-engine-orders man > /usr/local/share/man/man1/paper-engine-orders.1
-  paper-engine-orders man | man -l -")]
+  paper-engine-orders man | man -l -
+  paper-engine-orders man > /usr/local/share/man/man1/paper-engine-orders.1")]
 pub(super) struct Args {}
 
 pub(super) fn run() -> anyhow::Result<End> {
@@ -40,7 +40,7 @@ fn page() -> std::io::Result<Vec<u8>> {
     section("FILES", &mut out)?;
     files().to_writer(&mut out)?;
     section("EXAMPLES", &mut out)?;
-    as_it_is(EXAMPLES).to_writer(&mut out)?;
+    as_it_is(EXAMPLES.trim_start_matches("Examples:\n")).to_writer(&mut out)?;
     Ok(out)
 }
 
@@ -88,7 +88,8 @@ fn flags(leaf: Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     let mut options = Vec::new();
     Man::new(leaf).render_options_section(&mut options)?;
     let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").replace("\n.SH ", "\n.PP\n");
-    out.extend(options.trim_start_matches(".SH ").as_bytes());
+    let options = options.strip_prefix(".SH ").map_or(options.clone(), |rest| format!(".PP\n{rest}"));
+    out.extend(options.replace('…', "...").as_bytes());
     Ok(())
 }
 
@@ -111,19 +112,26 @@ fn environment(sample: &str) -> Roff {
     let mut roff = Roff::new();
     for block in sample.split("\n\n") {
         let (names, words): (Vec<&str>, Vec<&str>) = block.lines().partition(|line| variable(line).is_some());
-        let (last, others) = match names.split_last() {
-            Some((last, others)) => (*last, others),
-            None => continue,
-        };
-        for name in others {
-            roff.control("TP", []).text(term(name));
-            roff.text([roman("see below")]);
+        if names.is_empty() {
+            continue;
         }
-        roff.control("TP", []).text(term(last));
+        let terms = names.iter().map(|name| term(name));
+        let terms = terms.reduce(|all, next| all.into_iter().chain([roman(", ")]).chain(next).collect());
+        roff.control("TP", []).text(terms.unwrap_or_default());
         describe(&words, &mut roff);
+    }
+    for (name, meaning) in OTHERS {
+        roff.control("TP", []).text([bold(*name)]).text([roman(*meaning)]);
     }
     roff
 }
+
+/// What is not ours to define.
+const OTHERS: &[(&str, &str)] = &[
+    ("NO_COLOR", "Not empty: no colour. There is none either where the output is no terminal, or TERM is dumb."),
+    ("RUST_LOG", "How much the log says: warn, debug, or info,hyper=debug."),
+    ("TMPDIR", "Where large files are sorted, if memory does not do; nothing stays there."),
+];
 
 /// `NAME=default`, be it commented out.
 fn variable(line: &str) -> Option<(&str, &str)> {
@@ -171,8 +179,7 @@ fn files() -> Roff {
     let mut roff = Roff::new();
     let files = [
         ("config.env.sample", "every variable with its default: copy it, fill it in, give it to docker run --env-file"),
-        ("METRICS_FILE", "the metrics after each iteration, if it is set; replaced whole"),
-        ("TMPDIR", "where large files are sorted, if memory does not do; nothing stays there"),
+        ("METRICS_FILE", "what it names: the metrics after each iteration; replaced whole"),
     ];
     for (name, meaning) in files {
         roff.control("TP", []).text([bold(name)]).text([roman(meaning)]);

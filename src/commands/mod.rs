@@ -31,7 +31,7 @@ use crate::target::Target;
 ///
 /// Configured by environment variables (see config.env.sample); flags override them.
 #[derive(Debug, Parser)]
-#[command(name = "paper-engine-orders", version, max_term_width = 100, after_help = after_help())]
+#[command(name = "paper-engine-orders", version, max_term_width = 100, subcommand_value_name = "COMMAND", after_help = after_help())]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

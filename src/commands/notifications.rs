@@ -20,8 +20,8 @@ pub(super) enum Command {
     ///
     /// The next iteration sends them. What was pruned (KEEP_MESSAGES) cannot be sent again, and a JetStream stream drops a
     /// repeat within its duplicate window.
-    #[command(after_help = "Example: paper-engine-orders notifications republish --since 2h --dry-run\n         \
-                            paper-engine-orders notifications republish --since '2026-11-21 14:00' --until 2026-11-22")]
+    #[command(after_help = "Examples:\n  paper-engine-orders notifications republish --since 2h --dry-run\n  \
+                            paper-engine-orders notifications republish --since '2026-11-21 14:00'")]
     Republish(Republish),
 }
 

@@ -18,11 +18,10 @@ use crate::visible;
 use report::Report;
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: paper-engine-orders check --json | jq -r '.checks[] | select(.mark == \"fail\").thing'\n\n\
-                        Ends with 0 if nothing failed, warnings aside, else with the code of the first failure:\n\
-                        the one that a run would end with."
-)]
+#[command(after_help = "Examples:\n  paper-engine-orders check\n  \
+                  paper-engine-orders check --json | jq '.checks[] | select(.mark == \"fail\")'\n\n\
+                  Ends with 0 if nothing failed, warnings aside, else with the code of the\n\
+                  first failure: the one that a run would end with.")]
 pub(super) struct Args {
     /// One JSON object
     #[arg(long)]

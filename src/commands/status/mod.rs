@@ -13,7 +13,8 @@ use report::Report;
 pub(super) use report::next;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: paper-engine-orders status --json | jq '.tables[] | select(.stopped)'\n\n\
+#[command(after_help = "Examples:\n  paper-engine-orders status\n  \
+                        paper-engine-orders status --json | jq '.tables[] | select(.stopped)'\n\n\
                         Ends with 1 if a table is stopped.")]
 pub(super) struct Args {
     /// One JSON object
