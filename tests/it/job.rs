@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{World, gz};
 use crate::support::broker::free_port;
 use crate::support::program::{program, run, run_once, start};
 use crate::support::screen::on_terminal;
+use crate::support::{World, gz};
 
 const LOAD: &str = "e/LOAD00000001.csv.gz";
 const CHANGE: &str = "e/20991231-235900000.csv.gz";

@@ -3,9 +3,9 @@
 
 use std::io::{Result, Write};
 
-use super::report::{Report, Stopped, Table};
 use crate::commands::show::{self, Look};
 use crate::commands::when;
+use crate::standing::{Report, Stopped, Table};
 
 pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
     let place = if report.path.is_empty() { String::new() } else { format!(", path {}", report.path) };
@@ -108,8 +108,8 @@ fn stop(table: &Table, stopped: &Stopped) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Waiting;
     use super::*;
+    use crate::standing::Waiting;
 
     #[test]
     fn a_row_fits_whatever_it_holds() {
