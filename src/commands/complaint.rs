@@ -44,7 +44,7 @@ impl Complaint {
         }
         match error.downcast_ref::<Error>() {
             // what was at hand when it happened, like a file, stands before it
-            Some(inner) if !error.is::<Error>() || error.chain().count() > 1 => Self::of_loader(inner).with(error),
+            Some(inner) if inner.to_string() != error.to_string() => Self::of_loader(inner).with(error),
             Some(inner) => Self::of_loader(inner),
             None => Self::of_chain(error),
         }
@@ -83,7 +83,6 @@ impl Complaint {
     fn with(self, error: &anyhow::Error) -> Self {
         let context = error.to_string();
         match self.place.as_str() {
-            _ if self.what.contains(&context) || self.why.contains(&context) => self,
             "" => Self { place: context, ..self },
             place => Self { place: format!("{context}, {place}"), ..self },
         }

@@ -24,7 +24,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<End> {
     let mut command = super::Cli::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command, name, &mut script);
-    std::io::stdout().write_all(&script)?;
+    clap_complete::generate(args.shell, &mut command, name.as_str(), &mut script);
+    // clap's script for bash jumps to one name and waits under another if the program has a hyphen: clap-rs/clap#6421
+    let (waits, jumps) = (name.replace('-', "__subcmd__"), name.replace('-', "__"));
+    let script = String::from_utf8_lossy(&script).replace(&waits, &jumps);
+    std::io::stdout().write_all(script.as_bytes())?;
     Ok(End::Done)
 }

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_bar_tells_bytes_rows_and_the_time_left_in_the_room_there_is() {
         let bar = |room| at(500_000, 10_000_000).bar(Duration::from_secs(5), room);
-        assert_eq!(bar(79), "Delivery 26 [=====>                ] 10.0 of 40.0 MB, 100000 rows/s, 0:15 left");
+        assert_eq!(bar(79), "Delivery 26 [=====>                 ] 10.0 of 40.0 MB, 100000 rows/s, 0:15 left");
         assert_eq!(bar(59), "Delivery 26 10.0 of 40.0 MB, 100000 rows/s, 0:15 left");
         assert_eq!(bar(48), "Delivery 26 10.0 of 40.0 MB, 0:15 left");
         assert_eq!(bar(30), "Delivery 26 25 %, 0:15 left");
@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn a_bar_at_either_end() {
         let none = at(0, 0).bar(Duration::ZERO, 79);
-        assert_eq!(none, "Delivery 26 [>                           ] 0.0 of 40.0 MB, 0 rows/s, - left");
+        assert_eq!(none, "Delivery 26 [>                               ] 0.0 of 40.0 MB, 0 rows/s, - left");
         let all = at(2_000_000, 40_000_000).bar(Duration::from_secs(3723), 79);
-        assert_eq!(all, "Delivery 26 [===========================] 2000000 rows read, applying, 1:02:03");
+        assert_eq!(all, "Delivery 26 [============================] 2000000 rows read, applying, 1:02:03");
         assert_eq!(at(2, 50_000_000).bar(Duration::from_secs(1), 30), "Delivery 26 applying, 0:01");
     }
 }

@@ -156,7 +156,7 @@ paper-engine-orders: the loader's tables are newer than this program
 ";
 const DENIED: &str = "1
 paper-engine-orders: Postgres refuses a statement
-  where: 127.0.0.1:PORT/DB (TARGET), rows
+  where: 127.0.0.1:PORT/DB (TARGET), read the ledger
   why:   permission denied for table loader_deliveries (42501)
   next:  Grant the role what db/roles.sql grants, or use another role in TARGET.
 ";
@@ -169,7 +169,7 @@ paper-engine-orders: the bucket refuses
 const WRONG_KEY: &str = "78
 paper-engine-orders: the bucket refuses
   where: bucket tests at http://127.0.0.1:PORT (SOURCE)
-  why:   InvalidAccessKeyId: The AWS Access Key Id you provided does not exist in our records
+  why:   InvalidAccessKeyId: The access key ID you provided does not exist in our records
   next:  Check bucket_id and bucket_key in SOURCE.
 ";
 const NO_DELIVERY: &str = "1
@@ -331,12 +331,15 @@ async fn bash_completes_commands_and_flags() {
         format!(
             "words=({line}); COMP_WORDS=(\"${{words[@]}}\"); [[ '{line}' == *' ' ]] && COMP_WORDS+=(''); \
              COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMPREPLY=(); \
-             _paper-engine-orders paper-engine-orders \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
+             $complete paper-engine-orders \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; \
              echo \"${{COMPREPLY[*]}}\"; "
         )
     };
     let asked = ["paper-engine-orders del", "paper-engine-orders run --on", "paper-engine-orders deliveries re"];
-    let script = format!("source <(paper-engine-orders completions bash); {}", asked.map(ask).concat());
+    let script = format!(
+        "source <(paper-engine-orders completions bash); complete=$(complete -p paper-engine-orders | grep -o '_[a-z_]*'); {}",
+        asked.map(ask).concat()
+    );
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").expect("PATH"));
     command = Command::new("bash");
     command.args(["--norc", "-c", &script]).env_clear().env("PATH", path);

@@ -2,6 +2,7 @@
 //! that DMS can be set to, and with what can be wrong with it.
 
 mod args;
+mod busy;
 mod place;
 mod plan;
 

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use time::PrimitiveDateTime;
 
 use super::args::Args;
+use super::busy::Busy;
 use crate::config::Config;
 use crate::decode::dialect::Order;
 use crate::feed::{self, Written};
@@ -52,6 +53,7 @@ impl Place {
             std::fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         }
         let file = NamedTempFile::new_in(&folder).with_context(|| format!("cannot write in {}", folder.display()))?;
+        let _busy = Busy::start(key, file.as_file());
         let written = write(file.as_file()).with_context(|| format!("cannot write {key}"))?;
         match self {
             Self::Folder(_) => persist(file, modified, &target)?,
