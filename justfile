@@ -57,6 +57,10 @@ test *ARGS:
             echo 'NOT RUN: the test of tls:: that wants a Postgres built with TLS, in /usr/lib/postgresql. The pinned one is not.' >&2; \
             skip="${skip:-} --skip so_is_a_postgres_with_tls_of_its_own"; \
         fi; \
+        if ! script --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of terminal:: and one of job::, which want script, of util-linux, to make a terminal.' >&2; \
+            skip="${skip:-} --skip terminal:: --skip a_person_and_a_service_get_no_line"; \
+        fi; \
         if [ -n "${skip:-}" ]; then \
             case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
         fi; \

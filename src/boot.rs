@@ -38,11 +38,12 @@ pub struct Boot {
 /// Begins to log and to listen for signals.
 pub fn start(config: Config) -> std::io::Result<Boot> {
     let screen = crate::log::init(config.log_format);
+    let left = screen.clone();
     Ok(Boot {
         screen,
         config,
         clock: Clock::system(),
-        stopper: Stopper::on_signals()?,
+        stopper: Stopper::on_signals(move || left.leave())?,
         metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
         health: Health::default(),
         host: hostname(),

@@ -211,6 +211,14 @@ impl Metrics {
         let families = self.registry.gather();
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
+
+    /// The same without the process, which will be gone when somebody reads this: node-exporter has `process_…` of its own,
+    /// and refuses them twice.
+    pub fn render_what_stays(&self) -> String {
+        let mut families = self.registry.gather();
+        families.retain(|family| family.name().starts_with("paper_engine_"));
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
 }
 
 const LAST_SUCCESS: &str = "paper_engine_last_success_timestamp_seconds";

@@ -107,6 +107,11 @@ impl Screen {
         }
     }
 
+    /// Leaves the terminal as it was, for a program that ends at once.
+    pub fn leave(&self) {
+        drop(self.line());
+    }
+
     /// Draws the owner's line. A terminal that is gone is nobody's trouble.
     fn draw(&self, owner: u64, shown: String) {
         let Some(bottom) = &self.0 else { return };

@@ -44,7 +44,7 @@ impl TextFile {
     /// Replaces the file. Who must read it is another user than who runs this.
     pub fn write(&self, metrics: &Metrics) -> io::Result<()> {
         let mut file = Builder::new().prefix(".paper-engine-").suffix(".tmp").tempfile_in(self.folder())?;
-        file.write_all(metrics.render().as_bytes())?;
+        file.write_all(metrics.render_what_stays().as_bytes())?;
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         file.persist(&self.0)?;
         Ok(())
@@ -75,7 +75,9 @@ mod tests {
         metrics.outbox(7);
         file.write(&metrics).expect("written again");
         let path = folder.path().join("loader.prom");
-        assert!(std::fs::read_to_string(&path).expect("text").contains("\npaper_engine_outbox_messages 7\n"));
+        let text = std::fs::read_to_string(&path).expect("text");
+        assert!(text.contains("\npaper_engine_outbox_messages 7\n"));
+        assert!(!text.contains("process_"), "node-exporter has its own\n{text}");
         assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o644);
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left beside it");
     }

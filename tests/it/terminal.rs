@@ -50,6 +50,21 @@ async fn a_bar_stands_below_the_log_and_nothing_of_it_remains() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_bar_remains_when_it_must_end_at_once() {
+    let world = large().await;
+    let run = program(&world);
+    let mut command = Command::new("sh");
+    let script =
+        format!("{} & sleep 1.2; kill -TERM $!; sleep 0.1; kill -TERM $!; wait $!", run.get_program().display());
+    command.args(["-c", &script]).envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let shown = on_terminal(command, 80).await;
+    assert_eq!(shown.code, 130, "{}", shown.raw);
+    assert!(shown.drawn().iter().any(|line| line.starts_with("Delivery 1 [")), "{}", shown.raw);
+    let text = shown.text();
+    assert!(text.trim_end().ends_with("SIGTERM again: stopping at once."), "{text}");
+}
+
+#[tokio::test]
 async fn only_a_terminal_that_wants_text_has_a_bar() {
     let world = large().await;
     for variables in [&[("TERM", "dumb")][..], &[("LOG_FORMAT", "json")], &[("RUST_LOG", "warn")]] {
@@ -344,6 +359,19 @@ async fn bash_completes_commands_and_flags() {
     command = Command::new("bash");
     command.args(["--norc", "-c", &script]).env_clear().env("PATH", path);
     assert_eq!(run(command).await.ok().log, "deliveries\n--once\nretry release\n");
+}
+
+#[tokio::test]
+async fn help_is_bold_on_a_terminal_only() {
+    let world = World::new().await;
+    for args in [&["--help"][..], &["run", "-h"]] {
+        let bold = "\u{1b}[1m";
+        assert!(shown(&world, args, &[], 80).await.raw.contains(bold), "{args:?}");
+        assert!(!shown(&world, args, &[("NO_COLOR", "1")], 80).await.raw.contains('\u{1b}'), "{args:?}");
+        let mut piped = program(&world);
+        piped.args(args);
+        assert!(!run(piped).await.ok().log.contains('\u{1b}'), "{args:?}");
+    }
 }
 
 #[tokio::test]
