@@ -61,6 +61,10 @@ test *ARGS:
             echo 'NOT RUN: the tests monitoring::prom*, which want prometheus and promtool (Debian: apt-get install prometheus).' >&2; \
             skip="${skip:-} --skip monitoring::prom"; \
         fi; \
+        if ! script --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of terminal:: and one of job::, which want script, of util-linux, to make a terminal.' >&2; \
+            skip="${skip:-} --skip terminal:: --skip a_person_and_a_service_get_no_line"; \
+        fi; \
         if [ -n "${skip:-}" ]; then \
             case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
         fi; \
