@@ -41,16 +41,16 @@ def panels():
             "Oldest file waits",
             f"max(paper_engine_oldest_pending_age_seconds{{{TABLE}}})",
             [(None, "green"), (600, "yellow"), (1800, "red")],
-            "Since its object was written to the bucket. Old and growing: a table is stopped, or something is in its "
-            "way. Old and shrinking: a backlog.",
+            "Since its object was written to the bucket. Old and growing: something is in its table's way, see the loader's "
+            "log. Old and shrinking: a backlog. Files of a stopped table do not count here.",
             "s",
         ),
         stat(
             "Objects pending",
             f"sum(max by (job) (paper_engine_pending_objects{{{JOB}}}))",
             [(None, "green"), (1000, "yellow")],
-            "Listed and not loaded yet. While it shrinks there is nothing to do; one more loader helps if several "
-            "tables wait.",
+            "Listed and not loaded yet, but for files of stopped tables. While it shrinks there is nothing to do; one more "
+            "loader helps if several tables wait.",
         ),
         stat(
             "Last success",
@@ -126,7 +126,7 @@ def panels():
             "How long the oldest pending file waits",
             [(f"max by (entity) (paper_engine_oldest_pending_age_seconds{{{TABLE}}})", "{{entity}}")],
             12,
-            "Growing in step with time: nobody loads it. See Stopped tables, then the loader's log.",
+            "Growing in step with time: nobody loads it, see the loader's log. Of a stopped table nothing counts here.",
             unit="s",
         ),
         row("Speed"),
