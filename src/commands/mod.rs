@@ -12,6 +12,7 @@ mod run;
 mod show;
 mod status;
 mod stock;
+mod verify;
 mod when;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::Args),
     /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
     Status(status::Args),
+    /// Fold the files that were loaded again and compare them with the tables, row by row. Changes nothing.
+    Verify(verify::Args),
     /// Bring the loader's own tables up to date.
     Migrate(migrate::Args),
     /// See what the ledger says of deliveries, and steer those that stop a table.
@@ -97,6 +100,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => Box::pin(check::run(&args)).await,
         Command::Status(args) => Box::pin(status::run(&args)).await,
+        Command::Verify(args) => Box::pin(verify::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Deliveries(command) => Box::pin(deliveries::run(&command)).await,
         Command::Rejects(command) => rejects::run(&command).await,

@@ -35,13 +35,24 @@ pub async fn convert(tx: &Tx, plan: &Plan<'_>, drafts: Intake<Draft>, order: (Fi
     let (whole, rows) = mpsc::channel(1);
     let sorting = Ordering { table: plan.table.clone(), file: order.0, way: order.1 };
     tokio::task::spawn_blocking(move || sorting.run(rows, Outlet::new(sender)));
-    let table = plan.table.as_ref();
-    let event = integer_column(table, plan.event_id);
-    let asking = Asking { tx, table, columns: asked_columns(table), rejects: plan.rejects, file: order.0, event };
-    let summary = asking.all(drafts, &whole).await?;
+    let summary = convert_into(tx, plan, drafts, order.0, &whole).await?;
     // if the thread is gone, it has told the intake why
     let _ = whole.send(Message::End(summary)).await;
     Ok(intake)
+}
+
+/// Sends whole rows on as they stand in their file.
+pub async fn convert_into(
+    tx: &Tx,
+    plan: &Plan<'_>,
+    drafts: Intake<Draft>,
+    file: File,
+    whole: &mpsc::Sender<Message<Whole>>,
+) -> Result<Summary, Error> {
+    let table = plan.table.as_ref();
+    let event = integer_column(table, plan.event_id);
+    let asking = Asking { tx, table, columns: asked_columns(table), rejects: plan.rejects, file, event };
+    asking.all(drafts, whole).await
 }
 
 fn asked_columns(table: &Table) -> Vec<usize> {
@@ -92,9 +103,9 @@ impl Ordering {
 
 /// Rows whose cells are all binary.
 #[derive(Default)]
-struct Whole {
-    rows: Batch,
-    marks: Vec<Mark>,
+pub struct Whole {
+    pub rows: Batch,
+    pub marks: Vec<Mark>,
     /// where each stood in its draft
     places: Vec<usize>,
 }

@@ -362,6 +362,13 @@ fn mark(row: &Row<'_>, wish: Wish, holes: bool) -> Mark {
     Mark { part: row.part as u32, line: row.line, wish, holes }
 }
 
+/// Reads all rows into a sink, on the thread of whoever calls.
+pub fn read_into<P: Parts>(rows: Rows<P>, plan: &Plan<'_>, sink: &mut impl Sink) -> Result<Summary, Halt> {
+    let mut reader = Reader::new(plan, rows.file());
+    reader.read(rows, sink)?;
+    Ok(reader.summary)
+}
+
 /// Sends the sorter's records on, folded.
 pub fn fold_all(sorter: Sorter, mut fold: Fold, outlet: &mut Outlet<Batch>) -> Result<(), Halt> {
     let mut sorted = sorter.sorted()?;

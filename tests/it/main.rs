@@ -41,3 +41,4 @@ mod support;
 mod tables;
 mod tls;
 mod types;
+mod verify;
