@@ -75,7 +75,8 @@ impl Refold {
 
     fn take(&mut self, record: &Record<'_>) -> Result<(), Halt> {
         self.moving |= record.mark.wish == Wish::Away;
-        if !self.moving {
+        // a rejected row takes nothing back of what was said before
+        if !self.moving || record.mark.wish == Wish::Leave {
             return Ok(self.sorter.push(*record)?);
         }
         self.chain.take(record);

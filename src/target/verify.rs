@@ -156,7 +156,7 @@ impl Verification {
         let quarantine = || Rejects::new(vec![true], Share::Percent(100.0));
         let rejects = (file.rows_rejected > 0).then(quarantine);
         let summary = match self.table.asks() {
-            true => self.ask(rows, rejects.as_ref(), file.file).await?,
+            true => self.ask(rows, rejects.as_ref()).await?,
             false => self.take(rows, rejects.clone()).await?,
         };
         let tally = rejects.as_ref().map(Rejects::tally).unwrap_or_default();
@@ -173,7 +173,7 @@ impl Verification {
     {
         let (table, mut refold) = (self.table.clone(), self.lend());
         let reading = move || {
-            let plan = Plan { table: &table, event_id: "", rejects: rejects.as_ref() };
+            let plan = Plan { table: &table, event_id: "", rejects: rejects.as_ref(), leaves: true };
             let read = intake::read_into(rows, &plan, &mut refold);
             (refold, read)
         };
@@ -183,19 +183,19 @@ impl Verification {
     }
 
     /// The same where Postgres must be asked for the binary form of some cells.
-    async fn ask<P>(&mut self, rows: Rows<P>, rejects: Option<&Rejects>, file: File) -> Result<Summary, Error>
+    async fn ask<P>(&mut self, rows: Rows<P>, rejects: Option<&Rejects>) -> Result<Summary, Error>
     where
         P: Parts + Send + 'static,
         P::Bytes: Send,
     {
         let mut refold = self.lend();
-        let plan = Plan { table: &self.table, event_id: "", rejects };
+        let plan = Plan { table: &self.table, event_id: "", rejects, leaves: true };
         let (sender, whole) = mpsc::channel(1);
         let folding = tokio::task::spawn_blocking(move || {
             let taken = refold.take_whole(whole);
             (refold, taken)
         });
-        let asked = convert_into(&self.tx, &plan, Intake::drafts(rows, &plan), file, &sender).await;
+        let asked = convert_into(&self.tx, &plan, Intake::drafts(rows, &plan), &sender).await;
         drop(sender);
         let (refold, taken) = folding.await.map_err(|_| Error::Panicked)?;
         self.refold = refold;

@@ -305,7 +305,8 @@ impl Work {
     }
 
     fn plan<'a>(&'a self, rejects: Option<&'a Rejects>) -> intake::Plan<'a> {
-        intake::Plan { table: &self.table, event_id: &self.event_id, rejects }
+        let leaves = self.docket.pending.file == File::Snapshot;
+        intake::Plan { table: &self.table, event_id: &self.event_id, rejects, leaves }
     }
 
     /// Where bad rows go, if they do not fail the delivery.

@@ -121,9 +121,22 @@ struct Verifier<'a> {
 /// Why nothing was proved.
 enum Obstacle {
     /// what was loaded cannot be had, or not as it was
-    Doubt(String),
+    Doubt {
+        why: String,
+        next: &'static str,
+    },
     Error(Error),
 }
+
+fn doubt(why: impl ToString, next: &'static str) -> Obstacle {
+    Obstacle::Doubt { why: why.to_string(), next }
+}
+
+const LOST: &str = "After its next full load it can be verified again, as long as the files from then on stay in the bucket as \
+                    they were loaded.";
+const OTHERWISE: &str = "Verify it with the FEED, the LIMITS and the columns that its files were loaded with; or after its next \
+                         full load.";
+const AGAIN: &str = "Verify it again.";
 
 impl<E: Into<Error>> From<E> for Obstacle {
     fn from(error: E) -> Self {
@@ -139,21 +152,25 @@ impl Verifier<'_> {
             tries += 1;
             let error = match self.attempt(entity).await {
                 Ok(outcome) => return Ok(outcome),
-                Err(Obstacle::Doubt(why)) => return Ok(Outcome::Unverified { why, end: End::Stopped }),
+                Err(Obstacle::Doubt { why, next }) => {
+                    return Ok(Outcome::Unverified { why, next, end: End::Stopped });
+                }
                 Err(Obstacle::Error(error)) => error,
             };
-            match verdict::of(&error) {
-                Verdict::Retry | Verdict::RetryTable if tries < TRIES => {
-                    tracing::warn!("{entity}: {error}. Trying again.");
-                    tokio::time::sleep(PAUSE).await;
-                }
+            let verdict = verdict::of(&error);
+            if matches!(verdict, Verdict::Retry | Verdict::RetryTable) && tries < TRIES {
+                tracing::warn!("{entity}: {error}. Trying again.");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let (next, end) = match verdict {
                 Verdict::Retry | Verdict::Abort => return Err(error),
                 // the bucket moved on while it was read
-                Verdict::Gone | Verdict::Relist => {
-                    return Ok(Outcome::Unverified { why: error.to_string(), end: End::Stopped });
-                }
-                _ => return Ok(Outcome::Unverified { why: error.to_string(), end: service::end_of(&error) }),
-            }
+                Verdict::Gone | Verdict::Relist => (LOST, End::Stopped),
+                Verdict::Stop(_) => ("Mend the table.", End::Stopped),
+                _ => (AGAIN, service::end_of(&error)),
+            };
+            return Ok(Outcome::Unverified { why: error.to_string(), next, end });
         }
     }
 
@@ -161,15 +178,17 @@ impl Verifier<'_> {
         let mut verification = match self.target.verification(entity).await? {
             Found::Verification(verification) => *verification,
             Found::Nothing => return Ok(Outcome::NothingLoaded),
-            Found::NoTable => return Err(Obstacle::Doubt("the target has no such table".to_owned())),
+            Found::NoTable => {
+                return Err(doubt("the target has no such table", "Create it; then its files are loaded anew."));
+            }
         };
         let mut files = verification.files.clone();
         if let Some((one, other)) = self.source.in_feed_order(&mut files) {
             let words = format!("{one} was loaded before {other}, and FEED order= says the reverse now");
-            return Err(Obstacle::Doubt(words));
+            return Err(doubt(words, OTHERWISE));
         }
         if let Some(lost) = self.source.find_again(&mut files).await? {
-            return Err(Obstacle::Doubt(lost.to_string()));
+            return Err(doubt(lost, LOST));
         }
         self.read(&mut verification, entity, &files).await?;
         let (generation, skipped, blind) = (verification.generation, verification.skipped, verification.blind);
@@ -181,7 +200,7 @@ impl Verifier<'_> {
                 blind,
                 comparison: Box::new(comparison),
             }),
-            None => Err(Obstacle::Doubt("the table was rewritten while it was compared; verify it again".to_owned())),
+            None => Err(doubt("the table was rewritten while it was compared", AGAIN)),
         }
     }
 
@@ -193,15 +212,13 @@ impl Verifier<'_> {
             progress.next(rows.counted());
             match verification.read(file, rows).await.map_err(Error::from) {
                 Ok(None) => {}
-                Ok(Some(unlike)) => return Err(Obstacle::Doubt(unlike)),
+                Ok(Some(unlike)) => return Err(doubt(unlike, OTHERWISE)),
                 // it was loaded once, so something else is not as it was
                 Err(error) if matches!(verdict::of(&error), Verdict::Stop(_)) => {
                     let (key, words) = (&file.listed.key, error.to_string());
                     let first = words.split(". ").next().unwrap_or_default();
-                    return Err(Obstacle::Doubt(format!(
-                        "{key} cannot be read as it was when it was loaded: {first}; FEED, LIMITS or the table's columns are \
-                         not what they were"
-                    )));
+                    let words = format!("{key} cannot be read as it was when it was loaded: {first}");
+                    return Err(doubt(words, OTHERWISE));
                 }
                 Err(error) => return Err(error.into()),
             }

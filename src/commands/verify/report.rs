@@ -10,7 +10,7 @@ use crate::target::{Comparison, Key};
 /// What came of one table.
 pub(super) enum Outcome {
     Compared { generation: i32, files: usize, skipped: u64, blind: u64, comparison: Box<Comparison> },
-    Unverified { why: String, end: End },
+    Unverified { why: String, next: &'static str, end: End },
     NothingLoaded,
 }
 
@@ -78,11 +78,7 @@ impl Table {
                 "Find out who else writes to this table, or whether FEED or its columns changed since its files were loaded. \
                  Where the feed is right, a full load in the bucket puts all of it right: the next run makes the table equal to it.",
             ),
-            Outcome::Unverified { end: End::Unreachable, .. } => Some("Try again later."),
-            Outcome::Unverified { .. } => Some(
-                "After its next full load it can be verified again, as long as the files from then on stay in the bucket as \
-                 they were loaded.",
-            ),
+            Outcome::Unverified { next, .. } => Some(next),
             Outcome::NothingLoaded => None,
         }
     }

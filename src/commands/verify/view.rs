@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_verified_never_looks_equal() {
-        let unverified = Outcome::Unverified { why: "k is gone from the bucket".into(), end: End::Stopped };
+        let unverified = Outcome::Unverified { why: "k is gone from the bucket".into(), next: "n", end: End::Stopped };
         for outcome in [unverified, Outcome::NothingLoaded] {
             let table = Table { table: "dbo.e".into(), outcome, pending: 2, stopped: Some("failed".into()) };
             let words = lines(&table).join("\n");
