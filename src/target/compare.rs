@@ -89,10 +89,12 @@ impl<'a> Compare<'a> {
                 Ordering::Greater => break,
                 Ordering::Less => self.unnamed(row, current.address()),
                 Ordering::Equal => {
+                    self.found.rows += 1;
                     self.meet(wanted, row, current.address())?;
                     return current.advance().await;
                 }
             }
+            self.found.rows += 1;
             current.advance().await?;
         }
         if is_there(wanted.wish) {
@@ -108,6 +110,7 @@ impl<'a> Compare<'a> {
     pub async fn rest(&mut self, current: &mut Current<'_>) -> Result<(), Error> {
         while let Some((_, row)) = current.row() {
             self.unnamed(row, current.address());
+            self.found.rows += 1;
             current.advance().await?;
         }
         Ok(())
@@ -116,7 +119,7 @@ impl<'a> Compare<'a> {
     fn meet(&mut self, wanted: Wanted<'_>, row: &[u8], address: &[u8]) -> Result<(), Error> {
         match wanted.wish {
             Wish::Leave => self.found.rejected += 1,
-            wish if !is_there(wish) => return Ok(self.extra(row, address)),
+            wish if !is_there(wish) => self.extra(row, address),
             _ if self.table.is_keyless() || wanted.tuple == row => {}
             _ if wanted.holes => {
                 self.scratch.clear();
@@ -130,20 +133,17 @@ impl<'a> Compare<'a> {
             _ if self.table.key.len() == self.table.columns.len() => {}
             _ => self.doubtful.push(wanted.tuple)?,
         }
-        self.found.rows += 1;
         Ok(())
     }
 
     fn unnamed(&mut self, row: &[u8], address: &[u8]) {
-        if self.whole {
-            return self.extra(row, address);
+        match self.whole {
+            true => self.extra(row, address),
+            false => self.found.unnamed += 1,
         }
-        self.found.rows += 1;
-        self.found.unnamed += 1;
     }
 
     fn extra(&mut self, row: &[u8], address: &[u8]) {
-        self.found.rows += 1;
         self.found.extra += 1;
         if self.extra.len() < self.keep {
             let which = if self.table.is_keyless() { address.to_vec() } else { self.key_of(row) };

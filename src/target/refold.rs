@@ -56,7 +56,7 @@ impl Sink for Refold {
 
 impl Refold {
     pub fn new(table: Arc<Table>) -> Self {
-        let (sorter, chain, row) = (Sorter::default(), Chain::default(), (Vec::new(), Vec::new()));
+        let (sorter, chain, row) = (Sorter::default(), Chain::of_many(), (Vec::new(), Vec::new()));
         Self { table, sorter, chain, chained: 0, moving: false, row }
     }
 
@@ -96,7 +96,7 @@ impl Refold {
     /// What the chain says is said upon what was said before.
     fn settle(&mut self) -> Result<(), Halt> {
         let mut words = Batch::default();
-        let Ok(()) = mem::take(&mut self.chain).end(|word| {
+        let Ok(()) = mem::replace(&mut self.chain, Chain::of_many()).end(|word| {
             word(&mut words);
             Ok::<(), Infallible>(())
         });
@@ -107,30 +107,28 @@ impl Refold {
         while let Some((key, word)) = before.next()? {
             moved.see(&key, &word);
             while place < words.len() && words.row(place).key < key.as_slice() {
-                self.say(words.row(place), place, None, &mut moved)?;
+                self.say(words.row(place), place, None, &moved)?;
                 place += 1;
             }
             if place < words.len() && words.row(place).key == key.as_slice() {
-                self.say(words.row(place), place, Some(word), &mut moved)?;
+                self.say(words.row(place), place, Some(word), &moved)?;
                 place += 1;
             } else {
                 self.keep(&key, &word)?;
             }
         }
         for place in place..words.len() {
-            self.say(words.row(place), place, None, &mut moved)?;
+            self.say(words.row(place), place, None, &moved)?;
         }
-        let arrived = mem::take(&mut moved.waiting);
-        arrived.into_iter().try_for_each(|(place, word)| {
-            let row = words.row(place);
-            self.keep(row.key, &moved.arrive(place, row, word))
+        moved.from.keys().try_for_each(|place| {
+            let row = words.row(*place);
+            self.keep(row.key, &moved.arrive(*place, row))
         })
     }
 
     /// A row that comes from another key waits until that key was seen.
-    fn say(&mut self, row: Wanted<'_>, place: usize, before: Option<Word>, moved: &mut Moved) -> Result<(), Halt> {
+    fn say(&mut self, row: Wanted<'_>, place: usize, before: Option<Word>, moved: &Moved) -> Result<(), Halt> {
         if moved.from.contains_key(&place) {
-            moved.waiting.push((place, before));
             return Ok(());
         }
         self.keep(row.key, &upon(before, row))
@@ -157,8 +155,6 @@ struct Moved {
     /// the key that a row comes from, by the row's place
     from: HashMap<usize, Vec<u8>>,
     there: HashMap<Vec<u8>, Option<Word>>,
-    /// rows whose turn comes last, with what their own key had
-    waiting: Vec<(usize, Option<Word>)>,
 }
 
 impl Moved {
@@ -171,7 +167,7 @@ impl Moved {
         let from: HashMap<usize, Vec<u8>> =
             words.elsewhere.iter().map(|(place, tuple)| (*place, key_of(tuple))).collect();
         let there = from.values().map(|key| (key.clone(), None)).collect();
-        Self { from, there, waiting: Vec::new() }
+        Self { from, there }
     }
 
     fn see(&mut self, key: &[u8], word: &Word) {
@@ -181,14 +177,12 @@ impl Moved {
     }
 
     /// A row with its holes filled from where it was. What was not known there is not known here either.
-    fn arrive(&self, place: usize, row: Wanted<'_>, before: Option<Word>) -> Word {
+    fn arrive(&self, place: usize, row: Wanted<'_>) -> Word {
         let there = self.from.get(&place).and_then(|key| self.there.get(key)?.as_ref());
         let mut filled = Vec::new();
-        match there.map(|word| (word.wish, word)) {
-            // it moved long ago: what is under the new key is what it was
-            None | Some((Wish::Gone, _)) => return upon(before, row),
-            Some((Wish::Leave, _)) => filled.extend_from_slice(row.tuple),
-            Some((_, word)) => tuple::fill(row.tuple, &word.tuple, &mut filled),
+        match there.filter(|word| matches!(word.wish, Wish::Put | Wish::Fresh)) {
+            Some(word) => tuple::fill(row.tuple, &word.tuple, &mut filled),
+            None => filled.extend_from_slice(row.tuple),
         }
         let holes = tuple::has_hole(&filled);
         Word { wish: if holes { Wish::Fresh } else { Wish::Put }, tuple: filled, holes }

@@ -601,3 +601,41 @@ async fn keys_stand_in_the_answer_and_never_in_the_log() {
     let (answer, _) = split(&["verify", "--keys", "0"]).await;
     assert!(answer.contains("other values: 1 row, in name 1") && !answer.contains("777777"), "{answer}");
 }
+
+/// Few keys, to which everything happens: rows move onto each other, leave cells out, go and come back, in any order. The
+/// loader takes file by file, and here all are taken together.
+#[tokio::test]
+async fn whatever_happens_to_few_keys_is_folded_as_the_loader_folded_it() {
+    let mut rng = StdRng::seed_from_u64(seed());
+    for _ in 0..number("PEO_VERIFY", 3) {
+        let world = World::with_table().await;
+        if rng.random_bool(0.8) {
+            let rows: String = (1..=8).map(|id| format!("{id},n{id},{id}\n")).collect();
+            world.bucket.put(LOAD, &format!("id,name,price\n{rows}")).await;
+        }
+        for file in 0..rng.random_range(1..6) {
+            let rows: String = (0..rng.random_range(1..60)).map(|at| anything(&mut rng, at)).collect();
+            let file = format!("e/20991231-0000{file:02}000.csv.gz");
+            world.bucket.put(&file, &format!("Op,id,name,price,BI_id\n{rows}")).await;
+        }
+        let mut load = program(&world);
+        load.env("FEED", "header=True no_supply=~ before_image_prefix=BI_");
+        run(load).await.ok();
+        let mut look = program(&world);
+        look.env("FEED", "header=True no_supply=~ before_image_prefix=BI_");
+        let ended = with(look, &["verify"]).await.ok();
+        assert!(ended.log.contains("dbo.e: equal, "), "{}", ended.log);
+    }
+}
+
+fn anything(rng: &mut StdRng, at: u32) -> String {
+    let (id, other) = (rng.random_range(1..13), rng.random_range(1..13));
+    let name = if rng.random_bool(0.4) { "~".to_owned() } else { format!("m{at}") };
+    let price = if rng.random_bool(0.4) { "~".to_owned() } else { format!("{at}.5") };
+    match rng.random_range(0..10) {
+        0 | 1 => format!("I,{id},{name},{price},NULL\n"),
+        2..=4 => format!("U,{id},{name},{price},{id}\n"),
+        5..=7 => format!("U,{id},{name},{price},{other}\n"),
+        _ => format!("D,{id},NULL,NULL,{id}\n"),
+    }
+}
