@@ -42,6 +42,7 @@ const EXAMPLES: &str = "Examples:
   paper-engine-orders run --once        load what is pending
   paper-engine-orders status            how it stands, and what to do
   paper-engine-orders deliveries show 7 all about one delivery
+  paper-engine-orders verify            whether the tables are what was loaded
 
 Exit codes: 0 all is well, 1 a table is stopped, 69 something cannot be reached,
 75 another loader has the work in hand, 78 the configuration is wrong.";

@@ -27,6 +27,7 @@ mod order;
 mod path;
 mod pgbouncer;
 mod postgres;
+mod proof;
 mod quarantine;
 mod scarce;
 mod secrets;

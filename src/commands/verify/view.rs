@@ -81,11 +81,7 @@ fn notes(table: &Table) -> Vec<String> {
         let left_out = [
             (untold, "cell", format!("no file supplies ({})", by_name(&comparison.untold))),
             (comparison.rejected, "row", "only a rejected row names".to_owned()),
-            (
-                comparison.unnamed,
-                "row",
-                "no file names; there is no full load to say whether it belongs here".to_owned(),
-            ),
+            (comparison.unnamed, "row", "no file names, and there is no full load that would".to_owned()),
         ];
         let left_out = left_out.into_iter().filter(|(count, ..)| *count > 0);
         notes
