@@ -1,6 +1,9 @@
 //! `verify` with feeds of any form: whatever is loaded is equal, whatever is changed by hand is found; beside a loader that
 //! goes on, and in little memory.
 
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -8,9 +11,10 @@ use rand::{RngExt, SeedableRng};
 
 use crate::kill::{number, seed};
 use crate::limits::{bounded, run_measured, write_honest};
-use crate::support::World;
 use crate::support::program::{program, run, run_once, start};
-use crate::verify::{CHANGES, LOAD, is_equal, judged, with};
+use crate::support::store::{Act, before};
+use crate::support::{World, setting};
+use crate::verify::{CHANGES, LOAD, flat, is_equal, judged, with};
 
 /// The generator's feeds, in whatever form, and then somebody who writes where he should not. `PEO_VERIFY` worlds.
 #[tokio::test]
@@ -180,5 +184,102 @@ fn anything(rng: &mut StdRng, at: u32) -> String {
         2..=4 => format!("U,{id},{name},{price},{id}\n"),
         5..=7 => format!("U,{id},{name},{price},{other}\n"),
         _ => format!("D,{id},NULL,NULL,{id}\n"),
+    }
+}
+
+/// The program behind a store whose full load of `e` comes slowly, and whether it is asked for by now.
+async fn slow(world: &World) -> (Command, Arc<AtomicBool>) {
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = asked.clone();
+    let port = before(&setting("PEO_S3_PORT"), move |request, _| match request.contains("/e/LOAD") {
+        true => {
+            seen.store(true, Ordering::SeqCst);
+            Act::Drip(100, Duration::from_millis(100))
+        }
+        false => Act::Pass,
+    })
+    .await;
+    let mut command = program(world);
+    command.arg("verify").env("SOURCE", world.bucket.source_at(&port));
+    (command, asked)
+}
+
+async fn until(asked: &AtomicBool) {
+    while !asked.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// About a second and a half of dripping, and a table beside it.
+async fn two_tables() -> World {
+    let world = World::with_table().await;
+    world.sql("create table dbo.f (id int primary key)").await;
+    let rows: String =
+        (0..150_u64).map(|id| format!("{id},{:x},1\n", id.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    world.bucket.put(LOAD, &rows).await;
+    world.bucket.put(CHANGES[0], "U,1,a,1\n").await;
+    world.bucket.put("f/LOAD00000001.csv.gz", "1\n").await;
+    run_once(&world).await.ok();
+    world
+}
+
+#[tokio::test]
+async fn a_table_that_is_rewritten_meanwhile_is_not_taken_for_empty() {
+    let world = two_tables().await;
+    let (command, asked) = slow(&world).await;
+    let (ended, ()) = tokio::join!(run(command), async {
+        until(&asked).await;
+        world.sql("alter table dbo.e alter price type numeric(14, 3)").await;
+    });
+    assert!(ended.code == 1 && ended.log.contains("the table was rewritten while it was compared"), "{}", ended.log);
+    assert!(ended.log.contains("dbo.f: equal"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_while_others_are_read_is_noticed() {
+    let world = two_tables().await;
+    let (command, asked) = slow(&world).await;
+    let (ended, ()) = tokio::join!(run(command), async {
+        until(&asked).await;
+        world.bucket.put(CHANGES[0], "U,1,b,1\n").await;
+    });
+    assert!(ended.code == 1 && flat(&ended).contains("changed since it was listed"), "{}", ended.log);
+    assert!(ended.log.contains("dbo.f: equal"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn a_signal_ends_it_and_proves_nothing() {
+    let world = two_tables().await;
+    let (command, asked) = slow(&world).await;
+    let running = start(command);
+    until(&asked).await;
+    running.signal("TERM");
+    let ended = running.ends().await;
+    assert_eq!(ended.code, 1);
+    assert!(ended.log.contains("Stopped: 2 of 2 tables are not compared."), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn a_download_that_is_cut_is_tried_again_and_is_no_difference() {
+    let world = two_tables().await;
+    for (times, code, words) in [(1, 0, "dbo.e: equal"), (99, 69, "dbo.e: cannot be verified")] {
+        let cuts = AtomicUsize::new(0);
+        let cut = move |answer: Vec<u8>| answer[..answer.len() - 9].to_vec();
+        let port = before(&setting("PEO_S3_PORT"), move |request, _| {
+            let now = request.contains("/e/LOAD") && cuts.fetch_add(1, Ordering::SeqCst) < times;
+            if now { Act::edit(cut) } else { Act::Pass }
+        })
+        .await;
+        let mut command = program(&world);
+        command.arg("verify").env("SOURCE", world.bucket.source_at(&port));
+        let ended = run(command).await;
+        assert!(ended.code == code && ended.log.contains(words), "{}", ended.log);
+        assert!(ended.log.contains("dbo.f: equal"), "{}", ended.log);
+    }
+    for (variable, value, code) in [("SOURCE", world.bucket.source_at("9"), 69), ("TARGET", world.target_at("9"), 69)] {
+        let mut command = program(&world);
+        command.arg("verify").env(variable, value);
+        let ended = run(command).await;
+        assert!(ended.code == code && !ended.log.contains("equal"), "{}", ended.log);
     }
 }

@@ -28,7 +28,7 @@ pub async fn judged(world: &World) -> (Value, i32) {
 }
 
 /// What was said, however its lines are broken.
-fn flat(ended: &Ended) -> String {
+pub fn flat(ended: &Ended) -> String {
     ended.log.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -329,13 +329,31 @@ async fn what_is_not_loaded_yet_makes_no_difference() {
     let world = World::with_table().await;
     world.bucket.put(LOAD, "1,a,1\n").await;
     let (said, code) = judged(&world).await;
-    assert_eq!((said["verdict"].as_str(), code, &said["pending"]), (Some("nothing_loaded"), 0, &1.into()));
+    assert_eq!((said["verdict"].as_str(), code, &said["pending"]), (Some("nothing_loaded"), 1, &1.into()));
     run_once(&world).await.ok();
     world.bucket.put(CHANGES[0], "U,1,b,1\n").await;
     let ended = verify(&world).await.ok();
     assert!(ended.log.contains("not loaded yet, and not compared: 1 file."), "{}", ended.log);
+    world.bucket.delete(CHANGES[0]).await;
+    world.bucket.put(CHANGES[0], "U,1,b,none\n").await;
+    assert_eq!(run_once(&world).await.code, 1);
+    assert_eq!(judged(&world).await.0["stopped"], "failed");
+    world.bucket.delete(CHANGES[0]).await;
+    let (said, _) = judged(&world).await;
+    assert_eq!((&said["stopped"], &said["pending"]), (&Value::Null, &0.into()), "its file is gone: {said:#}");
     let ended = with(program(&world), &["verify", "dbo.nowhere"]).await;
     assert!(ended.code == 1 && ended.log.contains("no table dbo.nowhere; the ledger and the bucket know: dbo.e"));
+}
+
+/// Qlik Replicate has changes in a folder of their own.
+#[tokio::test]
+async fn changes_from_another_folder() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD, "1,a,1\n").await;
+    world.bucket.put("e__ct/20991231-000001000.csv.gz", "U,1,b,1\n").await;
+    run_once(&world).await.ok();
+    let ended = verify(&world).await.ok();
+    assert!(ended.log.contains("dbo.e: equal, 1 row, 2 files of generation 1"), "{}", ended.log);
 }
 
 #[tokio::test]
