@@ -15,6 +15,7 @@ mod run;
 mod show;
 mod status;
 mod stock;
+mod verify;
 mod when;
 
 use std::process::ExitCode;
@@ -42,7 +43,8 @@ const EXAMPLES: &str = "Examples:
   paper-engine-orders run --dry-run      the numbers that a run would give
   paper-engine-orders run --once         load what is pending
   paper-engine-orders status             how it stands, and what to do
-  paper-engine-orders deliveries show 7  all about one delivery";
+  paper-engine-orders deliveries show 7  all about one delivery
+  paper-engine-orders verify             whether the tables are what was loaded";
 
 /// What a script is told, and the one place that says so.
 const EXIT_CODES: &[(&str, &str)] = &[
@@ -68,6 +70,8 @@ enum Command {
     Check(check::Args),
     /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
     Status(status::Args),
+    /// Fold the files that were loaded again and compare them with the tables, row by row. Changes nothing.
+    Verify(verify::Args),
     /// Bring the loader's own tables up to date.
     Migrate(migrate::Args),
     /// See what the ledger says of deliveries, and steer those that stop a table.
@@ -118,6 +122,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => Box::pin(check::run(&args)).await,
         Command::Status(args) => Box::pin(status::run(&args)).await,
+        Command::Verify(args) => Box::pin(verify::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Deliveries(command) => Box::pin(deliveries::run(&command)).await,
         Command::Rejects(command) => rejects::run(&command).await,
