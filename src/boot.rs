@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Health;
 use crate::loader::service::{self, End};
-use crate::loader::{Error, Loader, Parts};
+use crate::loader::{Book, Error, Loader, Parts};
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
 use crate::ops::Ops;
@@ -31,7 +31,16 @@ pub struct Boot {
 
 /// Begins to log and to listen for signals.
 pub fn start(config: Config) -> std::io::Result<Boot> {
-    crate::log::init(config.log_format);
+    start_at(config, "info")
+}
+
+/// The same for a command that says itself what there is to say; RUST_LOG asks for more.
+pub fn start_quietly(config: Config) -> std::io::Result<Boot> {
+    start_at(config, "off")
+}
+
+fn start_at(config: Config, level: &str) -> std::io::Result<Boot> {
+    crate::log::init_at(config.log_format, level);
     Ok(Boot {
         config,
         clock: Clock::system(),
@@ -50,10 +59,10 @@ impl Boot {
         Ok(Target::new(&self.config.target, feed, &self.host, self.clock.clone())?)
     }
 
-    /// Loads as the configuration says: once, as a service, or as a rehearsal.
-    pub async fn run(self, wait: bool) -> anyhow::Result<End> {
+    /// Loads as the configuration says: once, as a service, or as a rehearsal. `book` may hold it to a plan.
+    pub async fn run(self, wait: bool, book: Book) -> anyhow::Result<End> {
         let (drained, serving) = self.serve_ops().await?;
-        let end = Box::pin(self.load(wait)).await;
+        let end = Box::pin(self.load(wait, book)).await;
         drained.request();
         if let Some(serving) = serving {
             serving.await?;
@@ -77,26 +86,26 @@ impl Boot {
         Ok((drained, Some(tokio::spawn(serving))))
     }
 
-    async fn load(self, wait: bool) -> Result<End, Error> {
+    async fn load(self, wait: bool, book: Book) -> Result<End, Error> {
         let target = self.target()?;
         if self.config.dry_run {
-            return self.rehearse(target).await;
+            return self.rehearse(target, book).await;
         }
         self.prepare(&target).await?;
         let (least, most) = self.config.sleep;
         let service = self.config.run_as_service;
-        let mut loader = self.loader(target).await?;
+        let mut loader = self.loader(target, book).await?;
         if service { loader.serve(least, most).await } else { loader.once(wait).await }
     }
 
     /// A dry run: one iteration in a transaction that is never committed.
     /// A reload is taken as it is: waiting for it to be quiet would keep the transaction open and show nothing else.
-    async fn rehearse(mut self, target: Target) -> Result<End, Error> {
+    async fn rehearse(mut self, target: Target, book: Book) -> Result<End, Error> {
         tracing::info!("Dry run: everything is done in one transaction, which is then rolled back.");
         self.config.settle = Duration::ZERO;
         let stage = target.rehearse().await?;
         stage.prepare().await?;
-        let mut loader = self.loader(stage.clone()).await?;
+        let mut loader = self.loader(stage.clone(), book).await?;
         let end = loader.once(true).await;
         stage.end_rehearsal().await?;
         end
@@ -130,17 +139,19 @@ impl Boot {
         }
     }
 
-    async fn loader(self, target: Target) -> Result<Loader, Error> {
+    /// The rooms of the loader wing, connected.
+    pub async fn loader(&self, target: Target, book: Book) -> Result<Loader, Error> {
         Ok(Loader::new(Parts {
             source: Source::connect(&self.config.source, self.config.dialect.order).await?,
             target,
             notifier: Notifier::new(self.config.notifier.as_ref(), &self.host, self.clock.clone()),
-            dialect: self.config.dialect,
+            dialect: self.config.dialect.clone(),
             settle: self.config.settle,
-            metrics: self.metrics,
-            health: self.health,
-            stopper: self.stopper,
-            clock: self.clock,
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            stopper: self.stopper.clone(),
+            clock: self.clock.clone(),
+            book,
         }))
     }
 }

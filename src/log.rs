@@ -28,10 +28,15 @@ pub enum LogFormat {
 }
 
 /// Begins to log. `RUST_LOG` says how much, INFO without it; a second call changes nothing.
-#[allow(clippy::disallowed_methods, reason = "RUST_LOG belongs to the log alone, as everywhere in Rust")]
 pub fn init(format: LogFormat) {
+    init_at(format, "info");
+}
+
+/// The same, with another level where `RUST_LOG` says nothing.
+#[allow(clippy::disallowed_methods, reason = "RUST_LOG belongs to the log alone, as everywhere in Rust")]
+pub fn init_at(format: LogFormat, level: &str) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let (filter, understood) = filter(&wanted);
+    let (filter, understood) = filter(if wanted.trim().is_empty() { level } else { &wanted });
     let begun = subscriber(format, filter, Clock::system(), io::stderr).try_init();
     if begun.is_ok() && !understood {
         tracing::warn!(
@@ -60,7 +65,9 @@ const NOISY: &str =
 /// What is wanted on top of the default, and whether it was understood.
 fn filter(wanted: &str) -> (EnvFilter, bool) {
     let level = if wanted.trim().is_empty() { "info" } else { wanted };
-    match EnvFilter::try_new(format!("{NOISY},{level}")) {
+    // who wants nothing wants nothing of others either
+    let others = if level == "off" { "" } else { NOISY };
+    match EnvFilter::try_new(format!("{others},{level}")) {
         Ok(filter) => (filter, true),
         Err(_) => (EnvFilter::new(format!("{NOISY},info")), false),
     }

@@ -7,6 +7,7 @@ mod deliveries;
 mod feed;
 mod migrate;
 mod notifications;
+mod plan;
 mod rejects;
 mod run;
 mod show;
@@ -37,7 +38,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "Examples:
   paper-engine-orders check             whether all is there that a run needs
-  paper-engine-orders run --dry-run     the numbers that a run would give
+  paper-engine-orders plan              what a run would do
   paper-engine-orders run --once        load what is pending
   paper-engine-orders status            how it stands, and what to do
   paper-engine-orders deliveries show 7 all about one delivery
@@ -49,6 +50,8 @@ Exit codes: 0 all is well, 1 a table is stopped, 69 something cannot be reached,
 enum Command {
     /// Load what is pending: once or as a service, as the environment or the flags say.
     Run(run::Args),
+    /// Show what a run would do, table by table, without doing it; write a plan for `run --plan`.
+    Plan(plan::Args),
     /// Try all that a run needs: configuration, bucket, database, broker. Changes nothing.
     Check(check::Args),
     /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
@@ -95,6 +98,7 @@ async fn run(cli: Cli) -> ExitCode {
     let writes = matches!(command, Command::Feed(_));
     let done = match command {
         Command::Run(args) => run::run(args).await,
+        Command::Plan(args) => Box::pin(plan::run(&args)).await,
         Command::Check(args) => Box::pin(check::run(&args)).await,
         Command::Status(args) => Box::pin(status::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,

@@ -3,8 +3,12 @@
 //! `iterate` asks what is pending, `table` takes one table's deliveries in their order through the `corridor`; the `herald`
 //! tells of each. `service` repeats iterations; `verdict` decides what an error means.
 
+pub mod agreed;
+mod book;
 mod corridor;
 mod herald;
+mod hold;
+mod moved;
 mod progress;
 mod say;
 pub mod service;
@@ -24,6 +28,7 @@ use crate::notifier::Notifier;
 use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, TablePlan};
 use crate::stop::Stopper;
 use crate::target::Target;
+pub use book::Book;
 use corridor::{Corridor, Loaded, Next};
 use herald::Herald;
 use settling::Settling;
@@ -42,6 +47,8 @@ pub struct Parts {
     pub health: Health,
     pub stopper: Stopper,
     pub clock: Clock,
+    /// a plan to be made or to be held to, if there is one
+    pub book: Book,
 }
 
 /// Moves deliveries from the Source into the Target.
@@ -106,11 +113,12 @@ const GRACE: Duration = Duration::from_secs(20);
 
 impl Loader {
     pub fn new(parts: Parts) -> Self {
-        let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock } = parts;
+        let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock, book } = parts;
         let settling = Settling::new(settle, clock.clone());
-        let corridor = Corridor { source, target, notifier, dialect, metrics, clock };
+        let asked = Asked { all: !book.is_closed(), ..Asked::default() };
+        let corridor = Corridor { source, target, notifier, dialect, metrics, clock, book };
         let herald = Herald::new(&corridor, health.clone());
-        let (asked, said) = (Asked::default(), say::Said::default());
+        let said = say::Said::default();
         Self { corridor, herald, health, stopper, settling, asked, said }
     }
 
@@ -154,7 +162,11 @@ impl Loader {
             }
             other => other?,
         };
-        let Some(plan) = plan else { return Ok(0) };
+        let Some(mut plan) = plan else { return Ok(0) };
+        if let Some(wait) = self.hold(&mut plan).await? {
+            outcome.settling = Some(wait);
+            return Ok(0);
+        }
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;
@@ -162,6 +174,7 @@ impl Loader {
             match self.table(table, outcome).await {
                 Err(error) if verdict::of(&error) == Verdict::RetryTable => {
                     self.corridor.metrics.retry(verdict::reason(&error));
+                    self.corridor.book.trouble(&table.entity, &say::sentence(&error));
                     say::table_waits(&mut self.said, &table.entity, &error);
                     outcome.error = Some(error);
                 }
@@ -207,7 +220,7 @@ impl Loader {
         let plan = self.corridor.source.pending(known?, &self.asked).await.map_err(Error::from);
         failpoint::reach("after_list");
         let plan = plan.inspect_err(|error| match error {
-            Error::Source(source::Error::Unordered) => {}
+            Error::Source(source::Error::Unordered) | Error::Moved { .. } => {}
             Error::Source(error) => self.health.reached(Part::Source, Err(error.to_string())),
             Error::Target(error) => self.health.reached(Part::Target, Err(error.to_string())),
         })?;
@@ -255,8 +268,13 @@ impl Loader {
             opened = ahead;
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
             let next = next?;
-            if matches!(next, Next::Whole) {
-                self.asked.whole.insert(table.entity.clone());
+            match next {
+                Next::Whole => {
+                    self.corridor.book.whole(&table.entity);
+                    self.asked.whole.insert(table.entity.clone());
+                }
+                Next::Busy => self.corridor.book.trouble(&table.entity, "another loader has the table in hand"),
+                _ => {}
             }
             let taken = outcome.take(&table.entity, next);
             told?;
