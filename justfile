@@ -53,6 +53,10 @@ test *ARGS:
             echo 'NOT RUN: the test of pgbouncer::, which is not here. PEO_PGBOUNCER can say where it is.' >&2; \
             skip="${skip:-} --skip pgbouncer::"; \
         fi; \
+        if ! "${PEO_CHROMIUM:-chromium}" --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of pages in a browser. There is no chromium here; PEO_CHROMIUM can say where it is.' >&2; \
+            skip="${skip:-} --skip in_a_browser"; \
+        fi; \
         if [ ! -d /usr/lib/postgresql ]; then \
             echo 'NOT RUN: the test of tls:: that wants a Postgres built with TLS, in /usr/lib/postgresql. The pinned one is not.' >&2; \
             skip="${skip:-} --skip so_is_a_postgres_with_tls_of_its_own"; \

@@ -1,7 +1,7 @@
 //! A plan as it is written down: what a run will do to which table, and what it is pinned to. `plan` gives it as JSON, and
 //! `run --plan` takes it and holds itself to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -189,10 +189,16 @@ impl Table {
         format!("{}.{}", self.schema, self.entity)
     }
 
-    /// The first keys of each kind, of all deliveries.
+    pub fn entity(&self) -> Entity {
+        Entity { schema: self.schema.clone(), name: self.entity.clone() }
+    }
+
+    /// The first keys of each kind, of all deliveries, each once.
     pub fn keys(&self, most: usize) -> Keys {
         let all = |of: fn(&Keys) -> &Vec<Vec<String>>| {
-            self.deliveries.iter().flat_map(|delivery| of(&delivery.keys)).take(most).cloned().collect()
+            let mut told = BTreeSet::new();
+            let keys = self.deliveries.iter().flat_map(|delivery| of(&delivery.keys));
+            keys.filter(|key| told.insert(*key)).take(most).cloned().collect()
         };
         Keys { create: all(|keys| &keys.create), amend: all(|keys| &keys.amend), remove: all(|keys| &keys.remove) }
     }

@@ -1,7 +1,7 @@
 //! The book that deliveries are checked against: closed in an ordinary run; in a plan each delivery is written into it; in a
 //! run that is held to a plan each must be as it stands there before it is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::agreed::{Agreed, Counts, Delivery, Keys, Stop, Table};
@@ -113,6 +113,12 @@ impl Book {
             Self::Draft(draft) => locked(draft).find(entity).is_some(),
             _ => false,
         }
+    }
+
+    /// Tables whose first load is planned to be compared with what is there.
+    pub fn whole_tables(&self) -> HashSet<Entity> {
+        let tables = self.kept().into_iter().flat_map(|kept| &kept.agreed.tables);
+        tables.filter(|table| table.whole).map(Table::entity).collect()
     }
 
     /// The table's first load is compared with what is there.

@@ -1,12 +1,12 @@
 //! What a plan asks of the loader: when one is made, each table's shape is kept in mind; when the run is held to one, nothing is
 //! done before bucket, ledger and tables are found to be what the plan was made for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::agreed::Table;
 use super::book::{Book, Kept};
-use super::moved::{self, Place};
+use super::moved::{self, Found, Place};
 use super::{Error, Loader, say};
 use crate::source::{Entity, Later, Plan, TablePlan};
 use crate::target;
@@ -61,10 +61,20 @@ impl Loader {
     }
 
     async fn differences(&self, kept: &Kept, planned: &Table, plan: &Plan) -> Result<Vec<String>, Error> {
-        let entity = Entity { schema: planned.schema.clone(), name: planned.entity.clone() };
+        let entity = planned.entity();
         let now = plan.tables.iter().find(|table| table.entity == entity);
-        let definition = self.definition(&entity).await?;
-        Ok(moved::table(planned, kept.done(&entity), now, definition.as_deref()))
+        let (definition, done) = (self.definition(&entity).await?, kept.done(&entity));
+        let missing = moved::missing(planned, done, now);
+        let accounted = if missing.is_empty() { BTreeMap::new() } else { self.accounted(&missing).await? };
+        Ok(moved::table(planned, &Found { done, now, definition: definition.as_deref(), accounted }))
+    }
+
+    /// What became of files that are pending no more, as far as the ledger knows.
+    async fn accounted(&self, files: &HashSet<(&str, &str)>) -> Result<BTreeMap<String, String>, Error> {
+        let keys: Vec<&str> = files.iter().map(|(key, _)| *key).collect();
+        let rows = self.corridor.target.accounted(&keys).await?;
+        let known = rows.into_iter().filter(|(key, etag, ..)| files.contains(&(key.as_str(), etag.as_str())));
+        Ok(known.map(|(key, _, id, status)| (key, format!("delivery {id}, {status}"))).collect())
     }
 
     /// Where this loader stands.

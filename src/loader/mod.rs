@@ -115,7 +115,7 @@ impl Loader {
     pub fn new(parts: Parts) -> Self {
         let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock, book } = parts;
         let settling = Settling::new(settle, clock.clone());
-        let asked = Asked { all: !book.is_closed(), ..Asked::default() };
+        let asked = Asked { all: !book.is_closed(), whole: book.whole_tables(), ..Asked::default() };
         let corridor = Corridor { source, target, notifier, dialect, metrics, clock, book };
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();

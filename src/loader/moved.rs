@@ -1,6 +1,6 @@
 //! Whether bucket and tables are still what a plan was made for: a sentence for each difference. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::agreed::{Agreed, Counts, Delivery, File, Table};
 use crate::source::{Pending, TablePlan};
@@ -43,14 +43,28 @@ fn setting(name: &str, planned: Option<&String>, now: Option<&String>) -> String
     }
 }
 
-/// What is different about one table. `rest` is what is left of its plan, `untouched` whether nothing of it is done yet.
-pub fn table(planned: &Table, done: usize, now: Option<&TablePlan>, definition: Option<&str>) -> Vec<String> {
-    let (name, rest) = (planned.name(), &planned.deliveries[done.min(planned.deliveries.len())..]);
+/// What is found of one table.
+#[derive(Debug, Clone, Default)]
+pub struct Found<'a> {
+    /// how many of its planned deliveries this run did
+    pub done: usize,
+    /// what is pending
+    pub now: Option<&'a TablePlan>,
+    /// a digest of its shape; none without a table
+    pub definition: Option<&'a str>,
+    /// what the ledger has of planned files that are not pending: their delivery and what became of it
+    pub accounted: BTreeMap<String, String>,
+}
+
+/// What is different about one table.
+pub fn table(planned: &Table, found: &Found<'_>) -> Vec<String> {
+    let Found { done, now, definition, accounted } = found;
+    let (name, rest) = (planned.name(), rest(planned, *done));
     if rest.is_empty() {
         return Vec::new();
     }
     let mut words = Vec::new();
-    match definition {
+    match *definition {
         None if planned.definition.is_some() => words.push(format!("{name}: the table is gone")),
         now if now != planned.definition.as_deref() => words.push(format!("{name}: the table was altered")),
         _ => {}
@@ -62,19 +76,33 @@ pub fn table(planned: &Table, done: usize, now: Option<&TablePlan>, definition: 
     }
     let pending = now.map_or(&[][..], |now| now.pending.as_slice());
     let after = pending.first().map(|pending| pending.after);
-    let elsewhere = after.filter(|after| done == 0 && *after != planned.last_delivery);
+    let elsewhere = after.filter(|after| *done == 0 && *after != planned.last_delivery);
     if let Some(after) = elsewhere {
         let before = planned.last_delivery;
         words.push(format!(
             "{name}: its last delivery in the ledger was {before} when the plan was made, and is {after}"
         ));
     }
-    words.extend(files(rest, pending));
+    words.extend(files(rest, pending, accounted));
     words
 }
 
+/// What is left of a table's plan.
+fn rest(planned: &Table, done: usize) -> &[Delivery] {
+    &planned.deliveries[done.min(planned.deliveries.len())..]
+}
+
+/// Planned files that are not pending, as (key, etag).
+pub fn missing<'a>(planned: &'a Table, done: usize, now: Option<&TablePlan>) -> HashSet<(&'a str, &'a str)> {
+    let pending = now.iter().flat_map(|now| &now.pending).flat_map(|pending| &pending.objects);
+    let pending: BTreeSet<&str> = pending.map(|object| object.listed.key.as_str()).collect();
+    let files = rest(planned, done).iter().flat_map(|delivery| &delivery.files);
+    let missing = files.filter(|file| !pending.contains(file.key.as_str()));
+    missing.map(|file| (file.key.as_str(), file.etag.as_str())).collect()
+}
+
 /// How the files that are pending differ from those of the plan. What comes after all of the plan's does not matter.
-fn files(rest: &[Delivery], pending: &[Pending]) -> Vec<String> {
+fn files(rest: &[Delivery], pending: &[Pending], accounted: &BTreeMap<String, String>) -> Vec<String> {
     let pending: Vec<Delivery> = pending.iter().map(Delivery::of).collect();
     let all = |deliveries: &[Delivery]| -> BTreeMap<String, File> {
         deliveries.iter().flat_map(|one| &one.files).map(|file| (file.key.clone(), file.clone())).collect()
@@ -83,7 +111,10 @@ fn files(rest: &[Delivery], pending: &[Pending]) -> Vec<String> {
     let mut words = Vec::new();
     for (key, file) in &planned {
         match now.get(key) {
-            None => words.push(format!("{key} is not pending any more: it is gone from the bucket, loaded or skipped")),
+            None => words.push(match accounted.get(key) {
+                Some(what) => format!("{key} is accounted for since the plan: {what}"),
+                None => format!("{key} is gone from the bucket since the plan"),
+            }),
             Some(now) if (&now.etag, now.modified) != (&file.etag, file.modified) => {
                 words.push(format!("{key} was written again since the plan"));
             }

@@ -8,6 +8,12 @@ fn object(key: &str, etag: &str) -> Object {
     Object { listed, entry: None, new: true, replaces: Vec::new() }
 }
 
+fn pending(entity: &Entity, object: Object) -> Pending {
+    let (entity, label, file) = (entity.clone(), "e".to_owned(), crate::decode::File::Changes);
+    let (step, objects) = (Step::Changes, vec![object]);
+    Pending { entity, label, file, generation: 1, step, objects, after: 3, remark: None }
+}
+
 fn stock(files: &[(&str, &str)]) -> TablePlan {
     let entity = Entity { schema: "dbo".into(), name: "e".into() };
     let mut table = TablePlan {
@@ -22,8 +28,7 @@ fn stock(files: &[(&str, &str)]) -> TablePlan {
         wants_history: false,
         later: Later::default(),
     };
-    table.pending =
-        files.iter().map(|(key, etag)| table.pending(1, Step::Changes, vec![object(key, etag)], 3)).collect();
+    table.pending = files.iter().map(|(key, etag)| pending(&table.entity, object(key, etag))).collect();
     table
 }
 
@@ -33,8 +38,12 @@ fn planned(files: &[(&str, &str)]) -> Table {
     Table { schema, entity, definition, last_delivery: 3, deliveries, ..Table::default() }
 }
 
+fn found(done: usize, now: &TablePlan) -> Found<'_> {
+    Found { done, now: Some(now), definition: Some("shape"), accounted: BTreeMap::new() }
+}
+
 fn words(now: &[(&str, &str)]) -> Vec<String> {
-    table(&planned(&[("a", "1"), ("c", "1")]), 0, Some(&stock(now)), Some("shape"))
+    table(&planned(&[("a", "1"), ("c", "1")]), &found(0, &stock(now)))
 }
 
 #[test]
@@ -45,8 +54,13 @@ fn what_is_as_it_was_holds_and_what_comes_after_it_does_not_matter() {
 
 #[test]
 fn files_that_are_gone_rewritten_or_come_between_are_named() {
-    let gone = ": it is gone from the bucket, loaded or skipped";
-    assert_eq!(words(&[("c", "1")]), [format!("a is not pending any more{gone}")]);
+    assert_eq!(words(&[("c", "1")]), ["a is gone from the bucket since the plan"]);
+    let (plan, now) = (planned(&[("a", "1"), ("c", "1")]), stock(&[("c", "1")]));
+    assert_eq!(missing(&plan, 0, Some(&now)), HashSet::from([("a", "1")]));
+    assert!(missing(&plan, 1, Some(&now)).is_empty());
+    let accounted = BTreeMap::from([("a".to_owned(), "delivery 4, loaded".to_owned())]);
+    let elsewhere = table(&plan, &Found { accounted, ..found(0, &now) });
+    assert_eq!(elsewhere, ["a is accounted for since the plan: delivery 4, loaded"]);
     assert_eq!(words(&[("a", "2"), ("c", "1")]), ["a was written again since the plan"]);
     let between = "b came since the plan, and is to be loaded before or with files of it";
     assert_eq!(words(&[("a", "1"), ("b", "1"), ("c", "1")]), [between]);
@@ -57,27 +71,28 @@ fn files_that_are_gone_rewritten_or_come_between_are_named() {
 fn the_same_files_to_be_loaded_otherwise_are_told() {
     let mut now = stock(&[("a", "1"), ("c", "1")]);
     now.pending[1].step = Step::Skip("contained".into());
-    let found = table(&planned(&[("a", "1"), ("c", "1")]), 0, Some(&now), Some("shape"));
-    assert_eq!(found, ["c was planned as changes after full load 1, and is a file to be skipped now"]);
+    let plan = planned(&[("a", "1"), ("c", "1")]);
+    let told = table(&plan, &found(0, &now));
+    assert_eq!(told, ["c was planned as changes after full load 1, and is a file to be skipped now"]);
     now.pending[1].step = Step::Changes;
     now.pending.iter_mut().for_each(|pending| pending.after = 5);
-    let found = table(&planned(&[("a", "1"), ("c", "1")]), 0, Some(&now), Some("shape"));
-    assert_eq!(found, ["dbo.e: its last delivery in the ledger was 3 when the plan was made, and is 5"]);
+    let told = table(&plan, &found(0, &now));
+    assert_eq!(told, ["dbo.e: its last delivery in the ledger was 3 when the plan was made, and is 5"]);
     now.pending.remove(0);
-    let rest = table(&planned(&[("a", "1"), ("c", "1")]), 1, Some(&now), Some("shape"));
+    let rest = table(&plan, &found(1, &now));
     assert!(rest.is_empty(), "what this run did itself is no difference: {rest:?}");
 }
 
 #[test]
 fn tables_that_are_altered_gone_or_stopped_are_told() {
     let (plan, files) = (planned(&[("a", "1")]), stock(&[("a", "1")]));
-    assert_eq!(table(&plan, 0, Some(&files), Some("other")), ["dbo.e: the table was altered"]);
-    assert_eq!(table(&plan, 0, Some(&files), None), ["dbo.e: the table is gone"]);
+    let altered = |definition| table(&plan, &Found { definition, ..found(0, &files) });
+    assert_eq!(altered(Some("other")), ["dbo.e: the table was altered"]);
+    assert_eq!(altered(None), ["dbo.e: the table is gone"]);
     let stop = Stop { id: 7, status: Status::Failed, key: "k".into() };
-    let stopped = TablePlan { stopped: Some(stop), pending: Vec::new(), ..files };
-    let found = table(&plan, 0, Some(&stopped), Some("shape"));
-    assert_eq!(found, ["dbo.e: delivery 7, failed, stops the table now: k"]);
-    assert!(table(&plan, 1, Some(&stopped), Some("other")).is_empty(), "nothing is left to do there");
+    let stopped = TablePlan { stopped: Some(stop), pending: Vec::new(), ..files.clone() };
+    assert_eq!(table(&plan, &found(0, &stopped)), ["dbo.e: delivery 7, failed, stops the table now: k"]);
+    assert!(table(&plan, &found(1, &stopped)).is_empty(), "nothing is left to do there");
 }
 
 #[test]

@@ -241,10 +241,16 @@ fn stopped(said: &mut Said, plan: &Plan) {
     said.stopped = now;
 }
 
+/// So many differences are told one by one.
+const DIFFERENCES: usize = 20;
+
 /// How a plan is not true any more.
 pub fn moved(error: &Error) {
     if let Error::Moved { words, .. } = error {
-        words.iter().for_each(|words| tracing::error!("{words}."));
+        words.iter().take(DIFFERENCES).for_each(|words| tracing::error!("{words}."));
+        if words.len() > DIFFERENCES {
+            tracing::error!("And {} more differences.", words.len() - DIFFERENCES);
+        }
     }
 }
 

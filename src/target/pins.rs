@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
+use tokio_postgres::types::Type;
 
 use super::rejects::BadRows;
 use super::settings::Settings;
@@ -26,6 +27,17 @@ impl Target {
         let name = row.map_err(|error| tx.error(error)).map(|row| row.get(0));
         tx.rollback().await?;
         Ok(name?)
+    }
+
+    /// What the ledger has of these keys: key, etag, the number of the delivery and what became of it.
+    pub async fn accounted(&self, keys: &[&str]) -> Result<Vec<(String, String, i64, String)>, Error> {
+        let sql = "select object_key, etag, id, status from public.loader_deliveries
+            where bucket = $1 and object_key = any($2) order by id";
+        let tx = self.pg.begin("look files up").await?;
+        let rows = tx.query_typed(sql, &[(&self.feed.bucket, Type::TEXT), (&keys, Type::TEXT_ARRAY)]).await;
+        let rows = rows.map_err(|error| tx.error(error));
+        tx.rollback().await?;
+        Ok(rows?.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect())
     }
 
     /// The settings that decide what a file does to its table, each with its variable.

@@ -26,6 +26,7 @@ mod operator;
 mod order;
 mod path;
 mod pgbouncer;
+mod plan;
 mod postgres;
 mod quarantine;
 mod scarce;

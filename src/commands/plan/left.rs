@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::text::would;
 use crate::boot::Boot;
 use crate::commands::stock;
 use crate::loader::Error;
@@ -62,7 +63,7 @@ fn why(drafted: Option<&Table>, trouble: Option<&String>) -> String {
     let last = drafted.and_then(|table| table.deliveries.last()).filter(|last| stops(&last.status));
     match (trouble, last, drafted.and_then(|table| table.stopped.as_ref())) {
         (Some(trouble), ..) => trouble.clone(),
-        (_, Some(last), _) => format!("behind {}, which would be {}", last.file(), last.status),
+        (_, Some(last), _) => format!("behind {}, which {}", last.file(), would(&last.status)),
         (_, _, Some(stop)) => {
             let (id, status) = (stop.delivery, &stop.status);
             format!("behind delivery {id}, which is {status}; `deliveries show {id}` says why and what to do")

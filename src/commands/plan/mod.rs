@@ -52,7 +52,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
         write(file, &json)?;
     }
     if let Some(file) = &args.html {
-        write(file, &page::html(&agreed)?)?;
+        write(file, &page::html(&agreed, usize::from(args.keys))?)?;
     }
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -11,9 +11,9 @@ use crate::visible;
 
 const STYLE: &str = include_str!("plan.css");
 
-/// The page, as text.
-pub(super) fn html(plan: &Agreed) -> Result<String, askama::Error> {
-    Page::of(plan).render()
+/// The page, as text; so many keys of each kind are shown of a table.
+pub(super) fn html(plan: &Agreed, keys: usize) -> Result<String, askama::Error> {
+    Page::of(plan, keys).render()
 }
 
 #[derive(Template)]
@@ -62,13 +62,13 @@ struct Line {
     folder: String,
     more: usize,
     kind: String,
-    status: String,
+    would: String,
     /// none if it is not loaded
     counts: Option<Vec<String>>,
     why: String,
 }
 
-/// A column that changes; `share` of 100 is for the widest.
+/// A column that changes; `share` is the per cent of the amended rows.
 struct Bar {
     name: String,
     rows: String,
@@ -82,7 +82,7 @@ struct Rest {
 }
 
 impl Page {
-    fn of(plan: &Agreed) -> Self {
+    fn of(plan: &Agreed, keys: usize) -> Self {
         Self {
             style: STYLE,
             style_hash: base64(&Sha256::digest(STYLE.as_bytes())),
@@ -95,7 +95,12 @@ impl Page {
             deliveries: grouped(plan.deliveries() as u64),
             sums: OPS.into_iter().zip(counts(plan.counts)).collect(),
             stops: plan.tables.iter().flat_map(halts).collect(),
-            tables: plan.tables.iter().filter(|table| !table.deliveries.is_empty()).map(Part::of).collect(),
+            tables: plan
+                .tables
+                .iter()
+                .filter(|table| !table.deliveries.is_empty())
+                .map(|table| Part::of(table, keys))
+                .collect(),
             left: plan.left.iter().map(Rest::of).collect(),
             settings: plan.settings.iter().map(|(name, value)| (seen(name), seen(value))).collect(),
         }
@@ -113,7 +118,7 @@ fn halts(table: &Table) -> Vec<Halt> {
     });
     let foreseen = table.deliveries.iter().filter(|delivery| !delivery.next.is_empty()).map(|delivery| Halt {
         table: seen(&table.name()),
-        head: format!("would be {}: {}", delivery.status, seen(delivery.file())),
+        head: format!("{}: {}", text::would(&delivery.status), seen(delivery.file())),
         why: seen(delivery.why.as_deref().unwrap_or_default()),
         next: delivery.next.iter().map(|step| step.replace('`', "")).collect(),
     });
@@ -121,14 +126,14 @@ fn halts(table: &Table) -> Vec<Halt> {
 }
 
 impl Part {
-    fn of(table: &Table) -> Self {
-        let most = table.columns.iter().map(|column| column.rows).max().unwrap_or(1).max(1);
+    fn of(table: &Table, most: usize) -> Self {
+        let amended = table.counts.amend.max(1);
         let bar = |column: &crate::loader::agreed::Column| Bar {
             name: seen(&column.name),
             rows: grouped(column.rows),
-            share: (column.rows * 100 / most).max(1),
+            share: (column.rows * 100 / amended).clamp(1, 100),
         };
-        let found = table.keys(usize::MAX);
+        let found = table.keys(most);
         let kinds = [
             ("create", found.create, table.counts.create),
             ("amend", found.amend, table.counts.amend),
@@ -159,7 +164,7 @@ impl Line {
             folder: seen(folder),
             more: delivery.files.len() - 1,
             kind: delivery.kind.clone(),
-            status: delivery.status.clone(),
+            would: text::would(&delivery.status),
             counts: (delivery.status == "loaded").then(|| counts(delivery.counts)),
             why: seen(delivery.why.as_deref().unwrap_or_default()),
         }

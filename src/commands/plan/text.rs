@@ -15,8 +15,8 @@ const COLUMNS: usize = 24;
 
 pub(super) fn print(plan: &Agreed, keys: usize, file: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let place = if plan.path.is_empty() { String::new() } else { format!(", path {}", plan.path) };
-    let at = plan.made_at.replace('T', " ").replace('Z', " UTC");
-    let head = format!("Plan for bucket {}{place} and database {}, {at}.", plan.bucket, plan.database);
+    let at = format!("{} UTC", plan.made_at.get(..16).unwrap_or_default().replace('T', " "));
+    let head = format!("Plan of {at} for bucket {}{place}, database {}.", plan.bucket, plan.database);
     writeln!(out, "{}", show::wrapped(&head, 0))?;
     if plan.deliveries() == 0 {
         writeln!(out, "\nNothing would be loaded.")?;
@@ -53,21 +53,32 @@ fn lines(table: &Table) -> Vec<String> {
     };
     lines.extend(table.deliveries.iter().take(MANY).map(delivery));
     if let Some(more) = table.deliveries.len().checked_sub(MANY).filter(|more| *more > 0) {
-        lines.push(format!("  {} more; --json and --html have them all", show::count(more as u64, "delivery")))
+        lines.push(format!("  and {more} more, which --json and --html show"));
     }
     lines
 }
 
 fn delivery(delivery: &Delivery) -> String {
     let key = delivery.file();
-    let file = visible::text(key.rsplit('/').next().unwrap_or(key)).into_owned();
+    let file = key.rsplit('/').next().unwrap_or(key);
+    let file = visible::text(file.strip_suffix(".csv.gz").unwrap_or(file)).into_owned();
     let others = delivery.files.len() - 1;
     let more = if others > 0 { format!(" +{others}") } else { String::new() };
     let name = format!("  {}{more}", show::middle(&file, 23 - more.len()));
     match delivery.status.as_str() {
         "loaded" => counted(&name, &delivery.kind, delivery.counts),
-        status => format!("{name:25} {:8} would be {status}", delivery.kind),
+        _ => {
+            // what stops is said in full below
+            let why = delivery.why.as_deref().filter(|_| delivery.next.is_empty()).map(|why| format!(": {why}"));
+            let line = format!("{name:25} {:8} {}{}", delivery.kind, would(&delivery.status), why.unwrap_or_default());
+            show::line(&line, show::WIDTH)
+        }
     }
+}
+
+/// `would fail`
+pub(super) fn would(status: &str) -> String {
+    if status == "failed" { "would fail".to_owned() } else { format!("would be {status}") }
 }
 
 /// What is seen of a table beside its counts.
@@ -135,7 +146,7 @@ fn stopped(table: &Table, stop: &Stop) -> String {
 }
 
 fn stop(table: &Table, delivery: &Delivery) -> String {
-    let head = format!("{}: would be {}: {}", table.name(), delivery.status, delivery.file());
+    let head = format!("{}: {}: {}", table.name(), would(&delivery.status), delivery.file());
     let why = show::wrapped(delivery.why.as_deref().unwrap_or_default(), 2);
     let next = delivery.next.iter().map(|step| show::wrapped(step, 4)).collect::<Vec<_>>().join("\n");
     format!("{}\n{why}\n  Next, one of\n{next}", show::wrapped(&head, 0))
