@@ -124,6 +124,12 @@ run *ARGS:
     done <config.env; \
     exec cargo run --release --locked -- "$@"
 
+# Draw docs/pictures/plan.png anew: a plan's page in a browser, on servers of its own
+plan-picture:
+    cargo build --release --locked
+    python3 scripts/services.py exec --fast --dir .run/picture -- \
+        scripts/plan_picture.sh "${CARGO_TARGET_DIR:-target}/release/paper-engine-orders" docs/pictures/plan.png
+
 # Build the container image
 docker:
     docker build -t paper-engine-orders .

@@ -86,7 +86,7 @@ impl Page {
         Self {
             style: STYLE,
             style_hash: base64(&Sha256::digest(STYLE.as_bytes())),
-            made_at: plan.made_at.replace('T', " ").replace('Z', " UTC"),
+            made_at: text::minute(plan),
             made_by: seen(&plan.made_by),
             bucket: seen(&plan.bucket),
             path: seen(&plan.path),

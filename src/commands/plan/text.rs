@@ -15,7 +15,7 @@ const COLUMNS: usize = 24;
 
 pub(super) fn print(plan: &Agreed, keys: usize, file: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let place = if plan.path.is_empty() { String::new() } else { format!(", path {}", plan.path) };
-    let at = format!("{} UTC", plan.made_at.get(..16).unwrap_or_default().replace('T', " "));
+    let at = minute(plan);
     let head = format!("Plan of {at} for bucket {}{place}, database {}.", plan.bucket, plan.database);
     writeln!(out, "{}", show::wrapped(&head, 0))?;
     if plan.deliveries() == 0 {
@@ -31,6 +31,11 @@ pub(super) fn print(plan: &Agreed, keys: usize, file: Option<&Path>, out: &mut i
         writeln!(out, "\n{part}")?;
     }
     writeln!(out, "\n{}", show::wrapped(&last_words(plan, file), 0))
+}
+
+/// `2026-11-21 14:02 UTC`
+pub(super) fn minute(plan: &Agreed) -> String {
+    format!("{} UTC", plan.made_at.get(..16).unwrap_or_default().replace('T', " "))
 }
 
 fn row(name: &str, kind: &str, [create, amend, remove, unchanged, rejected]: [&str; 5]) -> String {
