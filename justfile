@@ -12,7 +12,7 @@ default:
     @just --justfile '{{ justfile() }}' --list --unsorted
 
 # What CI runs
-check: lint deny advisories test smoke
+check: lint deny advisories test smoke notebook-check
 
 # Format the code
 fmt:
@@ -133,3 +133,26 @@ plan-picture:
 # Build the container image
 docker:
     docker build -t paper-engine-orders .
+
+# Draw docs/*.png again, from the catalog of a live database
+diagrams:
+    cargo build --release --locked
+    python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/diagrams.py draw
+
+# Set docs/user_guide.pdf again, from docs/user_guide.md
+guide:
+    python3 scripts/guide.py draw
+
+# Run notebooks/eda.ipynb from the top on a feed made and loaded for it; its conclusions go into README.md
+notebook:
+    cargo build --release --locked
+    python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/notebook.py run
+
+# The same, keeping nothing: a cell that fails, or prints other numbers than the notebook shows, is a fault
+notebook-check:
+    @if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+        echo 'NOT RUN: notebooks/eda.ipynb. It wants Python 3.11 or later.' >&2; \
+    else \
+        cargo build --release --locked && \
+        python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/notebook.py check; \
+    fi

@@ -32,6 +32,8 @@ pub mod ops;
 
 pub mod loader;
 
+pub mod standing;
+
 pub mod notifier;
 
 pub mod target;

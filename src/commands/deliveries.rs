@@ -11,6 +11,7 @@ use crate::config::env;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::source::{Pending, Request, Status, Step};
+use crate::standing;
 use crate::target::{Acted, Filter, Rest, Target};
 use crate::visible;
 
@@ -266,7 +267,7 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
     if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(Status::stops) {
         let id = row["id"].as_i64().unwrap_or_default();
         writeln!(out, "\nNext, one of")?;
-        super::status::next(word(row, "status"), id).iter().try_for_each(|step| writeln!(out, "    {step}"))?;
+        standing::next(word(row, "status"), id).iter().try_for_each(|step| writeln!(out, "    {step}"))?;
     }
     Ok(())
 }

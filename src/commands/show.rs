@@ -1,5 +1,6 @@
 //! How the commands show things: lines that fit a terminal, sizes, and bytes that may be anything.
 
+pub(super) use crate::standing::words::{count, size};
 use crate::visible;
 
 /// As wide as a terminal is at least.
@@ -38,15 +39,6 @@ pub(super) fn middle(text: &str, width: usize) -> String {
     text.chars().take(head).chain(['…']).chain(tail).collect()
 }
 
-/// `24.5 MB`
-pub(super) fn size(bytes: u64) -> String {
-    let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
-    match units.iter().find(|(_, unit)| bytes as f64 >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit),
-        None => format!("{bytes} B"),
-    }
-}
-
 /// Words in lines that fit, each after so many spaces, without what moves the cursor. A word that is longer than a line, like a key, has its own.
 pub(super) fn wrapped(words: &str, indent: usize) -> String {
     let mut lines = vec![String::new()];
@@ -63,11 +55,6 @@ pub(super) fn wrapped(words: &str, indent: usize) -> String {
     }
     let lines: Vec<String> = lines.iter().map(|line| format!("{:indent$}{line}", "")).collect();
     lines.join("\n")
-}
-
-/// `1 message`, `2 messages`
-pub(super) fn count(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 #[cfg(test)]
@@ -91,14 +78,5 @@ mod tests {
         let lines: Vec<usize> = shown.lines().map(|line| line.chars().count()).collect();
         assert_eq!(lines, [76, 26, 92], "{shown}");
         assert!(shown.lines().all(|line| line.starts_with("  f") || line.starts_with("  k")));
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!(
-            [0, 999, 1_000, 24_500_000, 3_000_000_000].map(size),
-            ["0 B", "999 B", "1.0 kB", "24.5 MB", "3.0 GB"]
-        );
-        assert_eq!([count(1, "message"), count(0, "message")], ["1 message", "0 messages"]);
     }
 }

@@ -4,6 +4,8 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime};
 
+pub(super) use crate::standing::words::{span, written};
+
 /// A point in time; what is so long ago depends on when it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
@@ -59,22 +61,6 @@ pub(super) fn shown(at: OffsetDateTime) -> String {
     crate::clock::stamp(at)[..19].replace('T', " ")
 }
 
-/// `2026-11-21T14:02:37Z`: for programs.
-pub(super) fn written(seconds: i64) -> String {
-    let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!("{}Z", &crate::clock::stamp(at)[..19])
-}
-
-/// A span as one number: `40s`, `12m`, `3h`, `9d`.
-pub(super) fn span(seconds: i64) -> String {
-    match seconds.max(0) {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7_200 => format!("{}m", seconds / 60),
-        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
-        seconds => format!("{}d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;
@@ -101,11 +87,5 @@ mod tests {
         for text in ["", "h", "2", "yesterday", "2026-13-01", "2026-11-21 25:00", "2 weeks", "-2h", "2ü"] {
             assert!(parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn spans_are_short() {
-        let spans = [-5, 0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(span);
-        assert_eq!(spans, ["0s", "0s", "119s", "2m", "119m", "2h", "47h", "2d"]);
     }
 }

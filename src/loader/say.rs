@@ -361,6 +361,7 @@ mod tests {
             pending: Vec::new(),
             stopped: None,
             behind: 0,
+            stuck: Later::default(),
             superseded: Vec::new(),
             assumed: 0,
             regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),

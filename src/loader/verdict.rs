@@ -3,6 +3,7 @@
 use crate::metrics::Reason;
 use crate::pg;
 use crate::source::{self, Pending, Status};
+use crate::standing;
 use crate::target::{self, Order, Why};
 
 /// An error of an iteration.
@@ -166,23 +167,17 @@ fn hint(error: &Error) -> &'static str {
     }
 }
 
-/// What an operator can do about a table that delivery `id` stops.
+/// What an operator can do about a table that delivery `id` stops, in a sentence.
 pub fn advice(status: Status, id: i64) -> String {
-    match status {
-        Status::Failed => format!(
-            "The table waits. Put a mended file into the bucket; or `deliveries skip {id} --reason …`; or mend the table or change the \
-             setting, then `deliveries retry {id}`."
-        ),
-        Status::Held => format!(
-            "Nothing was applied and the table waits. Put a complete full load into the bucket; or `deliveries release {id}`, \
-             if it is right as it is; or `deliveries skip {id} --reason …`."
-        ),
-        Status::Late => format!(
-            "The table waits. `deliveries retry {id}` folds the file in with all that was loaded after it; or delete it from \
-             the bucket; or `deliveries skip {id} --reason …`."
-        ),
-        Status::Loaded | Status::Skipped | Status::Gone => String::new(),
-    }
+    let waits = match status {
+        Status::Held => "Nothing was applied and the table waits.",
+        Status::Failed | Status::Late => "The table waits.",
+        Status::Loaded | Status::Skipped | Status::Gone => return String::new(),
+    };
+    let steps = standing::next(status.as_str(), id).join("; or ");
+    let mut letters = steps.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter();
+    format!("{waits} {}{}.", first.collect::<String>(), letters.as_str())
 }
 
 /// What a person can do about a delivery that a plan shows, before it is one: one of these.
@@ -252,6 +247,17 @@ mod tests {
         let why = why(&held(), &pending());
         assert_eq!(why.removes, Some(900));
         assert_eq!(why.words, "would remove 900 of 1000 rows: the snapshot is empty");
+    }
+
+    #[test]
+    fn what_to_do_is_said_in_one_sentence() {
+        let held = "Nothing was applied and the table waits. Put a complete full load into the bucket; or `deliveries \
+                    release 5`, if it is right as it is; or `deliveries skip 5 --reason …`, and the table goes on without it.";
+        assert_eq!(advice(Status::Held, 5), held);
+        let late = "The table waits. `deliveries retry 9` folds the file in with all that was loaded after it; or ";
+        assert!(advice(Status::Late, 9).starts_with(late), "{}", advice(Status::Late, 9));
+        assert!(advice(Status::Failed, 1).starts_with("The table waits. Put a mended file"));
+        assert_eq!(advice(Status::Loaded, 1), "");
     }
 
     #[test]

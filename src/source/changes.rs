@@ -96,9 +96,11 @@ impl ChangeStock {
         self.order != Order::Name && self.newest.is_some_and(|newest| Some(newest) > modified)
     }
 
-    /// How many were never tried.
-    pub(super) fn untried(&self) -> usize {
-        self.files.values().filter(|change| change.object.is_untried()).count() + self.later.untried
+    /// All of them, counted.
+    pub(super) fn counted(&self) -> Later {
+        let mut all = self.later;
+        self.files.iter().for_each(|(turn, change)| all.join(change.later(turn.time)));
+        all
     }
 
     /// Two files whose names and times contradict each other, by more than the clocks of writers may.
@@ -187,9 +189,8 @@ impl ChangeStock {
 
 impl Change {
     fn later(&self, time: NameTime) -> Later {
-        let Listed { size, modified, .. } = self.object.listed;
-        let (untried, copied) = (self.object.is_untried().into(), is_copied(time, modified).into());
-        Later { objects: 1, bytes: size, oldest: Some(modified), untried, copied }
+        let listed = &self.object.listed;
+        Later { copied: is_copied(time, listed.modified).into(), ..Later::one(listed, self.object.is_untried()) }
     }
 }
 

@@ -32,6 +32,8 @@ pub struct TablePlan {
     pub stopped: Option<Stop>,
     /// objects that were never tried, because the table is stopped
     pub behind: usize,
+    /// all that waits while the table is stopped, what stops it included: counted only
+    pub stuck: Later,
     /// ledger rows that stopped the table for a version that the bucket no longer shows
     pub superseded: Vec<i64>,
     /// change files whose `LastModified` says nothing, because they were copied: assumed to follow the snapshot
@@ -112,6 +114,11 @@ pub enum Step {
 }
 
 impl Later {
+    /// One object that waits.
+    pub(super) fn one(listed: &Listed, untried: bool) -> Self {
+        Self { objects: 1, bytes: listed.size, oldest: Some(listed.modified), untried: untried.into(), copied: 0 }
+    }
+
     pub(super) fn join(&mut self, other: Self) {
         self.objects += other.objects;
         self.bytes += other.bytes;

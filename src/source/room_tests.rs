@@ -60,7 +60,10 @@ fn a_folder_of_changes_is_joined_in_their_order() {
 fn what_there_is_no_room_for_counts_as_behind_a_stop_and_as_newer() {
     let mut seen: Vec<Seen> = (1..=4).map(|minute| change("e", minute)).collect();
     seen[0].1 = vec![entry(1, "e/20220922-090100.csv.gz", "a", 60, Status::Failed)];
-    assert_eq!(plan_in(1, &seen).tables[0].behind, 3);
+    let table = &plan_in(1, &seen).tables[0];
+    let stuck = (table.stuck.objects, table.stuck.bytes, table.stuck.oldest);
+    let oldest = seen.iter().flat_map(|(listed, _)| listed).map(|listed| listed.modified).min();
+    assert_eq!((table.behind, stuck), (3, (4, 40, oldest)));
     // one of two parts, and a change file after it that shows that it is all
     let old = |id, file| (None, vec![entry(id, file, "a", 0, Status::Loaded)]);
     let part = (Some(listed(LOAD1, "b", 150)), vec![entry(2, LOAD1, "a", 0, Status::Loaded)]);

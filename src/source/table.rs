@@ -181,6 +181,7 @@ impl TableStock {
             pending: Vec::new(),
             stopped: self.stops.first().cloned(),
             behind: 0,
+            stuck: Later::default(),
             superseded: std::mem::take(&mut self.superseded),
             assumed: 0,
             regression: self.changes.regression(),
@@ -193,8 +194,10 @@ impl TableStock {
             let after = self.last_id;
             self.changes.add_to(&mut plan, &self.now, base, after);
         } else {
-            let parts = self.parts.values().filter(|part| part.object.is_untried()).count();
-            plan.behind = parts + self.changes.untried();
+            plan.stuck = self.changes.counted();
+            let new = self.parts.values().map(|part| &part.object).filter(|object| object.new);
+            new.for_each(|object| plan.stuck.join(Later::one(&object.listed, object.is_untried())));
+            plan.behind = plan.stuck.untried;
         }
         plan
     }

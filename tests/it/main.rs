@@ -10,6 +10,7 @@ mod check;
 mod config;
 mod corpus;
 mod dialect;
+mod documents;
 mod dry_run;
 mod encode;
 mod exits;

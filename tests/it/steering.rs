@@ -120,7 +120,7 @@ async fn late_is_retried_and_folded_in() {
     assert_eq!(stopped["tables"][0]["stopped"]["status"], "late");
     assert_eq!(stopped["tables"][0]["stopped"]["next"].as_array().map(Vec::len), Some(3), "{stopped}");
     assert_eq!(stopped["tables"][0]["pending"]["objects"], 2, "the file behind it waits too: {stopped}");
-    says(&ask(&world, &["status"]).await, &["`deliveries retry 3`, which folds it in"]);
+    says(&ask(&world, &["status"]).await, &["`deliveries retry 3` folds the file in"]);
     let retried = ask(&world, &["deliveries", "retry", "3"]).await.ok();
     says(&retried, &["Delivery 3: will be folded in by the next iteration, with all that was loaded after it."]);
     run_once(&world).await.ok();

@@ -1,16 +1,15 @@
 //! `status`: how each table of the feed stands, what stops it, and what to do next. Lists the bucket as the loader does,
 //! takes no lease and writes nothing.
 
-mod report;
 mod view;
 
 use std::io::Write;
 
 use crate::loader::Error;
 use crate::loader::service::End;
+use crate::standing::{Report, Stock};
+use crate::target::Feed;
 use crate::visible;
-use report::Report;
-pub(super) use report::next;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: paper-engine-orders status --json | jq '.tables[] | select(.stopped)'\n\n\
@@ -25,7 +24,10 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let (boot, target, schema_version) = super::ledger().await?;
     let plan = super::stock::take(&boot, &target).await?;
     let states = target.tables().await.map_err(Error::from)?;
-    let mut report = Report::new(&boot, &plan, states);
+    let source = &boot.config.source;
+    let feed = Feed { bucket: source.bucket.clone(), path: source.path.clone() };
+    let now = boot.clock.utc().unix_timestamp();
+    let mut report = Report::new(&feed, &Stock::of(&plan, now), states, now);
     report.schema_version = schema_version;
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
     for table in &plan.tables {

@@ -2,8 +2,8 @@
 
 use std::io::{Result, Write};
 
-use super::report::{Report, Stopped, Table};
 use crate::commands::{show, when};
+use crate::standing::{Report, Stopped, Table};
 
 pub(super) fn print(report: &Report, out: &mut impl Write) -> Result<()> {
     let place = if report.path.is_empty() { String::new() } else { format!(", path {}", report.path) };
@@ -100,8 +100,8 @@ fn stop(table: &Table, stopped: &Stopped) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Waiting;
     use super::*;
+    use crate::standing::Waiting;
 
     #[test]
     fn a_row_fits_whatever_it_holds() {

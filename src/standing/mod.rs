@@ -1,18 +1,21 @@
-//! What there is to report: the plan and the ledger, table by table. Pure.
+//! How each table of the feed stands: what the bucket shows (`stock`) against what the ledger says, what stops a table and
+//! what a person can do about it. `status` and the page tell the same from here, and so does the log of what to do.
 
-use std::collections::BTreeMap;
+mod stock;
+pub mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::boot::Boot;
-use crate::commands::when;
-use crate::decode::File;
-use crate::source::{Entity, Foreigners, Plan, TablePlan};
-use crate::target::{StopRow, TableState};
+use crate::source::{Entity, Foreigners};
+use crate::target::{Feed, StopRow, TableState};
+pub use stock::{Files, InHand, Remark, Shelf, Stock};
+use words::written;
 
-/// The whole answer, as `--json` gives it.
+/// How all stands, as `status --json` gives it.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub struct Report {
     pub tables: Vec<Table>,
     /// tables of the feed without one in the target
     pub unmapped: Vec<Unmapped>,
@@ -28,7 +31,7 @@ pub(super) struct Report {
 
 /// One table of the feed. Ages are in seconds, times in UTC.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Table {
+pub struct Table {
     pub table: String,
     /// `LastModified` of the newest loaded object
     pub last_loaded: Option<String>,
@@ -46,7 +49,7 @@ pub(super) struct Table {
 
 /// Objects that are listed and not accounted for.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Waiting {
+pub struct Waiting {
     pub objects: u64,
     pub bytes: u64,
     pub oldest: Option<String>,
@@ -55,7 +58,7 @@ pub(super) struct Waiting {
 
 /// What stops a table.
 #[derive(Debug, Serialize)]
-pub(super) struct Stopped {
+pub struct Stopped {
     pub status: String,
     pub delivery: i64,
     pub object_key: String,
@@ -68,7 +71,7 @@ pub(super) struct Stopped {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Unmapped {
+pub struct Unmapped {
     pub table: String,
     pub pending: Waiting,
     pub why: String,
@@ -76,7 +79,7 @@ pub(super) struct Unmapped {
 
 /// Objects that are no file of a table.
 #[derive(Debug, Serialize)]
-pub(super) struct Foreign {
+pub struct Foreign {
     pub transactions: u64,
     pub dfm: u64,
     pub temporary: u64,
@@ -88,24 +91,47 @@ pub(super) struct Foreign {
     pub words: String,
 }
 
+/// What a person can do about a delivery that stops its table: one of these. Commands stand between backquotes.
+pub fn next(status: &str, id: i64) -> Vec<String> {
+    let skip = format!("`deliveries skip {id} --reason …`, and the table goes on without it");
+    match status {
+        "failed" => vec![
+            "put a mended file into the bucket".to_owned(),
+            format!("mend the table or change the setting, then `deliveries retry {id}`"),
+            skip,
+        ],
+        "held" => vec![
+            "put a complete full load into the bucket".to_owned(),
+            format!("`deliveries release {id}`, if it is right as it is"),
+            skip,
+        ],
+        "late" => vec![
+            format!("`deliveries retry {id}` folds the file in with all that was loaded after it"),
+            "delete it from the bucket".to_owned(),
+            skip,
+        ],
+        _ => Vec::new(),
+    }
+}
+
 impl Report {
-    pub(super) fn new(boot: &Boot, plan: &Plan, states: Vec<TableState>) -> Self {
-        let now = boot.clock.utc().unix_timestamp();
+    /// Of a feed, `now` in seconds since 1970. Messages and schema are for whoever asks for them.
+    pub fn new(feed: &Feed, stock: &Stock, states: Vec<TableState>, now: i64) -> Self {
         Self {
-            tables: tables(plan, states, now),
+            tables: tables(stock, states, now),
             unmapped: Vec::new(),
-            foreign: Foreign::of(plan),
-            listed: plan.listed,
+            foreign: Foreign::of(stock),
+            listed: stock.listed,
             messages_waiting: 0,
-            generated_at: when::written(now),
-            bucket: boot.config.source.bucket.clone(),
-            path: boot.config.source.path.clone(),
+            generated_at: written(now),
+            bucket: feed.bucket.clone(),
+            path: feed.path.clone(),
             schema_version: 0,
         }
     }
 
     /// Takes a table that the target does not have from those that it has.
-    pub(super) fn unmap(&mut self, entity: &Entity, why: String) {
+    pub fn unmap(&mut self, entity: &Entity, why: String) {
         let name = entity.to_string();
         if let Some(at) = self.tables.iter().position(|table| table.table == name) {
             let Table { table, pending, .. } = self.tables.remove(at);
@@ -114,53 +140,49 @@ impl Report {
     }
 
     /// Whether a table waits for a person.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.tables.iter().any(Table::waits)
     }
 }
 
 impl Table {
-    pub(super) fn waits(&self) -> bool {
+    pub fn waits(&self) -> bool {
         self.stopped.as_ref().is_some_and(|stopped| stopped.requested.is_none())
     }
 }
 
-fn tables(plan: &Plan, states: Vec<TableState>, now: i64) -> Vec<Table> {
-    let mut all: BTreeMap<Entity, (Option<TableState>, Option<&TablePlan>)> = BTreeMap::new();
-    for state in states {
+fn tables(stock: &Stock, states: Vec<TableState>, now: i64) -> Vec<Table> {
+    let states = states.into_iter().map(|state| {
         let entity = Entity { schema: state.schema.clone(), name: state.entity.clone() };
-        all.entry(entity).or_default().0 = Some(state);
-    }
-    for table in &plan.tables {
-        all.entry(table.entity.clone()).or_default().1 = Some(table);
-    }
-    all.iter().map(|(entity, (state, plan))| Table::of(entity, state.as_ref(), *plan, now)).collect()
+        (entity, state)
+    });
+    let states: BTreeMap<Entity, TableState> = states.collect();
+    let all: BTreeSet<&Entity> = states.keys().chain(stock.tables.keys()).collect();
+    all.into_iter().map(|entity| Table::of(entity, states.get(entity), stock.tables.get(entity), now)).collect()
 }
 
 impl Table {
-    fn of(entity: &Entity, state: Option<&TableState>, plan: Option<&TablePlan>, now: i64) -> Self {
+    fn of(entity: &Entity, state: Option<&TableState>, shelf: Option<&Shelf>, now: i64) -> Self {
         let last_loaded = state.and_then(|state| state.last_loaded);
         Self {
             table: entity.to_string(),
-            last_loaded: last_loaded.map(when::written),
+            last_loaded: last_loaded.map(written),
             last_loaded_age: last_loaded.map(|at| now - at),
-            pending: plan.map(|plan| Waiting::of(plan, now)).unwrap_or_default(),
+            pending: shelf.map(|shelf| Waiting::of(shelf.files, now)).unwrap_or_default(),
             last_delivery: state.and_then(|state| state.last_delivery),
             rows_rejected: state.map_or(0, |state| state.rows_rejected),
             rows_in_quarantine: state.map_or(0, |state| state.quarantined),
             quarantine: state.map(|state| state.quarantine.clone()).unwrap_or_default(),
-            stopped: state.and_then(|state| stop(state, plan)).map(Stopped::of),
+            stopped: state.and_then(|state| stop(state, shelf)).map(Stopped::of),
         }
     }
 }
 
 /// The row that stops the table: the first whose version the bucket still shows, and for which nothing was asked. A held
 /// snapshot stops nothing once a part more is there.
-fn stop<'a>(state: &'a TableState, plan: Option<&TablePlan>) -> Option<&'a StopRow> {
-    let part_more = plan.into_iter().flat_map(|plan| &plan.pending).any(|pending| {
-        pending.file == File::Snapshot && pending.objects.iter().any(|part| part.new && part.entry.is_none())
-    });
-    let superseded = |row: &StopRow| plan.is_some_and(|plan| plan.superseded.contains(&row.id));
+fn stop<'a>(state: &'a TableState, shelf: Option<&Shelf>) -> Option<&'a StopRow> {
+    let superseded = |row: &StopRow| shelf.is_some_and(|shelf| shelf.superseded.contains(&row.id));
+    let part_more = shelf.is_some_and(|shelf| shelf.part_more);
     let overtaken = |row: &StopRow| part_more && row.snapshot && row.status == "held";
     let rows = || state.stops.iter().filter(|row| !superseded(row) && !overtaken(row));
     rows().find(|row| row.requested.is_none()).or_else(|| rows().next())
@@ -180,47 +202,17 @@ impl Stopped {
     }
 }
 
-/// What a person can do about a delivery that stops its table: one of these.
-pub(in crate::commands) fn next(status: &str, id: i64) -> Vec<String> {
-    let skip = format!("`deliveries skip {id} --reason …`, and the table goes on without it");
-    match status {
-        "failed" => vec![
-            "put a mended file into the bucket".to_owned(),
-            format!("mend the table or change the setting, then `deliveries retry {id}`"),
-            skip,
-        ],
-        "held" => vec![
-            "put a complete full load into the bucket".to_owned(),
-            format!("`deliveries release {id}`, if it is right as it is"),
-            skip,
-        ],
-        "late" => vec![
-            format!("`deliveries retry {id}`, which folds it in with what was loaded after it"),
-            "delete it from the bucket".to_owned(),
-            skip,
-        ],
-        _ => Vec::new(),
-    }
-}
-
 impl Waiting {
-    fn of(plan: &TablePlan, now: i64) -> Self {
-        let objects = plan.pending.iter().flat_map(|pending| &pending.objects).filter(|object| object.new);
-        let listed: Vec<_> = objects.map(|object| &object.listed).collect();
-        let oldest = listed.iter().map(|listed| listed.modified).chain(plan.later.oldest).min();
-        Self {
-            objects: listed.len() as u64 + plan.later.objects,
-            bytes: listed.iter().map(|listed| listed.size).sum::<u64>() + plan.later.bytes,
-            oldest: oldest.map(when::written),
-            oldest_age: oldest.map(|at| now - at),
-        }
+    fn of(files: Files, now: i64) -> Self {
+        let Files { objects, bytes, oldest } = files;
+        Self { objects, bytes, oldest: oldest.map(written), oldest_age: oldest.map(|at| now - at) }
     }
 }
 
 impl Foreign {
-    fn of(plan: &Plan) -> Self {
-        let Foreigners { transactions, dfm, temporary, markers, other } = plan.foreign;
-        let examples = plan.strange.iter().cloned().collect();
-        Self { transactions, dfm, temporary, markers, other, examples, words: plan.foreign.to_string() }
+    fn of(stock: &Stock) -> Self {
+        let Foreigners { transactions, dfm, temporary, markers, other } = stock.foreign;
+        let (examples, words) = (stock.strange.clone(), stock.foreign.to_string());
+        Self { transactions, dfm, temporary, markers, other, examples, words }
     }
 }

@@ -1,0 +1,106 @@
+//! What the bucket shows that is not accounted for, counted: a plan without its files.
+
+use std::collections::BTreeMap;
+
+use crate::decode::File;
+use crate::source::{Entity, Foreigners, Pending, Plan, TablePlan};
+
+/// What a stock-taking came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stock {
+    /// when the bucket was listed, in seconds since 1970
+    pub at: i64,
+    pub tables: BTreeMap<Entity, Shelf>,
+    /// objects that are no files of a table
+    pub foreign: Foreigners,
+    /// some keys of those that are of no kind that we know
+    pub strange: Vec<String>,
+    /// all objects that the bucket shows below the path
+    pub listed: u64,
+}
+
+/// One table's part of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Shelf {
+    pub files: Files,
+    /// ledger rows that stop the table no more, for the bucket does not show their version
+    pub superseded: Vec<i64>,
+    /// a part is there that was never tried: what is held stops nothing then
+    pub part_more: bool,
+    /// what is being loaded now
+    pub in_hand: Option<InHand>,
+    /// why its files wait, beside what the ledger says
+    pub remark: Option<Remark>,
+}
+
+/// Files that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Files {
+    pub objects: u64,
+    pub bytes: u64,
+    /// when the oldest was modified, in seconds since 1970
+    pub oldest: Option<i64>,
+}
+
+/// A delivery on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InHand {
+    pub key: String,
+    /// seconds since 1970
+    pub since: i64,
+}
+
+/// Why a table's files wait, though nothing in the ledger stops it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// the target has no such table
+    NoTable,
+    /// another loader has its lease
+    Busy,
+    /// a reload that is not quiet yet
+    Settling,
+    /// the world is in its way; it is tried again
+    Trouble(String),
+}
+
+impl Stock {
+    /// What a plan came to that was made `at` so many seconds since 1970.
+    pub fn of(plan: &Plan, at: i64) -> Self {
+        Self {
+            at,
+            tables: plan.tables.iter().map(|table| (table.entity.clone(), Shelf::of(table))).collect(),
+            foreign: plan.foreign,
+            strange: plan.strange.iter().cloned().collect(),
+            listed: plan.listed,
+        }
+    }
+}
+
+impl Shelf {
+    fn of(plan: &TablePlan) -> Self {
+        let untried = |pending: &Pending| pending.objects.iter().any(|part| part.new && part.entry.is_none());
+        let mut snapshots = plan.pending.iter().filter(|pending| pending.file == File::Snapshot);
+        Self {
+            files: Files::of(plan, 0),
+            superseded: plan.superseded.clone(),
+            part_more: snapshots.any(untried),
+            in_hand: None,
+            remark: None,
+        }
+    }
+}
+
+impl Files {
+    /// What waits of a table once the first `done` deliveries of its plan are.
+    pub fn of(plan: &TablePlan, done: usize) -> Self {
+        let left = plan.pending.iter().skip(done).flat_map(|pending| &pending.objects);
+        let listed: Vec<_> = left.filter(|object| object.new).map(|object| &object.listed).collect();
+        let counted = [plan.later, plan.stuck];
+        let oldest = counted.iter().filter_map(|counted| counted.oldest);
+        Self {
+            objects: listed.len() as u64 + counted.iter().map(|counted| counted.objects).sum::<u64>(),
+            bytes: listed.iter().map(|listed| listed.size).chain(counted.iter().map(|counted| counted.bytes)).sum(),
+            oldest: listed.iter().map(|listed| listed.modified).chain(oldest).min(),
+        }
+    }
+}
