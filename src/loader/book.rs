@@ -15,7 +15,7 @@ pub enum Book {
     #[default]
     Closed,
     Draft(Mutex<Draft>),
-    Kept(Kept),
+    Kept(Box<Kept>),
 }
 
 /// A plan in the making.
@@ -47,7 +47,7 @@ impl Book {
     }
 
     pub fn keep(agreed: Agreed) -> Self {
-        Self::Kept(Kept { agreed, done: Mutex::default() })
+        Self::Kept(Box::new(Kept { agreed, done: Mutex::default() }))
     }
 
     pub fn kept(&self) -> Option<&Kept> {

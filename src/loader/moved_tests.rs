@@ -21,6 +21,7 @@ fn stock(files: &[(&str, &str)]) -> TablePlan {
         label: "e".into(),
         pending: Vec::new(),
         stopped: None,
+        stuck: Later::default(),
         behind: 0,
         superseded: Vec::new(),
         assumed: 0,
