@@ -12,7 +12,7 @@ default:
     @just --justfile '{{ justfile() }}' --list --unsorted
 
 # What CI runs
-check: lint deny advisories test smoke notebook-check
+check: lint deny advisories pack test smoke notebook-check image-check
 
 # Format the code
 fmt:
@@ -60,6 +60,14 @@ test *ARGS:
         if [ ! -d /usr/lib/postgresql ]; then \
             echo 'NOT RUN: the test of tls:: that wants a Postgres built with TLS, in /usr/lib/postgresql. The pinned one is not.' >&2; \
             skip="${skip:-} --skip so_is_a_postgres_with_tls_of_its_own"; \
+        fi; \
+        if ! promtool --version >/dev/null 2>&1 || ! prometheus --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests monitoring::prom*, which want prometheus and promtool (Debian: apt-get install prometheus).' >&2; \
+            skip="${skip:-} --skip monitoring::prom"; \
+        fi; \
+        if ! script --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of terminal:: and one of job::, which want script, of util-linux, to make a terminal.' >&2; \
+            skip="${skip:-} --skip terminal:: --skip a_person_and_a_service_get_no_line"; \
         fi; \
         if [ -n "${skip:-}" ]; then \
             case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
@@ -156,3 +164,29 @@ notebook-check:
         cargo build --release --locked && \
         python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/notebook.py check; \
     fi
+
+cargo-cyclonedx-version := "0.5.9"
+cargo-cyclonedx := justfile_directory() / ".tools" / ("cargo-cyclonedx-" + cargo-cyclonedx-version)
+
+# The files of deploy/ against their schemas and linters, without running them
+pack:
+    python3 scripts/pack.py
+
+# Prove the image: by docker where it has an engine, else, as root with debootstrap, by the Dockerfile's own steps
+image-check *ARGS:
+    @if docker info >/dev/null 2>&1 || { [ "$(id -u)" = 0 ] && command -v debootstrap >/dev/null; }; then \
+        [ -x "${CARGO_TARGET_DIR:-target}/release/paper-engine-orders" ] || cargo build --release --locked && \
+        exec python3 scripts/services.py exec --fast --no-jetstream --dir .run/image-servers -- python3 scripts/image_check.py "$@"; \
+    fi; \
+    echo 'image-check: PASSED OVER: there is no docker engine, nor root with debootstrap (Debian: apt-get install debootstrap)' >&2
+
+# Prepare a release in dist/: archive, SBOM, checksums; publishes nothing. docs/deploying.md has more
+release VERSION *ARGS: _cargo-cyclonedx
+    PATH='{{ cargo-cyclonedx }}/bin':"$PATH" python3 scripts/release.py "$@"
+
+# Built once (one to two minutes); unoptimised is fast enough.
+_cargo-cyclonedx:
+    @[ -x '{{ cargo-cyclonedx }}/bin/cargo-cyclonedx' ] || { \
+        echo 'building cargo-cyclonedx {{ cargo-cyclonedx-version }} into .tools (once)'; \
+        cargo install --quiet --locked --debug --root '{{ cargo-cyclonedx }}' 'cargo-cyclonedx@{{ cargo-cyclonedx-version }}'; \
+    }

@@ -1,5 +1,6 @@
 //! `run`: the main job.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,9 +10,17 @@ use crate::config::{Config, Overrides};
 use crate::loader::Book;
 use crate::loader::agreed::Agreed;
 use crate::loader::service::End;
+use crate::terminal::Stream;
+use crate::visible;
 
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = "Example: paper-engine-orders run --once --dry-run")]
+#[command(after_help = "Examples:
+  paper-engine-orders run --once --dry-run       what a run would do
+  paper-engine-orders run --once | tail -n1 | jq .tables
+
+Exit codes, the highest that applies: 78 the configuration is wrong,
+69 something cannot be reached or messages still wait, 1 a table is stopped,
+75 another loader has the work in hand, 0 done.")]
 pub(super) struct Args {
     /// One iteration, draining everything pending, then exit (RUN_AS_SERVICE=False)
     #[arg(long, conflicts_with = "service")]
@@ -28,6 +37,9 @@ pub(super) struct Args {
     /// Do what `plan --out FILE` wrote, once, and nothing else; or refuse, if bucket or tables moved since
     #[arg(long, value_name = "FILE", conflicts_with_all = ["service", "no_wait"])]
     plan: Option<PathBuf>,
+    /// Say at the end as one line of JSON on stdout what was done, on a terminal too; elsewhere a run-once always does
+    #[arg(long, conflicts_with = "service")]
+    summary: bool,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<End> {
@@ -36,12 +48,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<End> {
     let book = args.plan.as_deref().map(agreed).transpose()?.map_or(Book::Closed, Book::keep);
     let overrides = Overrides { once, dry_run: args.dry_run.then_some(true), ..Overrides::default() };
     // boxed, like the corridor: futures within futures are deeper than the compiler likes
-    Box::pin(boot::start(Config::from_env(overrides)?)?.run(!args.no_wait, book)).await
+    let run = boot::start(Config::from_env(overrides)?)?.run(!args.no_wait, book);
+    let (end, summary) = Box::pin(run).await?;
+    if let Some(summary) = summary.filter(|_| args.summary || !Stream::Out.is_terminal()) {
+        // the work is done, whether or not somebody reads this
+        drop(writeln!(std::io::stdout(), "{}", visible::json(&summary)));
+    }
+    Ok(end)
 }
 
 /// The plan that a file holds.
 fn agreed(file: &Path) -> anyhow::Result<Agreed> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the plan {shown}"))?;
-    Agreed::parse(&text).with_context(|| format!("the plan {shown}"))
+    Agreed::parse(&text).with_context(|| format!("cannot read the plan {shown}"))
 }

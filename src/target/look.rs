@@ -188,8 +188,11 @@ fn text(row: &Row) -> Vec<String> {
     (0..row.len()).map(|column| cut(row.get::<_, Option<&str>>(column).unwrap_or_default())).collect()
 }
 
+/// So many characters of a key are shown.
+const SHOWN: usize = 120;
+
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(sql::SHOWN) {
+    match text.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }

@@ -68,26 +68,16 @@ pub fn differing(table: &Table, source: &str) -> Option<String> {
 /// The keys, as text, of the first of the given rows that differ.
 pub fn differing_keys(table: &Table, source: &str, most: usize) -> String {
     let differ = others(table).map(|(index, column)| differs(index, column)).collect::<Vec<_>>().join(" or ");
-    let keys = table.key.iter().map(|column| shown(&format!("t.{}", quote::ident(&table.columns[*column].name))));
-    let (keys, from) = (keys.collect::<Vec<_>>().join(", "), met(table, source));
+    let (keys, from) = (key_texts(table).join(", "), met(table, source));
     format!("select {keys} from {from} where {differ} order by {} limit {most}", order(table))
 }
 
-/// The given keys as text.
-pub fn texts(columns: usize, source: &str) -> String {
-    let keys = (1..=columns).map(|number| shown(&format!("v.c{number}")));
-    format!("select {} from {source}", keys.collect::<Vec<_>>().join(", "))
-}
-
-/// So many characters of a key are shown.
-pub const SHOWN: usize = 120;
-
-fn shown(value: &str) -> String {
-    format!("left({value}::text, {})", SHOWN + 1)
+fn key_texts(table: &Table) -> Vec<String> {
+    table.key.iter().map(|column| format!("t.{}::text", quote::ident(&table.columns[*column].name))).collect()
 }
 
 /// The columns that are not the key.
-fn others(table: &Table) -> impl Iterator<Item = (usize, &Column)> {
+fn others(table: &Table) -> impl Iterator<Item = (usize, &Column)> + Clone {
     table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index))
 }
 
@@ -111,6 +101,25 @@ pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
         set.collect::<Vec<_>>().join(", "),
         key_match(table, keys)
     )
+}
+
+/// Which of the given rows differ from those with their keys: the key's columns as texts, then of each other column whether
+/// it differs.
+pub fn differences(table: &Table, source: &str) -> String {
+    let differ = others(table).map(|(index, column)| differs(index, column));
+    format!(
+        "select {} from {} where {} order by {}",
+        key_texts(table).into_iter().chain(differ.clone()).collect::<Vec<_>>().join(", "),
+        met(table, source),
+        differ.collect::<Vec<_>>().join(" or "),
+        order(table)
+    )
+}
+
+/// The given keys, or addresses, of so many columns as texts.
+pub fn texts(columns: usize, source: &str) -> String {
+    let texts: Vec<_> = (1..=columns).map(|number| format!("c{number}::text")).collect();
+    format!("select {} from {source}", texts.join(", "))
 }
 
 /// A value differs by its type's equality; a type without one is compared as text.
@@ -192,6 +201,8 @@ mod tests {
                 rows_of_keys(table, &keys),
                 delete(table, &keys),
                 update(table, &rows),
+                differences(table, &rows),
+                texts(table.key.len(), &keys),
                 delete(table, &values(table.key.len(), 2)),
                 reset(table, &[table.key.as_slice(), &[0]].concat(), &unnest(table.key.len() + 1)),
                 differing(table, &rows).unwrap_or_default(),
