@@ -53,7 +53,11 @@ test *ARGS:
             echo 'NOT RUN: the test of pgbouncer::, which is not here. PEO_PGBOUNCER can say where it is.' >&2; \
             skip="${skip:-} --skip pgbouncer::"; \
         fi; \
-        if ! "${PEO_CHROMIUM:-chromium}" --version >/dev/null 2>&1; then \
+        if ! chromedriver --version >/dev/null 2>&1 || ! "${PEO_CHROMIUM:-/usr/bin/chromium}" --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of browser::, which want chromium and chromedriver. PEO_CHROMIUM can say where chromium is.' >&2; \
+            skip="${skip:-} --skip browser::"; \
+        fi; \
+        if ! "${PEO_CHROMIUM:-/usr/bin/chromium}" --version >/dev/null 2>&1; then \
             echo 'NOT RUN: the tests of pages in a browser. There is no chromium here; PEO_CHROMIUM can say where it is.' >&2; \
             skip="${skip:-} --skip in_a_browser"; \
         fi; \
@@ -124,6 +128,11 @@ bench-micro *ARGS:
 demo *ARGS:
     cargo build --release --locked
     python3 scripts/demo.py "$@"
+
+# Take the pictures of the status page in docs/pictures again: wants chromium and chromedriver
+screenshots:
+    cargo build --locked
+    PROFILE=debug python3 scripts/services.py exec --fast --dir .run/screenshots -- python3 scripts/screenshots.py
 
 # Run the program with the variables of config.env, if there is one
 run *ARGS:

@@ -17,7 +17,7 @@ pub(super) fn html(plan: &Agreed, keys: usize) -> Result<String, askama::Error> 
 }
 
 #[derive(Template)]
-#[template(path = "commands/plan/plan.html")]
+#[template(path = "plan.html")]
 struct Page {
     style: &'static str,
     /// the only style that the page allows itself
