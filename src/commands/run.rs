@@ -16,6 +16,7 @@ use crate::visible;
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Examples:
   paper-engine-orders run --once --dry-run       what a run would do
+  paper-engine-orders run --plan plan.json       what a plan showed
   paper-engine-orders run --once | tail -n1 | jq .tables
 
 Exit codes, the highest that applies: 78 the configuration is wrong,

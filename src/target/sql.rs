@@ -207,7 +207,6 @@ mod tests {
                 reset(table, &[table.key.as_slice(), &[0]].concat(), &unnest(table.key.len() + 1)),
                 differing(table, &rows).unwrap_or_default(),
                 differing_keys(table, &rows, 5),
-                texts(table.key.len(), &keys),
             ];
             statements.join(";\n")
         };

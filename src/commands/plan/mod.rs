@@ -21,10 +21,10 @@ use crate::target::Target;
 use crate::visible;
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: paper-engine-orders plan --out plan.json && paper-engine-orders run --plan plan.json\n\n\
-                        Ends with the code that the run would end with. The keys it shows are data: --keys 0 shows none."
-)]
+#[command(after_help = "Example: paper-engine-orders plan --out plan.json --html plan.html
+
+Then `run --plan plan.json` does what it shows, or refuses. Ends with the code that the
+run would end with. The keys it shows are data: --keys 0 shows none.")]
 pub(super) struct Args {
     /// One JSON object instead of the table
     #[arg(long)]
