@@ -13,7 +13,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs \
     && cargo build --release --locked
-COPY Cargo.toml askama.toml* ./
+COPY Cargo.toml askama.toml config.env.sample ./
 COPY src src
 COPY db db
 # Cargo goes by the files' times, and those of a checkout may be older than that program's.

@@ -12,7 +12,7 @@ default:
     @just --justfile '{{ justfile() }}' --list --unsorted
 
 # What CI runs
-check: lint deny advisories pack test smoke image-check
+check: lint deny advisories pack test smoke notebook-check image-check
 
 # Format the code
 fmt:
@@ -60,6 +60,10 @@ test *ARGS:
         if ! promtool --version >/dev/null 2>&1 || ! prometheus --version >/dev/null 2>&1; then \
             echo 'NOT RUN: the tests monitoring::prom*, which want prometheus and promtool (Debian: apt-get install prometheus).' >&2; \
             skip="${skip:-} --skip monitoring::prom"; \
+        fi; \
+        if ! script --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of terminal:: and one of job::, which want script, of util-linux, to make a terminal.' >&2; \
+            skip="${skip:-} --skip terminal:: --skip a_person_and_a_service_get_no_line"; \
         fi; \
         if [ -n "${skip:-}" ]; then \
             case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
@@ -127,6 +131,29 @@ run *ARGS:
 # Build the container image
 docker:
     docker build -t paper-engine-orders .
+
+# Draw docs/*.png again, from the catalog of a live database
+diagrams:
+    cargo build --release --locked
+    python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/diagrams.py draw
+
+# Set docs/user_guide.pdf again, from docs/user_guide.md
+guide:
+    python3 scripts/guide.py draw
+
+# Run notebooks/eda.ipynb from the top on a feed made and loaded for it; its conclusions go into README.md
+notebook:
+    cargo build --release --locked
+    python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/notebook.py run
+
+# The same, keeping nothing: a cell that fails, or prints other numbers than the notebook shows, is a fault
+notebook-check:
+    @if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+        echo 'NOT RUN: notebooks/eda.ipynb. It wants Python 3.11 or later.' >&2; \
+    else \
+        cargo build --release --locked && \
+        python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/notebook.py check; \
+    fi
 
 cargo-cyclonedx-version := "0.5.9"
 cargo-cyclonedx := justfile_directory() / ".tools" / ("cargo-cyclonedx-" + cargo-cyclonedx-version)

@@ -4,12 +4,15 @@
 //! configuration says and gives the exit code.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Health;
 use crate::loader::service::{self, End};
+use crate::loader::tally::{Run, Tally};
 use crate::loader::{Error, Loader, Parts};
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
@@ -18,6 +21,7 @@ use crate::retry::Backoff;
 use crate::source::Source;
 use crate::stop::Stopper;
 use crate::target::{Feed, Target};
+use crate::terminal::Screen;
 
 /// What every command shares.
 pub struct Boot {
@@ -27,15 +31,19 @@ pub struct Boot {
     pub metrics: Arc<Metrics>,
     pub health: Health,
     pub host: String,
+    /// where progress is drawn, if there is room for it
+    pub screen: Screen,
 }
 
 /// Begins to log and to listen for signals.
 pub fn start(config: Config) -> std::io::Result<Boot> {
-    crate::log::init(config.log_format);
+    let screen = crate::log::init(config.log_format);
+    let left = screen.clone();
     Ok(Boot {
+        screen,
         config,
         clock: Clock::system(),
-        stopper: Stopper::on_signals()?,
+        stopper: Stopper::on_signals(move || left.leave())?,
         metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
         health: Health::default(),
         host: hostname(),
@@ -50,21 +58,31 @@ impl Boot {
         Ok(Target::new(&self.config.target, feed, &self.host, self.clock.clone())?)
     }
 
-    /// Loads as the configuration says: once, as a service, or as a rehearsal.
-    pub async fn run(self, wait: bool) -> anyhow::Result<End> {
+    /// Loads as the configuration says: once, as a service, or as a rehearsal. How it ended, and but for a service what it
+    /// came to.
+    pub async fn run(self, wait: bool) -> anyhow::Result<(End, Option<serde_json::Value>)> {
         let (drained, serving) = self.serve_ops().await?;
-        let end = Box::pin(self.load(wait)).await;
+        self.recall();
+        let books = Books::open(&self);
+        let mut tally = Tally::default();
+        let end = Box::pin(self.load(wait, &mut tally)).await;
         drained.request();
         if let Some(serving) = serving {
             serving.await?;
         }
-        match end {
-            Ok(end) => Ok(end),
-            Err(error) => {
-                tracing::error!("{}.", error.to_string().trim_end_matches('.'));
-                Ok(service::end_of(&error))
-            }
+        if let Err(error) = &end {
+            tracing::error!("{}.", error.to_string().trim_end_matches('.'));
         }
+        Ok(books.close(&tally, &end))
+    }
+
+    /// What an earlier run left in METRICS_FILE, and whether anybody will read it.
+    fn recall(&self) {
+        let Some(file) = self.config.metrics_file.as_ref().filter(|_| !self.config.dry_run) else { return };
+        if !file.is_collected() {
+            tracing::warn!("METRICS_FILE does not end with .prom; node-exporter's textfile collector passes it over.");
+        }
+        file.recall(&self.metrics);
     }
 
     /// Metrics and health, until what is returned with them is requested: they outlive the loader's drain.
@@ -77,27 +95,30 @@ impl Boot {
         Ok((drained, Some(tokio::spawn(serving))))
     }
 
-    async fn load(self, wait: bool) -> Result<End, Error> {
+    async fn load(self, wait: bool, tally: &mut Tally) -> Result<End, Error> {
         let target = self.target()?;
         if self.config.dry_run {
-            return self.rehearse(target).await;
+            return self.rehearse(target, tally).await;
         }
         self.prepare(&target).await?;
         let (least, most) = self.config.sleep;
         let service = self.config.run_as_service;
         let mut loader = self.loader(target).await?;
-        if service { loader.serve(least, most).await } else { loader.once(wait).await }
+        let end = if service { loader.serve(least, most).await } else { loader.once(wait).await };
+        *tally = loader.tally();
+        end
     }
 
     /// A dry run: one iteration in a transaction that is never committed.
     /// A reload is taken as it is: waiting for it to be quiet would keep the transaction open and show nothing else.
-    async fn rehearse(mut self, target: Target) -> Result<End, Error> {
+    async fn rehearse(mut self, target: Target, tally: &mut Tally) -> Result<End, Error> {
         tracing::info!("Dry run: everything is done in one transaction, which is then rolled back.");
         self.config.settle = Duration::ZERO;
         let stage = target.rehearse().await?;
         stage.prepare().await?;
         let mut loader = self.loader(stage.clone()).await?;
         let end = loader.once(true).await;
+        *tally = loader.tally();
         stage.end_rehearsal().await?;
         end
     }
@@ -141,7 +162,48 @@ impl Boot {
             health: self.health,
             stopper: self.stopper,
             clock: self.clock,
+            screen: self.screen,
+            metrics_file: self.config.metrics_file,
         }))
+    }
+}
+
+/// What is written down of a run when it is over.
+struct Books {
+    host: String,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    config: Config,
+    started: OffsetDateTime,
+    began: Instant,
+}
+
+impl Books {
+    fn open(boot: &Boot) -> Self {
+        let (clock, metrics) = (boot.clock.clone(), boot.metrics.clone());
+        let (started, began) = (clock.utc(), clock.monotonic());
+        Self { host: boot.host.clone(), clock, metrics, config: boot.config.clone(), started, began }
+    }
+
+    fn close(self, tally: &Tally, end: &Result<End, Error>) -> (End, Option<serde_json::Value>) {
+        let (error, dry_run) = (end.as_ref().err(), self.config.dry_run);
+        let end = end.as_ref().map_or_else(service::end_of, |end| *end);
+        let service = self.config.run_as_service && !dry_run;
+        if !dry_run && (!service || error.is_some()) {
+            self.metrics.ended(end.code());
+            self.config.metrics_file.iter().for_each(|file| file.keep(&self.metrics));
+        }
+        let run = Run {
+            version: env!("CARGO_PKG_VERSION"),
+            host: &self.host,
+            dry_run,
+            started: self.started,
+            ended: self.clock.utc(),
+            seconds: (self.clock.monotonic() - self.began).as_secs_f64(),
+            end,
+            error: error.map(ToString::to_string),
+        };
+        (end, (!service).then(|| tally.summary(&run)))
     }
 }
 

@@ -47,9 +47,13 @@ pub mod feed;
 // ── ground: knows nothing of the wings
 pub mod pg;
 
+pub mod textfile;
+
 pub mod metrics;
 
 pub mod log;
+
+pub mod terminal;
 
 pub mod health;
 

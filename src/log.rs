@@ -1,5 +1,5 @@
 //! Sets up the log: to stderr, one line per event, in the mission's form or as JSON. A message reads alone,
-//! so its fields are printed only in JSON. A closed or full stderr loses lines but never stops the loader.
+//! so its fields are printed only in JSON; on a terminal the level has a colour, and lines come above what is drawn there. A closed or full stderr loses lines but never stops the loader.
 
 use std::fmt;
 use std::io;
@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::{Clock, stamp};
+use crate::terminal::{Colour, Screen, Stream};
 use crate::visible;
 
 /// How a line looks.
@@ -27,27 +28,47 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log. `RUST_LOG` says how much, INFO without it; a second call changes nothing.
+/// Begins to log. `RUST_LOG` says how much, INFO without it; a second call changes nothing. What comes back is where progress
+/// can be drawn: on a terminal, below the lines of text.
 #[allow(clippy::disallowed_methods, reason = "RUST_LOG belongs to the log alone, as everywhere in Rust")]
-pub fn init(format: LogFormat) {
+pub fn init(format: LogFormat) -> Screen {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let (filter, understood) = filter(&wanted);
-    let begun = subscriber(format, filter, Clock::system(), io::stderr).try_init();
+    let text = format == LogFormat::Text;
+    let screen = if text { Screen::of_stderr() } else { Screen::default() };
+    let lines = Lines { format, clock: Clock::system(), coloured: text && Stream::Err.is_coloured() };
+    let writer = Above(screen.clone());
+    let begun = subscriber(lines, filter, move || writer.clone()).try_init();
     if begun.is_ok() && !understood {
         tracing::warn!(
             "RUST_LOG is not understood, logging at INFO. Write it like RUST_LOG=debug or RUST_LOG=info,hyper=debug."
         );
     }
+    screen
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, clock: Clock, writer: W) -> impl Subscriber + Send + Sync
+/// Writes above what is drawn at the lower end of a terminal. An event comes as one piece.
+#[derive(Clone)]
+struct Above(Screen);
+
+impl io::Write for Above {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line).map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn subscriber<W>(lines: Lines, filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     tracing_subscriber::fmt()
         // It would report a closed stderr on stderr, with a macro that panics when stderr is closed.
         .log_internal_errors(false)
-        .event_format(Lines { format, clock })
+        .event_format(lines)
         .with_env_filter(filter)
         .with_writer(writer)
         .finish()
@@ -86,6 +107,7 @@ pub struct UnknownFormat;
 struct Lines {
     format: LogFormat,
     clock: Clock,
+    coloured: bool,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -101,7 +123,7 @@ where
         event.record(&mut said);
         let at = stamp(self.clock.utc());
         match self.format {
-            LogFormat::Text => writeln!(writer, "{}", text(&at, event.metadata(), &said.message)),
+            LogFormat::Text => writeln!(writer, "{}", text(&at, event.metadata(), &said.message, self.coloured)),
             LogFormat::Json => writeln!(writer, "{}", visible::json(&json(&at, event.metadata(), said))),
         }
     }
@@ -113,11 +135,23 @@ fn tells_credentials(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("aws") && *metadata.level() > Level::WARN
 }
 
-fn text(at: &str, metadata: &Metadata<'_>, message: &str) -> String {
+fn text(at: &str, metadata: &Metadata<'_>, message: &str, coloured: bool) -> String {
     let second = at[..19].replace('T', " ");
-    let (level, file) = (metadata.level(), short(metadata.file().unwrap_or("?")));
+    let (level, file) = (level(*metadata.level(), coloured), short(metadata.file().unwrap_or("?")));
     let line = metadata.line().unwrap_or_default();
     format!("{second} {level} [{file}:{line}]: {}", visible::text(message))
+}
+
+fn level(level: Level, coloured: bool) -> String {
+    let colour = match level {
+        _ if !coloured => return level.to_string(),
+        Level::ERROR => Colour::Red,
+        Level::WARN => Colour::Yellow,
+        Level::INFO => Colour::Green,
+        Level::DEBUG => Colour::Blue,
+        Level::TRACE => Colour::Faint,
+    };
+    colour.paint(level.as_str())
 }
 
 fn json(at: &str, metadata: &Metadata<'_>, said: Said) -> Value {
@@ -226,10 +260,14 @@ mod tests {
 
     /// What `say` logs in `format` when RUST_LOG is `wanted`.
     fn logged(format: LogFormat, wanted: &str, say: impl FnOnce()) -> String {
+        painted(format, wanted, false, say)
+    }
+
+    fn painted(format: LogFormat, wanted: &str, coloured: bool, say: impl FnOnce()) -> String {
         let paper = Paper::default();
         let copy = paper.clone();
         let clock = Clock::fixed(datetime!(2022-09-22 09:58:53.824890 UTC));
-        let subscriber = subscriber(format, filter(wanted).0, clock, move || copy.clone());
+        let subscriber = subscriber(Lines { format, clock, coloured }, filter(wanted).0, move || copy.clone());
         tracing::subscriber::with_default(subscriber, say);
         let bytes = paper.0.lock().expect("paper").clone();
         String::from_utf8(bytes).expect("UTF-8")
@@ -243,6 +281,19 @@ mod tests {
         });
         let wanted = format!("2022-09-22 09:58:53 INFO [log.rs:{line}]: Delivery 26: persisted to postgres.\n");
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn only_the_level_has_a_colour() {
+        let text = painted(LogFormat::Text, "", true, || {
+            tracing::error!("a\u{1b}[31mb");
+            tracing::warn!("c");
+            tracing::info!("d");
+        });
+        let place = |line: &str| line.split_once(" [").map(|(head, _)| head[20..].to_owned()).unwrap_or_default();
+        let levels: Vec<String> = text.lines().map(place).collect();
+        assert_eq!(levels, ["\u{1b}[31mERROR\u{1b}[0m", "\u{1b}[33mWARN\u{1b}[0m", "\u{1b}[32mINFO\u{1b}[0m"]);
+        assert_eq!(text.matches('\u{1b}').count(), 6, "{text}");
     }
 
     #[test]
@@ -303,7 +354,8 @@ mod tests {
     #[test]
     fn a_closed_stderr_is_no_reason_to_panic() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            let subscriber = subscriber(format, filter("").0, Clock::system(), || Closed);
+            let lines = Lines { format, clock: Clock::system(), coloured: false };
+            let subscriber = subscriber(lines, filter("").0, || Closed);
             tracing::subscriber::with_default(subscriber, || tracing::error!("into the void"));
         }
     }

@@ -61,6 +61,8 @@ metrics! {
     outbox_messages: IntGauge;
     /// When an iteration last ended well, as a Unix time.
     last_success_timestamp_seconds: Gauge;
+    /// How the last run-once ended, as its exit code; of a service, how its last iteration would have ended.
+    last_exit_code: IntGauge;
     /// Tables of the feed that have no table in the target.
     unmapped_tables: IntGauge;
     /// Always 1; the label says which version runs.
@@ -184,6 +186,21 @@ impl Metrics {
         self.last_success_timestamp_seconds.set(unix(at));
     }
 
+    /// A run-once, or an iteration of a service, ended with this code.
+    pub fn ended(&self, code: u8) {
+        self.last_exit_code.set(i64::from(code));
+    }
+
+    /// Takes from an earlier run's text what this one cannot know: when something last ended well. An alarm must not
+    /// take a run that failed for one after which nothing ever succeeded.
+    pub fn recall(&self, text: &str) {
+        let name = format!("{LAST_SUCCESS} ");
+        let found = text.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse::<f64>().ok());
+        if let Some(at) = found.filter(|at| at.is_finite()) {
+            self.last_success_timestamp_seconds.set(at.max(self.last_success_timestamp_seconds.get()));
+        }
+    }
+
     /// `n` tables of the feed have no table in the target.
     pub fn unmapped(&self, n: u64) {
         self.unmapped_tables.set(whole(n));
@@ -194,7 +211,17 @@ impl Metrics {
         let families = self.registry.gather();
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
+
+    /// The same without the process, which will be gone when somebody reads this: node-exporter has `process_…` of its own,
+    /// and refuses them twice.
+    pub fn render_what_stays(&self) -> String {
+        let mut families = self.registry.gather();
+        families.retain(|family| family.name().starts_with("paper_engine_"));
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
 }
+
+const LAST_SUCCESS: &str = "paper_engine_last_success_timestamp_seconds";
 
 /// The kinds of metric that the list uses, each made and registered in the same way.
 trait Kind: Collector + Clone + 'static {

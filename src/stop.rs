@@ -20,12 +20,12 @@ impl Stopper {
         Self::default()
     }
 
-    /// One that SIGINT and SIGTERM set off; a second signal ends the process at once with 130.
+    /// One that SIGINT and SIGTERM set off; a second signal ends the process at once with 130, after `leave`.
     /// Must be called inside the runtime; fails if the signals cannot be listened to.
-    pub fn on_signals() -> io::Result<Self> {
+    pub fn on_signals(leave: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let stopper = Self::new();
         let signals = Signals::listen()?;
-        tokio::spawn(obey(signals, stopper.clone()));
+        tokio::spawn(obey(signals, stopper.clone(), leave));
         Ok(stopper)
     }
 
@@ -51,12 +51,13 @@ impl Stopper {
     }
 }
 
-async fn obey(mut signals: Signals, stopper: Stopper) {
+async fn obey(mut signals: Signals, stopper: Stopper, leave: impl FnOnce()) {
     let name = signals.next().await;
     tracing::info!(signal = name, "{name}: ending what is under way, then stopping; a second signal stops at once.");
     stopper.request();
     let name = signals.next().await;
     tracing::warn!(signal = name, "{name} again: stopping at once.");
+    leave();
     std::process::exit(IMPATIENT);
 }
 
@@ -113,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_signal_requests_the_stop() {
-        let stopper = Stopper::on_signals().expect("signals");
+        let stopper = Stopper::on_signals(|| ()).expect("signals");
         let me = std::process::id().to_string();
         let sent = Command::new("kill").args(["-TERM", &me]).status();
         assert!(sent.expect("kill").success());

@@ -5,7 +5,8 @@ use std::io::Write;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{show, stock};
+use super::show::{self, Look};
+use super::stock;
 use crate::boot::Boot;
 use crate::config::env;
 use crate::loader::Error;
@@ -206,8 +207,9 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         return Ok(());
     }
     let head = ["id", "written", "status", "create", "amend", "remove", "table/file"].map(str::to_owned);
-    writeln!(out, "{}", cells(&head))?;
-    rows.iter().flat_map(entry).try_for_each(|line| writeln!(out, "{line}"))?;
+    let look = Look::of_stdout();
+    writeln!(out, "{}", cells(&head, look))?;
+    rows.iter().flat_map(|row| entry(row, look)).try_for_each(|line| writeln!(out, "{line}"))?;
     if rows.len() == list.limit as usize {
         writeln!(out, "The newest {}; --limit shows more. Times are UTC.", list.limit)?;
     }
@@ -215,18 +217,20 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
 }
 
 /// A line of the list. The key takes what is left of the width, for it is shown whole by `show`.
-fn cells([id, at, status, create, amend, remove, file]: &[String; 7]) -> String {
-    let start = format!("{id:>6} {at:11} {status:7} {create:>7} {amend:>7} {remove:>7}  ");
-    let left = show::WIDTH.saturating_sub(start.chars().count()).max(16);
-    start + &show::middle(&show::line(file, usize::MAX), left)
+fn cells([id, at, status, create, amend, remove, file]: &[String; 7], look: Look) -> String {
+    let (start, counts) = (format!("{id:>6} {at:11} "), format!(" {create:>7} {amend:>7} {remove:>7}  "));
+    let status = format!("{status:7}");
+    let taken = [&start, &status, &counts].map(|part| part.chars().count()).iter().sum();
+    let left = look.width.saturating_sub(taken).max(16);
+    start + &look.status(&status) + &counts + &show::middle(&show::line(file, usize::MAX), left)
 }
 
 /// What the list has to say of a delivery: its line, why it is as it is, and what was asked for.
-fn entry(row: &Value) -> Vec<String> {
+fn entry(row: &Value, look: Look) -> Vec<String> {
     let at = word(row, "committed_at").get(5..16).unwrap_or_default().replace('T', " ");
     let [create, amend, remove] = ["rows_create", "rows_amend", "rows_remove"].map(|key| known(row, key));
     let (status, key) = (word(row, "status").to_owned(), short(row));
-    let mut lines = vec![cells(&[row["id"].to_string(), at, status, create, amend, remove, key])];
+    let mut lines = vec![cells(&[row["id"].to_string(), at, status, create, amend, remove, key], look)];
     let reason = match (word(row, "actor"), word(row, "reason")) {
         (_, "") => String::new(),
         ("", reason) => reason.to_owned(),

@@ -33,7 +33,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     tracing::info!("The loader's tables are up to date ({applied} migrations applied).");
     if let Some(dir) = &args.model {
         for file in sql_files(dir)? {
-            let sql = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let sql = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             target
                 .execute(&sql)
                 .await
@@ -50,7 +50,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
 }
 
 fn sql_files(dir: &PathBuf) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(dir).with_context(|| dir.display().to_string())?;
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read the folder {}", dir.display()))?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -59,6 +59,6 @@ fn sql_files(dir: &PathBuf) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     files.sort();
-    anyhow::ensure!(!files.is_empty(), "{}: no .sql file there", dir.display());
+    anyhow::ensure!(!files.is_empty(), "no .sql file is in {}. Give --model a folder like db/model", dir.display());
     Ok(files)
 }

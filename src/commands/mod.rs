@@ -3,8 +3,11 @@
 //! Without arguments the program does what the environment says, as the container runs it.
 
 mod check;
+mod complaint;
+mod completions;
 mod deliveries;
 mod feed;
+mod man;
 mod migrate;
 mod notifications;
 mod rejects;
@@ -12,6 +15,7 @@ mod run;
 mod show;
 mod status;
 mod stock;
+mod verify;
 mod when;
 
 use std::process::ExitCode;
@@ -23,27 +27,40 @@ use crate::config::{Config, Faults, Overrides};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::target::Target;
-use crate::visible;
 
 /// Keeps Postgres tables identical to a feed of gzip CSV files in S3, and tells what each file changed.
 ///
 /// Configured by environment variables (see config.env.sample); flags override them.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "paper-engine-orders", version, max_term_width = 100, subcommand_value_name = "COMMAND", after_help = after_help())]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
 
 const EXAMPLES: &str = "Examples:
-  paper-engine-orders check             whether all is there that a run needs
-  paper-engine-orders run --dry-run     the numbers that a run would give
-  paper-engine-orders run --once        load what is pending
-  paper-engine-orders status            how it stands, and what to do
-  paper-engine-orders deliveries show 7 all about one delivery
+  paper-engine-orders check              whether all is there that a run needs
+  paper-engine-orders run --dry-run      the numbers that a run would give
+  paper-engine-orders run --once         load what is pending
+  paper-engine-orders status             how it stands, and what to do
+  paper-engine-orders deliveries show 7  all about one delivery
+  paper-engine-orders verify             whether the tables are what was loaded";
 
-Exit codes: 0 all is well, 1 a table is stopped, 69 something cannot be reached,
-75 another loader has the work in hand, 78 the configuration is wrong.";
+/// What a script is told, and the one place that says so.
+const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "done, or stopped as asked"),
+    ("1", "a table is stopped; or a command could not do what was asked"),
+    ("2", "the command line is not understood"),
+    ("69", "something cannot be reached, or messages still wait for the broker"),
+    ("75", "what is pending is in another loader's hands"),
+    ("78", "the configuration is wrong"),
+    ("130", "a second signal: what was in hand was not waited for"),
+];
+
+fn after_help() -> String {
+    let codes = EXIT_CODES.iter().map(|(code, meaning)| format!("\n  {code:>3}  {meaning}")).collect::<String>();
+    format!("{EXAMPLES}\n\nExit codes, the highest that applies (78, 69, 1, 75, 0):{codes}")
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -53,6 +70,8 @@ enum Command {
     Check(check::Args),
     /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
     Status(status::Args),
+    /// Fold the files that were loaded again and compare them with the tables, row by row. Changes nothing.
+    Verify(verify::Args),
     /// Bring the loader's own tables up to date.
     Migrate(migrate::Args),
     /// See what the ledger says of deliveries, and steer those that stop a table.
@@ -67,6 +86,10 @@ enum Command {
     /// Make a feed to try things with.
     #[command(subcommand)]
     Feed(feed::Command),
+    /// Write a script with which a shell completes commands and flags.
+    Completions(completions::Args),
+    /// Write the manual page.
+    Man(man::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -82,7 +105,9 @@ pub fn main() -> ExitCode {
         }
         failed => {
             let why = failed.ok().and_then(Result::err).map(|error| format!(": {error}")).unwrap_or_default();
-            complain(&anyhow::anyhow!("cannot start the runtime{why}"));
+            complaint::say(&anyhow::anyhow!(
+                "cannot start the runtime{why}. Raise what this process may have of files and threads (ulimit -n, -u)"
+            ));
             ExitCode::from(69)
         }
     }
@@ -97,44 +122,23 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => Box::pin(check::run(&args)).await,
         Command::Status(args) => Box::pin(status::run(&args)).await,
+        Command::Verify(args) => Box::pin(verify::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Deliveries(command) => Box::pin(deliveries::run(&command)).await,
         Command::Rejects(command) => rejects::run(&command).await,
         Command::Notifications(command) => notifications::run(&command).await,
         Command::Feed(command) => feed::run(&command).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(_) => man::run(),
     };
     match done {
         Ok(end) => ExitCode::from(end.code()),
         Err(error) if !writes && is_closed(&error) => ExitCode::from(End::Done.code()),
         Err(error) => {
-            complain(&error);
+            complaint::say(&error);
             ExitCode::from(code_of(&error))
         }
     }
-}
-
-/// Errors go to stderr, whether or not the log has begun.
-fn complain(error: &anyhow::Error) {
-    use std::io::Write;
-    let said = match error.downcast_ref::<Faults>() {
-        Some(faults) => writeln!(std::io::stderr(), "paper-engine-orders: the configuration has faults:\n{faults}"),
-        None => writeln!(std::io::stderr(), "paper-engine-orders: {}", visible::text(&chain(error))),
-    };
-    // a closed stderr is no reason to panic
-    drop(said);
-}
-
-/// An error and its causes, each once: some say their cause themselves.
-fn chain(error: &anyhow::Error) -> String {
-    let mut words = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        match words.as_str() {
-            "" => words = cause,
-            said if said.contains(&cause) => {}
-            _ => words = format!("{words}: {cause}"),
-        }
-    }
-    words
 }
 
 /// Whoever read our output has seen enough, like `head`.

@@ -20,8 +20,8 @@ pub(super) enum Command {
     ///
     /// The next iteration sends them. What was pruned (KEEP_MESSAGES) cannot be sent again, and a JetStream stream drops a
     /// repeat within its duplicate window.
-    #[command(after_help = "Example: paper-engine-orders notifications republish --since 2h --dry-run\n         \
-                            paper-engine-orders notifications republish --since '2026-11-21 14:00' --until 2026-11-22")]
+    #[command(after_help = "Examples:\n  paper-engine-orders notifications republish --since 2h --dry-run\n  \
+                            paper-engine-orders notifications republish --since '2026-11-21 14:00'")]
     Republish(Republish),
 }
 
@@ -65,7 +65,8 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
 
 async fn republish(wish: &Republish, target: &Target, now: time::OffsetDateTime) -> anyhow::Result<()> {
     let (since, until) = (wish.since.at(now), wish.until.map_or(now, |until| until.at(now)));
-    anyhow::ensure!(since < until, "--since ({}) is not before --until ({})", when::shown(since), when::shown(until));
+    let (from, to) = (when::shown(since), when::shown(until));
+    anyhow::ensure!(since < until, "--since ({from}) is not before --until ({to}). Swap them, or leave --until out");
     let seconds = |at: time::OffsetDateTime| at.unix_timestamp_nanos() as f64 / 1e9;
     let found = target.republish(seconds(since), seconds(until), wish.dry_run).await.map_err(Error::from)?;
     let Republished { again, waiting } = found;

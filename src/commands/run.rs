@@ -1,11 +1,21 @@
 //! `run`: the main job.
 
+use std::io::Write;
+
 use crate::boot;
 use crate::config::{Config, Overrides};
 use crate::loader::service::End;
+use crate::terminal::Stream;
+use crate::visible;
 
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = "Example: paper-engine-orders run --once --dry-run")]
+#[command(after_help = "Examples:
+  paper-engine-orders run --once --dry-run       what a run would do
+  paper-engine-orders run --once | tail -n1 | jq .tables
+
+Exit codes, the highest that applies: 78 the configuration is wrong,
+69 something cannot be reached or messages still wait, 1 a table is stopped,
+75 another loader has the work in hand, 0 done.")]
 pub(super) struct Args {
     /// One iteration, draining everything pending, then exit (RUN_AS_SERVICE=False)
     #[arg(long, conflicts_with = "service")]
@@ -19,11 +29,20 @@ pub(super) struct Args {
     /// Leave a reload pending whose parts are not quiet yet, instead of waiting for it
     #[arg(long)]
     no_wait: bool,
+    /// Say at the end as one line of JSON on stdout what was done, on a terminal too; elsewhere a run-once always does
+    #[arg(long, conflicts_with = "service")]
+    summary: bool,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<End> {
     let once = (args.once || args.service).then_some(args.once);
     let overrides = Overrides { once, dry_run: args.dry_run.then_some(true), ..Overrides::default() };
     // boxed, like the corridor: futures within futures are deeper than the compiler likes
-    Box::pin(boot::start(Config::from_env(overrides)?)?.run(!args.no_wait)).await
+    let run = boot::start(Config::from_env(overrides)?)?.run(!args.no_wait);
+    let (end, summary) = Box::pin(run).await?;
+    if let Some(summary) = summary.filter(|_| args.summary || !Stream::Out.is_terminal()) {
+        // the work is done, whether or not somebody reads this
+        drop(writeln!(std::io::stdout(), "{}", visible::json(&summary)));
+    }
+    Ok(end)
 }

@@ -1,10 +1,39 @@
 //! How the commands show things: lines that fit a terminal, sizes, and bytes that may be anything.
 
 pub(super) use crate::standing::words::{count, size};
+use crate::terminal::{Colour, Stream};
 use crate::visible;
 
 /// As wide as a terminal is at least.
 pub(super) const WIDTH: usize = 80;
+
+/// How an answer on stdout looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub width: usize,
+    pub coloured: bool,
+}
+
+impl Look {
+    /// What is piped elsewhere is as narrow as it always was, and has no colour.
+    pub(super) fn of_stdout() -> Self {
+        let width = Stream::Out.width().unwrap_or(WIDTH).max(WIDTH);
+        Self { width, coloured: Stream::Out.is_coloured() }
+    }
+
+    /// A word of the ledger in its colour, after it was put in its column.
+    pub(super) fn status(self, word: &str) -> String {
+        let colour = match word.trim() {
+            "loaded" | "ok" => Colour::Green,
+            "failed" | "FAIL" => Colour::Red,
+            "held" | "late" | "warn" => Colour::Yellow,
+            "skipped" | "gone" => Colour::Faint,
+            "retry" | "release" => Colour::Blue,
+            _ => return word.to_owned(),
+        };
+        if self.coloured { colour.paint(word) } else { word.to_owned() }
+    }
+}
 
 /// Text without what moves the cursor, cut to so many characters.
 pub(super) fn line(text: &str, width: usize) -> String {
@@ -41,11 +70,17 @@ pub(super) fn middle(text: &str, width: usize) -> String {
 
 /// Words in lines that fit, each after so many spaces, without what moves the cursor. A word that is longer than a line, like a key, has its own.
 pub(super) fn wrapped(words: &str, indent: usize) -> String {
+    wrapped_to(words, indent, indent, WIDTH)
+}
+
+/// The same in lines of another width, the first of which may begin further left than the others.
+pub(super) fn wrapped_to(words: &str, first: usize, indent: usize, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in visible::text(words).split(' ') {
         let last = lines.last().map_or(0, |line| line.chars().count());
+        let indent = if lines.len() == 1 { first } else { indent };
         match lines.last_mut() {
-            Some(line) if last > 0 && indent + last + 1 + word.chars().count() <= WIDTH => {
+            Some(line) if last > 0 && indent + last + 1 + word.chars().count() <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -53,7 +88,8 @@ pub(super) fn wrapped(words: &str, indent: usize) -> String {
             _ => lines.push(word.to_owned()),
         }
     }
-    let lines: Vec<String> = lines.iter().map(|line| format!("{:indent$}{line}", "")).collect();
+    let indents = std::iter::once(first).chain(std::iter::repeat(indent));
+    let lines: Vec<String> = indents.zip(&lines).map(|(indent, line)| format!("{:indent$}{line}", "")).collect();
     lines.join("\n")
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::decode::dialect::Dialect;
 use crate::log::LogFormat;
 use crate::target::settings::{BadRows, Share};
+use crate::textfile::TextFile;
 use crate::{notifier, pg, source, target};
 
 use check::Check;
@@ -36,6 +37,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Whether METRICS was given and is not the default.
     pub metrics_given: bool,
+    /// Where to write the metrics at the end of each iteration.
+    pub metrics_file: Option<TextFile>,
     pub log_format: LogFormat,
 }
 
@@ -109,6 +112,7 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     let limits = check.room("LIMITS", &env.limits);
     let settle = check.seconds("SETTLE", &env.settle, "60");
     let metrics = metrics(env, check);
+    let metrics_file = metrics_file(env, check);
     let log_format = check.parsed("LOG_FORMAT", &env.log_format, "Write LOG_FORMAT=text or LOG_FORMAT=json");
     Some(Config {
         run_as_service,
@@ -121,6 +125,7 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
         settle,
         metrics,
         metrics_given: env.metrics_given,
+        metrics_file,
         log_format: log_format?,
     })
 }
@@ -204,6 +209,17 @@ fn metrics(env: &Env, check: &mut Check) -> Option<SocketAddr> {
     let hint = "Write an IP address and a port, like METRICS=127.0.0.1:9464, METRICS=0.0.0.0:9464 to listen \
                 everywhere, or METRICS= to listen nowhere";
     check.parsed("METRICS", &env.metrics, hint)
+}
+
+fn metrics_file(env: &Env, check: &mut Check) -> Option<TextFile> {
+    let file = Some(TextFile::new((&env.metrics_file).into())).filter(|_| !env.metrics_file.is_empty())?;
+    let like = "METRICS_FILE=/var/lib/node_exporter/textfile/paper_engine.prom";
+    if file.is_folder() {
+        check.fault("METRICS_FILE", format!("a folder. Write the file in it, like {like}"));
+    } else if !file.folder().is_dir() {
+        check.fault("METRICS_FILE", format!("its folder is not there. Make the folder, or write another, like {like}"));
+    }
+    Some(file)
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ fn every_variable_arrives() {
         ("MAX_REMOVE", "1000"),
         ("EVENT_ID", "seq"),
         ("METRICS", "[::]:1"),
+        ("METRICS_FILE", "/tmp/x.prom"),
         ("LOG_FORMAT", "json"),
         ("MIGRATE", "0"),
         ("KEEP_MESSAGES", "7"),
@@ -94,6 +95,7 @@ fn every_variable_arrives() {
     assert_eq!(config.target.max_remove, Share::Rows(1000));
     assert_eq!(config.target.event_id, "seq");
     assert_eq!(config.metrics.map(|address| address.to_string()).as_deref(), Some("[::]:1"));
+    assert_eq!(config.metrics_file, Some(TextFile::new("/tmp/x.prom".into())));
     assert_eq!((config.log_format, config.target.keep_messages_days), (LogFormat::Json, 7));
 }
 
@@ -208,6 +210,13 @@ fn a_run_once_listens_only_when_asked() {
     assert_eq!(config(&[("RUN_AS_SERVICE", "0"), ("METRICS", "127.0.0.1:9464")]).listen(), address);
     assert_eq!(config(&[("METRICS", "")]).listen(), None);
     assert!(fault("METRICS", "9464").contains("METRICS=127.0.0.1:9464"));
+}
+
+#[test]
+fn the_folder_of_the_metrics_file_must_be_there() {
+    assert_eq!(config(&[]).metrics_file, None);
+    assert!(fault("METRICS_FILE", "/no/such/folder/x.prom").starts_with("its folder is not there. Make"));
+    assert!(fault("METRICS_FILE", "/tmp").starts_with("a folder. Write"));
 }
 
 #[test]

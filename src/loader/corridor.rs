@@ -17,7 +17,8 @@ use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
 use crate::source::{Download, Pending, Source, Status, Step};
-use crate::target::{Begun, Changes, Order, Receipt, Target, Why, Work};
+use crate::target::{Begun, Changes, Counts, Order, Receipt, Target, Why, Work};
+use crate::terminal::Screen;
 
 /// What a delivery needs on its way.
 pub struct Corridor {
@@ -27,6 +28,7 @@ pub struct Corridor {
     pub dialect: Dialect,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
+    pub screen: Screen,
 }
 
 /// What came of one delivery.
@@ -59,6 +61,7 @@ pub struct Loaded {
     /// whether it has a message
     pub news: bool,
     pub took: Duration,
+    pub counts: Counts,
 }
 
 /// How often the ledger is asked about a commit whose answer was lost: for about a minute.
@@ -97,7 +100,7 @@ impl Corridor {
         self.count(&receipt, pending);
         let took = self.clock.monotonic() - started;
         self.metrics.stage(Stage::Total, took);
-        Ok(Next::Loaded(Loaded { id, news: news.is_some(), took }))
+        Ok(Next::Loaded(Loaded { id, news: news.is_some(), took, counts: receipt.counts }))
     }
 
     /// Downloads, decodes and applies; a file whose rows are in another order than hoped for is read again.
@@ -130,7 +133,7 @@ impl Corridor {
         };
         let bytes = object.bytes_read();
         let rows = decode::rows(object, work.shape(&self.dialect));
-        let _progress = Progress::start(work.id(), rows.counted(), bytes.clone(), pending.bytes());
+        let _progress = Progress::start(&self.screen, work.id(), rows.counted(), bytes.clone(), pending.bytes());
         let changes = work.apply(rows, order).await;
         self.metrics.bytes(bytes.load(Ordering::Relaxed));
         Ok(changes?)

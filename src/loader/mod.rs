@@ -9,6 +9,7 @@ mod progress;
 mod say;
 pub mod service;
 mod settling;
+pub mod tally;
 pub mod verdict;
 
 use std::collections::BTreeMap;
@@ -24,9 +25,12 @@ use crate::notifier::Notifier;
 use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, TablePlan};
 use crate::stop::Stopper;
 use crate::target::Target;
+use crate::terminal::Screen;
+use crate::textfile::TextFile;
 use corridor::{Corridor, Loaded, Next};
 use herald::Herald;
 use settling::Settling;
+use tally::Tally;
 pub use verdict::Error;
 use verdict::Verdict;
 
@@ -42,6 +46,10 @@ pub struct Parts {
     pub health: Health,
     pub stopper: Stopper,
     pub clock: Clock,
+    /// where progress is drawn, if there is room for it
+    pub screen: Screen,
+    /// where a service leaves its metrics after each iteration
+    pub metrics_file: Option<TextFile>,
 }
 
 /// Moves deliveries from the Source into the Target.
@@ -55,6 +63,8 @@ pub struct Loader {
     asked: Asked,
     /// what was said already and is not said again until it changes
     said: say::Said,
+    metrics_file: Option<TextFile>,
+    tally: Tally,
 }
 
 /// What an iteration came to.
@@ -106,12 +116,19 @@ const GRACE: Duration = Duration::from_secs(20);
 
 impl Loader {
     pub fn new(parts: Parts) -> Self {
-        let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock } = parts;
+        let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock, screen, metrics_file } =
+            parts;
         let settling = Settling::new(settle, clock.clone());
-        let corridor = Corridor { source, target, notifier, dialect, metrics, clock };
+        let corridor = Corridor { source, target, notifier, dialect, metrics, clock, screen };
         let herald = Herald::new(&corridor, health.clone());
         let (asked, said) = (Asked::default(), say::Said::default());
-        Self { corridor, herald, health, stopper, settling, asked, said }
+        let tally = Tally::default();
+        Self { corridor, herald, health, stopper, settling, asked, said, metrics_file, tally }
+    }
+
+    /// What was done so far, for whoever asks at the end.
+    pub fn tally(self) -> Tally {
+        self.tally
     }
 
     /// One iteration: what is pending now, loaded. Given up, and so rolled back, if a stop was asked for and the grace is
@@ -140,6 +157,7 @@ impl Loader {
             outcome = Outcome { loaded: outcome.loaded, ..Outcome::default() };
         }
         outcome.messages = self.herald.catch_up().await?;
+        self.tally.messages = outcome.messages;
         say::stock(&mut self.said, &self.corridor.metrics, &outcome);
         Ok(outcome)
     }
@@ -168,7 +186,7 @@ impl Loader {
                 other => other?,
             }
         }
-        say::pending(&self.corridor.metrics, &plan, &outcome.done, self.corridor.clock.utc());
+        self.tally.pending = say::pending(&self.corridor.metrics, &plan, &outcome.done, self.corridor.clock.utc());
         let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
         Ok(done.map(|table| table.later.objects).sum())
     }
@@ -197,7 +215,7 @@ impl Loader {
         }
         say::watches(&mut self.said, &self.corridor.source, &plan);
         say::plan(&mut self.said, &plan);
-        say::pending(&self.corridor.metrics, &plan, &BTreeMap::new(), self.corridor.clock.utc());
+        self.tally.pending = say::pending(&self.corridor.metrics, &plan, &BTreeMap::new(), self.corridor.clock.utc());
         Ok(plan)
     }
 
@@ -258,6 +276,7 @@ impl Loader {
             if matches!(next, Next::Whole) {
                 self.asked.whole.insert(table.entity.clone());
             }
+            self.tally.take(pending, &next);
             let taken = outcome.take(&table.entity, next);
             told?;
             match taken {

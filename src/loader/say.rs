@@ -165,8 +165,8 @@ pub fn broker(said: &mut Said, reached: &Result<(), String>) {
     }
 }
 
-/// What is still pending of a plan, as gauges. `done` says how many deliveries of each table are.
-pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, now: OffsetDateTime) {
+/// What is still pending of a plan, as gauges, and how many objects. `done` says how many deliveries of each table are.
+pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, now: OffsetDateTime) -> u64 {
     let mut oldest: BTreeMap<String, Duration> = BTreeMap::new();
     let mut objects = 0;
     for table in &plan.tables {
@@ -180,6 +180,7 @@ pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, n
         }
     }
     metrics.pending(objects, &oldest);
+    objects
 }
 
 /// What the plan shows that an operator must hear: assumptions, and tables that are stopped since the last time.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use super::tally::Tally;
 use super::verdict::{self, Verdict};
 use super::{Error, Loader, Outcome, say};
 use crate::retry::Backoff;
@@ -38,6 +39,17 @@ impl End {
             Self::Stopped => 1,
             Self::Unreachable => 69,
             Self::Misconfigured => 78,
+        }
+    }
+
+    /// The code in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Busy => "busy",
+            Self::Stopped => "stopped",
+            Self::Unreachable => "unreachable",
+            Self::Misconfigured => "misconfigured",
         }
     }
 
@@ -82,6 +94,7 @@ impl Loader {
                         Some(Round::Later) => backoff.next(),
                         Some(Round::After(pause)) => pause,
                         None => {
+                            self.tally.stopped.clone_from(&stopped);
                             (outcome.stopped, outcome.loaded) = (stopped, loaded);
                             say::ended(&outcome, self.corridor.target.is_rehearsal());
                             if outcome.error.is_none() {
@@ -132,6 +145,7 @@ impl Loader {
         while !self.stopper.requested() {
             let pause = match self.iterate().await {
                 Ok(outcome) => {
+                    self.corridor.metrics.ended(End::of(&outcome).code());
                     if trouble.take().is_some() {
                         tracing::info!("Source and target are reached again.");
                     }
@@ -149,6 +163,7 @@ impl Loader {
                 }
                 Err(error) if verdict::of(&error) == Verdict::Abort => return Err(error),
                 Err(error) => {
+                    self.corridor.metrics.ended(end_of(&error).code());
                     self.corridor.metrics.retry(verdict::reason(&error));
                     let words = say::sentence(&error);
                     if trouble.as_ref() != Some(&words) {
@@ -158,6 +173,11 @@ impl Loader {
                     backoff.next()
                 }
             };
+            if let Some(file) = &self.metrics_file {
+                file.keep(&self.corridor.metrics);
+            }
+            // it is for a run-once: a service would only grow by it
+            self.tally = Tally::default();
             self.sleep(pause).await;
         }
         tracing::info!("Stopped.");

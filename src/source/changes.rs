@@ -19,6 +19,12 @@ pub(super) struct Turn {
     key: String,
 }
 
+impl Turn {
+    pub(super) fn of(order: Order, time: NameTime, modified: i64, key: &str) -> Self {
+        Self { modified: if order == Order::Modified { modified } else { 0 }, time, key: key.to_owned() }
+    }
+}
+
 /// The change files that are not accounted for: the first of them in feed order, as many as there is room for.
 #[derive(Debug)]
 pub(super) struct ChangeStock {
@@ -74,8 +80,7 @@ impl ChangeStock {
     }
 
     pub(super) fn turn(&self, time: NameTime, modified: i64, key: &str) -> Turn {
-        let modified = if self.order == Order::Modified { modified } else { 0 };
-        Turn { modified, time, key: key.to_owned() }
+        Turn::of(self.order, time, modified, key)
     }
 
     pub(super) fn see(&mut self, time: NameTime, listed: Listed, rows: &[Entry]) {

@@ -10,7 +10,7 @@ use tokio_postgres::types::{Kind, ToSql, Type};
 
 use super::encode::{Asked, Wire};
 use super::{Error, tuple};
-use crate::decode::File;
+use crate::decode::{self, File};
 use crate::pg::{AS_PLANNED, Tx, quote};
 use crate::source::Entity;
 
@@ -159,6 +159,16 @@ impl Table {
     /// Whether its rows only count as whole rows.
     pub fn is_keyless(&self) -> bool {
         self.key.is_empty()
+    }
+
+    /// Its columns, as who reads a file must know them.
+    pub(super) fn shape(&self) -> Vec<decode::Column> {
+        let column = |(index, column): (usize, &Column)| decode::Column {
+            name: column.name.clone(),
+            text: column.wire.is_text(),
+            key: self.key.contains(&index),
+        };
+        self.columns.iter().enumerate().map(column).collect()
     }
 
     /// Whether Postgres must be asked for the binary form of some cells.

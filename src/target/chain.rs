@@ -16,6 +16,8 @@ pub struct Chain {
     words: BTreeMap<Vec<u8>, Held>,
     /// the row that left its key with the last record
     moving: Option<Held>,
+    /// several files are folded together
+    many: bool,
 }
 
 /// A key's word, and the key (as a tuple) whose row in the table fills its holes, if that is another one.
@@ -26,6 +28,12 @@ struct Held {
 }
 
 impl Chain {
+    /// For several files at once. What a row keeps that comes from a key where there is none depends on the file that says so;
+    /// here it is not known.
+    pub fn of_many() -> Self {
+        Self { many: true, ..Self::default() }
+    }
+
     /// Takes the next record, in file order.
     pub fn take(&mut self, record: &Record<'_>) {
         let Record { mark, key, tuple } = *record;
@@ -67,6 +75,9 @@ impl Chain {
             (Some(mut held), _) => {
                 held.take(Wish::Put, tuple, holes);
                 self.put(key, held);
+            }
+            (None, _) if self.many && holes => {
+                self.put(key, Held { word: Word::of(Wish::Fresh, tuple, holes), elsewhere: None });
             }
             (None, Some(held)) => held.take(Wish::Put, tuple, holes),
             (None, None) => self.put(key, Held { word: Word::of(Wish::Put, tuple, holes), elsewhere: None }),

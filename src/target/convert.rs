@@ -35,13 +35,23 @@ pub async fn convert(tx: &Tx, plan: &Plan<'_>, drafts: Intake<Draft>, order: (Fi
     let (whole, rows) = mpsc::channel(1);
     let sorting = Ordering { table: plan.table.clone(), file: order.0, way: order.1 };
     tokio::task::spawn_blocking(move || sorting.run(rows, Outlet::new(sender)));
-    let table = plan.table.as_ref();
-    let event = integer_column(table, plan.event_id);
-    let asking = Asking { tx, table, columns: asked_columns(table), rejects: plan.rejects, file: order.0, event };
-    let summary = asking.all(drafts, &whole).await?;
+    let summary = convert_into(tx, plan, drafts, &whole).await?;
     // if the thread is gone, it has told the intake why
     let _ = whole.send(Message::End(summary)).await;
     Ok(intake)
+}
+
+/// Sends whole rows on as they stand in their file.
+pub async fn convert_into(
+    tx: &Tx,
+    plan: &Plan<'_>,
+    drafts: Intake<Draft>,
+    whole: &mpsc::Sender<Message<Whole>>,
+) -> Result<Summary, Error> {
+    let table = plan.table.as_ref();
+    let event = integer_column(table, plan.event_id);
+    let asking = Asking { tx, table, columns: asked_columns(table), rejects: plan.rejects, leaves: plan.leaves, event };
+    asking.all(drafts, whole).await
 }
 
 fn asked_columns(table: &Table) -> Vec<usize> {
@@ -92,9 +102,9 @@ impl Ordering {
 
 /// Rows whose cells are all binary.
 #[derive(Default)]
-struct Whole {
-    rows: Batch,
-    marks: Vec<Mark>,
+pub struct Whole {
+    pub rows: Batch,
+    pub marks: Vec<Mark>,
     /// where each stood in its draft
     places: Vec<usize>,
 }
@@ -143,7 +153,7 @@ struct Asking<'a> {
     table: &'a Table,
     columns: Vec<usize>,
     rejects: Option<&'a Rejects>,
-    file: File,
+    leaves: bool,
     /// the column whose highest value is the delivery's `max_event_id`
     event: Option<usize>,
 }
@@ -251,7 +261,7 @@ impl Asking<'_> {
             _ if told => {}
             _ => rejects.add(&Reject { at, column: Some(&column.name), reason: &fault.to_string(), raw, blind })?,
         }
-        if !blind && self.file == File::Snapshot {
+        if !blind && self.leaves {
             self.leave(draft, place, whole).await?;
         }
         Ok(())

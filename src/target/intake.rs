@@ -85,6 +85,8 @@ pub struct Plan<'a> {
     pub event_id: &'a str,
     /// where bad rows go; without it the first one fails the delivery
     pub rejects: Option<&'a Rejects>,
+    /// whether whatever the table has under a bad row's key is left alone
+    pub leaves: bool,
 }
 
 impl Intake {
@@ -234,6 +236,7 @@ impl Piece for Draft {
 struct Reader {
     encoder: Encoder,
     rejects: Option<Rejects>,
+    leaves: bool,
     summary: Summary,
     claimed: Vec<[u64; 3]>,
     file: File,
@@ -242,7 +245,8 @@ struct Reader {
 impl Reader {
     fn new(plan: &Plan<'_>, file: File) -> Self {
         let encoder = Encoder::new(plan.table.clone(), plan.event_id);
-        Self { encoder, rejects: plan.rejects.cloned(), summary: Summary::default(), claimed: Vec::new(), file }
+        let (rejects, leaves) = (plan.rejects.cloned(), plan.leaves);
+        Self { encoder, rejects, leaves, summary: Summary::default(), claimed: Vec::new(), file }
     }
 
     fn run<P: Parts>(mut self, rows: Rows<P>, way: Way, mut outlet: Outlet<Batch>) {
@@ -335,7 +339,7 @@ impl Reader {
         let (out, key) = sink.room();
         let start = (out.len(), key.len());
         let readable = !self.encoder.table().is_keyless() && self.encoder.key_of(row, false, out, key).is_ok();
-        let stays = readable && self.file == File::Snapshot;
+        let stays = readable && self.leaves;
         if !stays {
             out.truncate(start.0);
             key.truncate(start.1);
@@ -360,6 +364,13 @@ fn put(sink: &mut impl Sink, tuple: &[u8], key: &[u8]) {
 
 fn mark(row: &Row<'_>, wish: Wish, holes: bool) -> Mark {
     Mark { part: row.part as u32, line: row.line, wish, holes }
+}
+
+/// Reads all rows into a sink, on the thread of whoever calls.
+pub fn read_into<P: Parts>(rows: Rows<P>, plan: &Plan<'_>, sink: &mut impl Sink) -> Result<Summary, Halt> {
+    let mut reader = Reader::new(plan, rows.file());
+    reader.read(rows, sink)?;
+    Ok(reader.summary)
 }
 
 /// Sends the sorter's records on, folded.

@@ -75,6 +75,28 @@ pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
     )
 }
 
+/// Which of the given rows differ from those with their keys: the key's columns as texts, then of each other column whether
+/// it differs.
+pub fn differences(table: &Table, source: &str) -> String {
+    let others = || table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index));
+    let keys = table.key.iter().map(|column| format!("t.{}::text", quote::ident(&table.columns[*column].name)));
+    let differ = others().map(|(index, column)| differs(index, column));
+    format!(
+        "select {} from {} t join {source} on {} where {} order by {}",
+        keys.chain(differ.clone()).collect::<Vec<_>>().join(", "),
+        table.quoted(),
+        key_match(table, table.key.iter().map(|column| (*column, *column))),
+        differ.collect::<Vec<_>>().join(" or "),
+        order(table)
+    )
+}
+
+/// The given keys, or addresses, of so many columns as texts.
+pub fn texts(columns: usize, source: &str) -> String {
+    let texts: Vec<_> = (1..=columns).map(|number| format!("c{number}::text")).collect();
+    format!("select {} from {source}", texts.join(", "))
+}
+
 /// A value differs by its type's equality; a type without one is compared as text.
 fn differs(index: usize, column: &Column) -> String {
     let (name, number) = (quote::ident(&column.name), index + 1);
@@ -154,6 +176,8 @@ mod tests {
                 rows_of_keys(table, &keys),
                 delete(table, &keys),
                 update(table, &rows),
+                differences(table, &rows),
+                texts(table.key.len(), &keys),
                 delete(table, &values(table.key.len(), 2)),
                 reset(table, &[table.key.as_slice(), &[0]].concat(), &unnest(table.key.len() + 1)),
             ];

@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{self, Catalog, Table};
+use super::catalog::{Catalog, Table};
 use super::convert::convert;
 use super::docket::Docket;
 use super::guard::Guard;
@@ -19,7 +19,7 @@ use super::outbox::{self, News};
 use super::rejects::{BadRows, Rejects};
 use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
 use crate::decode::dialect::Dialect;
-use crate::decode::{self, File, Parts, Rows, Shape};
+use crate::decode::{File, Parts, Rows, Shape};
 use crate::failpoint;
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Pending, Status, Step};
@@ -221,14 +221,9 @@ impl Work {
 
     /// What the rows must look like.
     pub fn shape(&self, dialect: &Dialect) -> Shape {
-        let column = |(index, column): (usize, &catalog::Column)| decode::Column {
-            name: column.name.clone(),
-            text: column.wire.is_text(),
-            key: self.table.key.contains(&index),
-        };
         Shape {
             file: self.docket.pending.file,
-            columns: self.table.columns.iter().enumerate().map(column).collect(),
+            columns: self.table.shape(),
             table: (self.docket.pending.entity.schema.clone(), self.docket.pending.entity.name.clone()),
             dialect: dialect.clone(),
             had_op: self.had_op,
@@ -310,7 +305,8 @@ impl Work {
     }
 
     fn plan<'a>(&'a self, rejects: Option<&'a Rejects>) -> intake::Plan<'a> {
-        intake::Plan { table: &self.table, event_id: &self.event_id, rejects }
+        let leaves = self.docket.pending.file == File::Snapshot;
+        intake::Plan { table: &self.table, event_id: &self.event_id, rejects, leaves }
     }
 
     /// Where bad rows go, if they do not fail the delivery.

@@ -3,6 +3,8 @@ copy (select t."id", t."name", t."json", t."ip" from "dbo"."orders" t order by t
 select t."id", t."name", t."json", pg_catalog.inetsend(t."ip") from "dbo"."orders" t where t."id" = any($1) order by t."id";
 delete from "dbo"."orders" t where t."id" = any($1);
 update "dbo"."orders" t set "name" = v.c2, "json" = v.c3, "ip" = v.c4 from unnest($1, $2, $3, $4) as v (c1, c2, c3, c4) where t."id" = v.c1 and (t."name" is distinct from v.c2 or t."json"::text is distinct from v.c3::text or t."ip" is distinct from v.c4);
+select t."id"::text, t."name" is distinct from v.c2, t."json"::text is distinct from v.c3::text, t."ip" is distinct from v.c4 from "dbo"."orders" t join unnest($1, $2, $3, $4) as v (c1, c2, c3, c4) on t."id" = v.c1 where t."name" is distinct from v.c2 or t."json"::text is distinct from v.c3::text or t."ip" is distinct from v.c4 order by t."id";
+select c1::text from unnest($1) as v (c1);
 delete from "dbo"."orders" t using (values ($1), ($2)) as v (c1) where t."id" = v.c1;
 update "dbo"."orders" t set "name" = default, "json" = default, "ip" = default from unnest($1, $2) as v (c1, c2) where t."id" = v.c1;
 
@@ -11,6 +13,8 @@ copy (select t."a", t."id", t."b" from "Odd ""one"""."e; drop table x" t order b
 select t."a", t."id", t."b" from "Odd ""one"""."e; drop table x" t join unnest($1, $2) as v (c1, c2) on t."b" = v.c1 and t."id" = v.c2 order by t."b" collate "C", t."id";
 delete from "Odd ""one"""."e; drop table x" t using unnest($1, $2) as v (c1, c2) where t."b" = v.c1 and t."id" = v.c2;
 update "Odd ""one"""."e; drop table x" t set "a" = v.c1 from unnest($1, $2, $3) as v (c1, c2, c3) where t."b" = v.c3 and t."id" = v.c2 and (t."a" is distinct from v.c1);
+select t."b"::text, t."id"::text, t."a" is distinct from v.c1 from "Odd ""one"""."e; drop table x" t join unnest($1, $2, $3) as v (c1, c2, c3) on t."b" = v.c3 and t."id" = v.c2 where t."a" is distinct from v.c1 order by t."b" collate "C", t."id";
+select c1::text, c2::text from unnest($1, $2) as v (c1, c2);
 delete from "Odd ""one"""."e; drop table x" t using (values ($1, $2), ($3, $4)) as v (c1, c2) where t."b" = v.c1 and t."id" = v.c2;
 update "Odd ""one"""."e; drop table x" t set "a" = v.c3 from unnest($1, $2, $3) as v (c1, c2, c3) where t."b" = v.c1 and t."id" = v.c2;
 

@@ -24,7 +24,7 @@ fn bomb(plain: &[u8], times: usize) -> Vec<u8> {
 }
 
 /// The program of a world under a limit on its memory (`RLIMIT_DATA`) that the kernel holds.
-fn bounded(world: &World, mebibytes: u64) -> Command {
+pub fn bounded(world: &World, mebibytes: u64) -> Command {
     let (program, mut bounded) = (program(world), Command::new("/bin/sh"));
     bounded.args(["-c", r#"ulimit -d "$0" && exec "$@""#, &(mebibytes << 10).to_string()]).arg(program.get_program());
     bounded.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -32,7 +32,7 @@ fn bounded(world: &World, mebibytes: u64) -> Command {
 }
 
 /// Runs it to its end; the most memory that it had in use, in MiB.
-async fn run_measured(mut command: Command) -> (Ended, u64) {
+pub async fn run_measured(mut command: Command) -> (Ended, u64) {
     let run = move || {
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let status = format!("/proc/{}/status", child.id());
@@ -151,7 +151,7 @@ async fn rows_as_large_as_they_may_be_are_loaded() {
 }
 
 /// Writes an honest file as a stream; how many rows.
-fn write_honest(mebibytes: u64, row: impl Fn(u64) -> String) -> (Vec<u8>, u64) {
+pub fn write_honest(mebibytes: u64, row: impl Fn(u64) -> String) -> (Vec<u8>, u64) {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let (mut written, mut rows) = (0, 0);
     while written < mebibytes << 20 {

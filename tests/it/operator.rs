@@ -270,8 +270,8 @@ async fn an_unknown_key_of_a_setting_is_named_and_no_value() {
     let source = format!("{} bucket_pth=canary bucket_key2 canary=x", world.bucket.source());
     let ended = with(&world, &[], &[("FEED", "delimeter=canary"), ("SOURCE", &source)]).await;
     assert_eq!(ended.code, 78);
-    says(&ended, "FEED: the key of word 1 (delimeter) is not known.");
-    says(&ended, "(bucket_pth) is not known.");
+    says(&ended, "FEED: the key of word 1 (delimeter) is not known next:");
+    says(&ended, "(bucket_pth) is not known next:");
     assert!(!ended.log.contains("canary"), "{}", ended.log);
 }
 
@@ -301,7 +301,7 @@ async fn a_reader_that_has_seen_enough_is_no_fault() {
 async fn missing_tables_of_the_loader_say_who_makes_them() {
     let world = World::empty_with_table().await;
     let ended = ask(&world, &["deliveries", "list"]).await;
-    says(&ended, "run `paper-engine-orders migrate` as their owner, or `run --once` with MIGRATE=True");
+    says(&ended, "Run `paper-engine-orders migrate` as their owner, or `run --once` with MIGRATE=True");
 }
 
 #[tokio::test]

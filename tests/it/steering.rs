@@ -81,7 +81,13 @@ async fn held_is_skipped() {
     assert_eq!(ask(&world, &["status"]).await.code, 0);
     let again = ask(&world, &skip).await;
     assert_eq!(again.code, 1);
-    says(&again, &["delivery 2 is skipped; skip is for what is failed or held or late. A skipped delivery is final"]);
+    says(
+        &again,
+        &[
+            "delivery 2 is skipped where:",
+            "why: skip is for what is failed or held or late next: A skipped delivery is final",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -181,7 +187,10 @@ async fn several_are_retried_at_once_or_none() {
     assert_eq!(refused.code, 1);
     says(
         &refused,
-        &["is loaded; retry is for what is failed or held or late. A loaded delivery is final. Nothing was changed"],
+        &[
+            "is loaded",
+            "why: retry is for what is failed or held or late next: A loaded delivery is final. Nothing was changed.",
+        ],
     );
     assert_eq!(world.value("select count(requested) from loader_deliveries").await, "0");
     let said = json(&world, &["deliveries", "retry", one, two, "--json"]).await;
@@ -367,7 +376,8 @@ async fn every_command_has_an_example() {
     ] {
         let args: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = ask(&world, &args).await.ok().log;
-        assert!(help.contains(&format!("Example: paper-engine-orders {command}")), "{help}");
+        let examples = help.split_once("\nExample").expect(&help).1;
+        assert!(examples.contains(&format!(" paper-engine-orders {command}")), "{help}");
     }
 }
 
@@ -377,7 +387,7 @@ async fn without_the_loaders_tables_it_says_what_to_run() {
     for args in [&["status"][..], &["deliveries", "list"], &["rejects", "list"], &["notifications", "list"]] {
         let ended = ask(&world, args).await;
         assert_eq!(ended.code, 78, "{}", ended.log);
-        assert!(ended.log.contains("run `paper-engine-orders migrate`"), "{}", ended.log);
+        assert!(ended.log.contains("Run `paper-engine-orders migrate`"), "{}", ended.log);
     }
     assert_eq!(world.value("select count(*) from pg_class where relname like 'loader%'").await, "0");
 }

@@ -9,21 +9,19 @@ mod tables;
 mod target;
 mod view;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use crate::config::env;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::visible;
 use report::Report;
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: paper-engine-orders check --json | jq -r '.checks[] | select(.mark == \"fail\").thing'\n\n\
-                        Ends with 0 if nothing failed, warnings aside, else with the code of the first failure:\n\
-                        the one that a run would end with."
-)]
+#[command(after_help = "Examples:\n  paper-engine-orders check\n  \
+                  paper-engine-orders check --json | jq '.checks[] | select(.mark == \"fail\")'\n\n\
+                  Ends with 0 if nothing failed, warnings aside, else with the code of the\n\
+                  first failure: the one that a run would end with.")]
 pub(super) struct Args {
     /// One JSON object
     #[arg(long)]
@@ -43,15 +41,9 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if args.json {
         writeln!(out, "{}", visible::json(&serde_json::to_string(&report.document())?))?;
     } else {
-        view::print(&report, coloured(), &mut out)?;
+        view::print(&report, super::show::Look::of_stdout(), &mut out)?;
     }
     Ok(report.end())
-}
-
-/// Colour is for a terminal, unless its owner wants none (NO_COLOR, whatever it says).
-fn coloured() -> bool {
-    let unwanted = env::of_this_process().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
-    std::io::stdout().is_terminal() && !unwanted
 }
 
 /// The answer, or that there is none in time.

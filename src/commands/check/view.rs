@@ -4,11 +4,11 @@
 use std::io::{Result, Write};
 
 use super::report::{Line, Mark, Report};
-use crate::commands::show;
+use crate::commands::show::{self, Look};
 
-pub(super) fn print(report: &Report, coloured: bool, out: &mut impl Write) -> Result<()> {
+pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
     for line in &report.lines {
-        writeln!(out, "{} {}", mark(line.mark, coloured), show::line(&words(line), usize::MAX))?;
+        writeln!(out, "{} {}", mark(line.mark, look), show::line(&words(line), usize::MAX))?;
         if let Some(hint) = &line.hint {
             writeln!(out, "      {}", show::line(hint, usize::MAX))?;
         }
@@ -25,15 +25,8 @@ fn words(line: &Line) -> String {
 }
 
 /// As wide as the widest, so that things stand below each other.
-fn mark(mark: Mark, coloured: bool) -> String {
-    let word = format!("{:5}", mark.word());
-    let colour = match mark {
-        _ if !coloured => return word,
-        Mark::Ok => 32,
-        Mark::Warn => 33,
-        Mark::Fail => 31,
-    };
-    format!("\u{1b}[{colour}m{word}\u{1b}[0m")
+fn mark(mark: Mark, look: Look) -> String {
+    look.status(&format!("{:5}", mark.word()))
 }
 
 #[cfg(test)]
@@ -48,7 +41,7 @@ mod tests {
         report.warn(Part::Source, "list", "nothing", "wait");
         report.fail(Part::Target, "dbo.e\u{1b}", "no", "do", End::Stopped);
         let mut out = Vec::new();
-        print(&report, coloured, &mut out).expect("written");
+        print(&report, Look { width: show::WIDTH, coloured }, &mut out).expect("written");
         String::from_utf8(out).expect("text")
     }
 

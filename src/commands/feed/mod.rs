@@ -2,6 +2,7 @@
 //! that DMS can be set to, and with what can be wrong with it.
 
 mod args;
+mod busy;
 mod place;
 mod plan;
 
@@ -27,10 +28,14 @@ pub(super) enum Command {
 
 const EXAMPLES: &str = r"Examples:
   A small feed with a header, semicolons and folders of dates:
-    feed make --out /tmp/feed --scale 0.01 --changes 3 --header --delimiter ';' --partition YYYY/MM/DD \
-        --time '2022-09-22 09:58:53.123' --every 60
+    paper-engine-orders feed make --out /tmp/feed --scale 0.01 --changes 3 \
+      --header --delimiter ';' --partition YYYY/MM/DD \
+      --time '2022-09-22 09:58:53.123' --every 60
   A change file with a row that cannot be loaded, into the bucket:
-    feed make --bucket --entity entity_1 --scale 0.01 --no-snapshot --changes 1 --anomaly bad-row";
+    paper-engine-orders feed make --bucket --entity entity_1 --scale 0.01 \
+      --no-snapshot --changes 1 --anomaly bad-row
+
+Ends with 1 if a file could not be written whole.";
 
 pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
     let Command::Make(args) = command;

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use time::PrimitiveDateTime;
 
 use super::args::Args;
+use super::busy::Busy;
 use crate::config::Config;
 use crate::decode::dialect::Order;
 use crate::feed::{self, Written};
@@ -49,10 +50,11 @@ impl Place {
         };
         let target = folder.join(key);
         if let (Self::Folder(_), Some(parent)) = (self, target.parent()) {
-            std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         }
-        let file = NamedTempFile::new_in(folder)?;
-        let written = write(file.as_file()).with_context(|| key.to_owned())?;
+        let file = NamedTempFile::new_in(&folder).with_context(|| format!("cannot write in {}", folder.display()))?;
+        let _busy = Busy::start(key, file.as_file());
+        let written = write(file.as_file()).with_context(|| format!("cannot write {key}"))?;
         match self {
             Self::Folder(_) => persist(file, modified, &target)?,
             Self::Bucket(source) => source.put(key, file.path()).await?,
@@ -63,7 +65,7 @@ impl Place {
 
 fn persist(file: NamedTempFile, modified: PrimitiveDateTime, target: &Path) -> anyhow::Result<()> {
     let modified = SystemTime::from(modified.assume_utc());
-    file.as_file().set_modified(modified).with_context(|| target.display().to_string())?;
-    file.persist(target).with_context(|| target.display().to_string())?;
+    file.as_file().set_modified(modified).with_context(|| format!("cannot write {}", target.display()))?;
+    file.persist(target).with_context(|| format!("cannot write {}", target.display()))?;
     Ok(())
 }

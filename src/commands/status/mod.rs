@@ -12,7 +12,8 @@ use crate::target::Feed;
 use crate::visible;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: paper-engine-orders status --json | jq '.tables[] | select(.stopped)'\n\n\
+#[command(after_help = "Examples:\n  paper-engine-orders status\n  \
+                        paper-engine-orders status --json | jq '.tables[] | select(.stopped)'\n\n\
                         Ends with 1 if a table is stopped.")]
 pub(super) struct Args {
     /// One JSON object
@@ -39,7 +40,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if args.json {
         writeln!(out, "{}", visible::json(&serde_json::to_string(&report)?))?;
     } else {
-        view::print(&report, &mut out)?;
+        view::print(&report, super::show::Look::of_stdout(), &mut out)?;
     }
     Ok(if report.is_stopped() { End::Stopped } else { End::Done })
 }

@@ -1,11 +1,13 @@
-//! The report as a person reads it: a table of 80 columns, then what stops, then what to do next.
+//! The report as a person reads it: a table of 80 columns, or as wide as long names
+//! and the terminal are, then what stops, then what to do next.
 
 use std::io::{Result, Write};
 
-use crate::commands::{show, when};
+use crate::commands::show::{self, Look};
+use crate::commands::when;
 use crate::standing::{Report, Stopped, Table};
 
-pub(super) fn print(report: &Report, out: &mut impl Write) -> Result<()> {
+pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
     let place = if report.path.is_empty() { String::new() } else { format!(", path {}", report.path) };
     let at = report.generated_at.replace('T', " ").replace('Z', " UTC");
     let head = format!("Bucket {}{place}, {at}, schema version {}.", report.bucket, report.schema_version);
@@ -13,8 +15,10 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> Result<()> {
     if report.tables.is_empty() {
         writeln!(out, "\nNo table of the feed is loaded or pending.")?;
     } else {
-        writeln!(out, "\n{}", row("table", "last loaded", "age", "pending", "size", "oldest", "state"))?;
-        report.tables.iter().try_for_each(|table| writeln!(out, "{}", table_row(table)))?;
+        let longest = report.tables.iter().map(|table| table.table.chars().count()).max().unwrap_or(0);
+        let name = longest.clamp(NAME, NAME + look.width.saturating_sub(show::WIDTH));
+        writeln!(out, "\n{}", row(name, ["table", "last loaded", "age", "pending", "size", "oldest", "state"]))?;
+        report.tables.iter().try_for_each(|table| writeln!(out, "{}", table_row(table, name, look)))?;
     }
     for line in notes(report) {
         writeln!(out, "\n{line}")?;
@@ -22,13 +26,16 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn row(table: &str, loaded: &str, age: &str, pending: &str, size: &str, oldest: &str, state: &str) -> String {
-    let table = show::line(table, 23);
-    let line = format!("{table:23} {loaded:16} {age:>5} {pending:>7} {size:>8} {oldest:>6}  {state}");
+/// As wide as the column of names is at least.
+const NAME: usize = 23;
+
+fn row(name: usize, [table, loaded, age, pending, size, oldest, state]: [&str; 7]) -> String {
+    let table = show::line(table, name);
+    let line = format!("{table:name$} {loaded:16} {age:>5} {pending:>7} {size:>8} {oldest:>6}  {state}");
     line.trim_end().to_owned()
 }
 
-fn table_row(table: &Table) -> String {
+fn table_row(table: &Table, name: usize, look: Look) -> String {
     let loaded = table.last_loaded.as_ref().map_or("never".to_owned(), |at| at[..16].replace('T', " "));
     let age = |age: Option<i64>| age.map(when::span).unwrap_or_default();
     let waiting = &table.pending;
@@ -38,7 +45,8 @@ fn table_row(table: &Table) -> String {
         Some(stopped) => stopped.requested.as_deref().unwrap_or(&stopped.status),
     };
     let (last, oldest) = (age(table.last_loaded_age), age(waiting.oldest_age));
-    row(&table.table, &loaded, &last, &waiting.objects.to_string(), &size, &oldest, state)
+    let state = look.status(state);
+    row(name, [&table.table, &loaded, &last, &waiting.objects.to_string(), &size, &oldest, &state])
 }
 
 /// What there is to say below the table, one paragraph each.
@@ -121,10 +129,14 @@ mod tests {
             }),
             ..Table::default()
         };
-        let row = table_row(&table);
+        let plain = Look { width: show::WIDTH, coloured: false };
+        let row = table_row(&table, NAME, plain);
         assert!(row.chars().count() <= show::WIDTH, "{row}");
         assert!(row.starts_with("a_schema_with_a_long_n… 2026-11-21 14:02   47h 1234567 999.9 MB"), "{row}");
         assert!(row.ends_with("99999d  release"), "{row}");
-        assert!(table_row(&Table { table: "t".into(), ..Table::default() }).contains("never"));
+        assert!(table_row(&Table { table: "t".into(), ..Table::default() }, NAME, plain).contains("never"));
+        let wide = table_row(&table, 46, Look { width: 120, coloured: true });
+        assert!(wide.starts_with("a_schema_with_a_long_name.and_a_table_with_one 2026-11-21 14:02   47h"), "{wide}");
+        assert!(wide.ends_with("99999d  \u{1b}[34mrelease\u{1b}[0m"), "{wide}");
     }
 }

@@ -12,6 +12,7 @@ pub mod own;
 pub mod pooler;
 pub mod program;
 pub mod proxy;
+pub mod screen;
 pub mod server;
 pub mod store;
 pub mod story;

@@ -1,0 +1,276 @@
+//! `verify`: the files that made a table are read once more, and the table is compared with them row by row.
+//!
+//! Keys are cells, and cells are never said elsewhere. Here they are what is asked for: they stand in the answer on stdout, as
+//! the rows of `rejects list` do, never in the log; `--keys 0` leaves them out.
+
+mod report;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::boot::Boot;
+use crate::decode;
+use crate::loader::Error;
+use crate::loader::service::{self, End};
+use crate::loader::verdict::{self, Verdict};
+use crate::source::{Entity, Loaded, Plan, Source, TablePlan};
+use crate::target::{Found, TableState, Target, Verification};
+use crate::visible;
+use report::{Outcome, Table};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    paper-engine-orders verify                            all tables of the feed\n  \
+    paper-engine-orders verify dbo.orders --keys 100      one table, more of the keys that differ\n  \
+    paper-engine-orders verify --json | jq 'select(.verdict != \"equal\")'\n\n\
+    Ends with 1 if a table differs or cannot be verified, or if there was nothing to compare.")]
+pub(super) struct Args {
+    /// Only these tables: the name, or schema.table; all tables of the feed if none is given
+    #[arg(value_name = "TABLE")]
+    tables: Vec<String>,
+    /// Show at most so many keys of each kind of difference
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    keys: usize,
+    /// One JSON object per table
+    #[arg(long)]
+    json: bool,
+}
+
+/// How often a table is tried that the world is in the way of, and how long to wait in between.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is said how far it is.
+const EVERY: Duration = Duration::from_secs(3);
+
+pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
+    let (boot, target, _) = super::ledger().await?;
+    let plan = super::stock::take(&boot, &target).await?;
+    let states = target.tables().await.map_err(Error::from)?;
+    let tables = chosen(&args.tables, &plan, &states)?;
+    let source = Source::connect(&boot.config.source, boot.config.dialect.order).await.map_err(Error::from)?;
+    let verifier = Verifier { boot: &boot, source, target, keys: args.keys };
+    let (mut end, mut done, mut proved) = (End::Done, 0, false);
+    for entity in &tables {
+        let verified = tokio::select! {
+            verified = Box::pin(verifier.table(entity)) => verified?,
+            () = boot.stopper.wait() => {
+                tracing::warn!("Stopped: {} of {} tables are not compared.", tables.len() - done, tables.len());
+                return Ok(end.max(End::Stopped));
+            }
+        };
+        done += 1;
+        proved |= matches!(verified, Outcome::Compared { .. });
+        end = end.max(verified.end());
+        let table = Table::new(entity, verified, pending(&plan, entity), stopped(&states, &plan, entity));
+        say(&table, args.json)?;
+    }
+    if done == 0 {
+        anyhow::bail!("the ledger and the bucket know no table of this feed: nothing was compared");
+    }
+    // whoever asks for a proof must not take silence for one
+    Ok(if proved { end } else { end.max(End::Stopped) })
+}
+
+fn say(table: &Table, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match json {
+        true => writeln!(out, "{}", visible::json(&table.as_json()))?,
+        false => view::print(table, &mut out)?,
+    }
+    Ok(out.flush()?)
+}
+
+/// The tables to verify: those that are named, or all that the ledger or the bucket knows.
+fn chosen(names: &[String], plan: &Plan, states: &[TableState]) -> anyhow::Result<BTreeSet<Entity>> {
+    let known = states.iter().map(|state| Entity { schema: state.schema.clone(), name: state.entity.clone() });
+    let all: BTreeSet<Entity> = known.chain(plan.tables.iter().map(|table| table.entity.clone())).collect();
+    let fits = |name: &String, entity: &Entity| *name == entity.name || *name == entity.to_string();
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|entity| fits(name, entity))) {
+        let all: Vec<String> = all.iter().take(20).map(ToString::to_string).collect();
+        anyhow::bail!("the feed has no table {unknown}; the ledger and the bucket know: {}", all.join(", "));
+    }
+    Ok(all.into_iter().filter(|entity| names.is_empty() || names.iter().any(|name| fits(name, entity))).collect())
+}
+
+/// How many files of it wait.
+fn pending(plan: &Plan, entity: &Entity) -> u64 {
+    let count = |table: &TablePlan| {
+        let objects = table.pending.iter().flat_map(|pending| pending.new_objects()).count() as u64;
+        objects + table.later.objects
+    };
+    plan.tables.iter().filter(|table| table.entity == *entity).map(count).sum()
+}
+
+/// The state of the delivery that stops it, if the bucket still shows its version.
+fn stopped(states: &[TableState], plan: &Plan, entity: &Entity) -> Option<String> {
+    let state = states.iter().find(|state| state.schema == entity.schema && state.entity == entity.name)?;
+    let table = plan.tables.iter().find(|table| table.entity == *entity);
+    let superseded = |id: &i64| table.is_some_and(|table| table.superseded.contains(id));
+    let stop = state.stops.iter().find(|stop| stop.requested.is_none() && !superseded(&stop.id))?;
+    Some(stop.status.clone())
+}
+
+struct Verifier<'a> {
+    boot: &'a Boot,
+    source: Source,
+    target: Target,
+    keys: usize,
+}
+
+/// Why nothing was proved.
+enum Obstacle {
+    /// what was loaded cannot be had, or not as it was
+    Doubt {
+        why: String,
+        next: &'static str,
+    },
+    Error(Error),
+}
+
+fn doubt(why: impl ToString, next: &'static str) -> Obstacle {
+    Obstacle::Doubt { why: why.to_string(), next }
+}
+
+const LOST: &str = "After its next full load it can be verified again, as long as the files from then on stay in the bucket as \
+                    they were loaded.";
+const OTHERWISE: &str = "Verify it with the FEED, the LIMITS and the columns that its files were loaded with; or after its next \
+                         full load.";
+const AGAIN: &str = "Verify it again.";
+
+impl<E: Into<Error>> From<E> for Obstacle {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl Verifier<'_> {
+    /// One table. What cannot be reached at all is an error; whatever is the table's own trouble is told of it.
+    async fn table(&self, entity: &Entity) -> Result<Outcome, Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.attempt(entity).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(Obstacle::Doubt { why, next }) => {
+                    return Ok(Outcome::Unverified { why, next, end: End::Stopped });
+                }
+                Err(Obstacle::Error(error)) => error,
+            };
+            let verdict = verdict::of(&error);
+            if matches!(verdict, Verdict::Retry | Verdict::RetryTable) && tries < TRIES {
+                tracing::warn!("{entity}: {error}. Trying again.");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let (next, end) = match verdict {
+                Verdict::Retry | Verdict::Abort => return Err(error),
+                // the bucket moved on while it was read
+                Verdict::Gone | Verdict::Relist => (LOST, End::Stopped),
+                Verdict::Stop(_) => ("Mend the table.", End::Stopped),
+                _ => (AGAIN, service::end_of(&error)),
+            };
+            return Ok(Outcome::Unverified { why: error.to_string(), next, end });
+        }
+    }
+
+    async fn attempt(&self, entity: &Entity) -> Result<Outcome, Obstacle> {
+        let mut verification = match self.target.verification(entity).await? {
+            Found::Verification(verification) => *verification,
+            Found::Nothing => return Ok(Outcome::NothingLoaded),
+            Found::NoTable => {
+                return Err(doubt("the target has no such table", "Create it; then its files are loaded anew."));
+            }
+        };
+        let mut files = verification.files.clone();
+        if let Some((one, other)) = self.source.in_feed_order(&mut files) {
+            let words = format!("{one} was loaded before {other}, and FEED order= says the reverse now");
+            return Err(doubt(words, OTHERWISE));
+        }
+        if let Some(lost) = self.source.find_again(&mut files).await? {
+            return Err(doubt(lost, LOST));
+        }
+        self.read(&mut verification, entity, &files).await?;
+        let (generation, skipped, blind) = (verification.generation, verification.skipped, verification.blind);
+        match verification.compare(self.keys).await? {
+            Some(comparison) => Ok(Outcome::Compared {
+                generation,
+                files: files.len(),
+                skipped,
+                blind,
+                comparison: Box::new(comparison),
+            }),
+            None => Err(doubt("the table was rewritten while it was compared", AGAIN)),
+        }
+    }
+
+    async fn read(&self, verification: &mut Verification, entity: &Entity, files: &[Loaded]) -> Result<(), Obstacle> {
+        let progress = Progress::start(entity, files.iter().map(|file| file.rows_read).sum());
+        for file in files {
+            let object = self.source.reopen(file).await?;
+            let rows = decode::rows(object, verification.shape(file, &self.boot.config.dialect));
+            progress.next(rows.counted());
+            match verification.read(file, rows).await.map_err(Error::from) {
+                Ok(None) => {}
+                Ok(Some(unlike)) => return Err(doubt(unlike, OTHERWISE)),
+                // it was loaded once, so something else is not as it was
+                Err(error) if matches!(verdict::of(&error), Verdict::Stop(_)) => {
+                    let (key, words) = (&file.listed.key, error.to_string());
+                    let first = words.split(". ").next().unwrap_or_default();
+                    let words = format!("{key} cannot be read as it was when it was loaded: {first}");
+                    return Err(doubt(words, OTHERWISE));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says every three seconds how far it is, until it is dropped.
+struct Progress {
+    /// rows of the files before, and the counter of this one
+    rows: Arc<Mutex<(u64, Arc<AtomicU64>)>>,
+    task: JoinHandle<()>,
+}
+
+impl Progress {
+    fn start(entity: &Entity, total: u64) -> Self {
+        let rows: Arc<Mutex<(u64, Arc<AtomicU64>)>> = Arc::default();
+        let (seen, entity) = (rows.clone(), entity.to_string());
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let read = {
+                    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.0 + seen.1.load(Ordering::Relaxed)
+                };
+                let doing = if read < total { "reading" } else { "comparing" };
+                tracing::info!(rows = read, total, "{entity}: {doing}, {read}/{total} rows read...");
+            }
+        });
+        Self { rows, task }
+    }
+
+    fn next(&self, counter: Arc<AtomicU64>) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.0 += rows.1.load(Ordering::Relaxed);
+        rows.1 = counter;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Counts by name, in JSON.
+fn counts(counts: &[(String, u64)]) -> BTreeMap<&str, u64> {
+    counts.iter().map(|(name, count)| (name.as_str(), *count)).collect()
+}

@@ -1,0 +1,221 @@
+//! All files of a generation, folded into what the table must hold, in constant memory.
+//!
+//! Records go through the sorter, like those of one change file. From the first row on that moves from key to key they go
+//! through the chain; what it holds is settled with what was said before whenever it grows large.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::mem;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::batch::{Batch, Wanted, Wish};
+use super::catalog::Table;
+use super::chain::Chain;
+use super::convert::Whole;
+use super::fold::{Fold, Word};
+use super::intake::{Halt, Message, Outlet, Summary, fold_all};
+use super::sinks::Sink;
+use super::sort::{Mark, Record, Sorted, Sorter};
+use super::tuple;
+use crate::decode::File;
+
+/// What the chain may hold. Tests have little room, so that they go that way too.
+const ROOM: usize = if cfg!(debug_assertions) { 4 << 10 } else { 8 << 20 };
+/// What a record takes beside its bytes.
+const APIECE: usize = 100;
+
+/// Takes the records of all files, in feed order.
+pub struct Refold {
+    table: Arc<Table>,
+    sorter: Sorter,
+    chain: Chain,
+    /// what it holds, about
+    chained: usize,
+    /// rows move
+    moving: bool,
+    /// the row that is being read, reused
+    row: (Vec<u8>, Vec<u8>),
+}
+
+impl Sink for Refold {
+    fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        self.row.0.clear();
+        self.row.1.clear();
+        (&mut self.row.0, &mut self.row.1)
+    }
+
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+        let row = mem::take(&mut self.row);
+        let taken = self.take(&Record { mark, key: &row.1, tuple: &row.0 });
+        self.row = row;
+        taken
+    }
+}
+
+impl Refold {
+    pub fn new(table: Arc<Table>) -> Self {
+        let (sorter, chain, row) = (Sorter::default(), Chain::of_many(), (Vec::new(), Vec::new()));
+        Self { table, sorter, chain, chained: 0, moving: false, row }
+    }
+
+    /// Takes rows whose cells were asked for, until nobody sends more.
+    pub fn take_whole(&mut self, mut rows: mpsc::Receiver<Message<Whole>>) -> Result<(), Halt> {
+        let mut key = Vec::new();
+        while let Some(Message::Batch(whole)) = rows.blocking_recv() {
+            for (row, mark) in whole.rows.rows().zip(whole.marks) {
+                key.clear();
+                self.table.sort_key(row.tuple, &mut key);
+                self.take(&Record { mark, key: &key, tuple: row.tuple })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &Record<'_>) -> Result<(), Halt> {
+        self.moving |= record.mark.wish == Wish::Away;
+        // a rejected row takes nothing back of what was said before
+        if !self.moving || record.mark.wish == Wish::Leave {
+            return Ok(self.sorter.push(*record)?);
+        }
+        self.chain.take(record);
+        self.chained += record.key.len() + record.tuple.len() + APIECE;
+        // a row that moves is two records
+        if self.chained > ROOM && record.mark.wish != Wish::Away { self.settle() } else { Ok(()) }
+    }
+
+    /// Sends the last word on each key, in key order.
+    pub fn finish(mut self, mut outlet: Outlet<Batch>) {
+        let settled = if self.moving { self.settle() } else { Ok(()) };
+        let fold = Fold::new(File::Changes, self.table.is_keyless());
+        let done = settled.and_then(|()| fold_all(self.sorter, fold, &mut outlet)).and_then(|()| outlet.flush(0));
+        outlet.end(done, Summary::default());
+    }
+
+    /// What the chain says is said upon what was said before.
+    fn settle(&mut self) -> Result<(), Halt> {
+        let mut words = Batch::default();
+        let Ok(()) = mem::replace(&mut self.chain, Chain::of_many()).end(|word| {
+            word(&mut words);
+            Ok::<(), Infallible>(())
+        });
+        self.chained = 0;
+        let mut before = Folded::of(mem::take(&mut self.sorter).sorted()?);
+        let mut moved = Moved::of(&words, &self.table);
+        let mut place = 0;
+        while let Some((key, word)) = before.next()? {
+            moved.see(&key, &word);
+            while place < words.len() && words.row(place).key < key.as_slice() {
+                self.say(words.row(place), place, None, &moved)?;
+                place += 1;
+            }
+            if place < words.len() && words.row(place).key == key.as_slice() {
+                self.say(words.row(place), place, Some(word), &moved)?;
+                place += 1;
+            } else {
+                self.keep(&key, &word)?;
+            }
+        }
+        for place in place..words.len() {
+            self.say(words.row(place), place, None, &moved)?;
+        }
+        moved.from.keys().try_for_each(|place| {
+            let row = words.row(*place);
+            self.keep(row.key, &moved.arrive(*place, row))
+        })
+    }
+
+    /// A row that comes from another key waits until that key was seen.
+    fn say(&mut self, row: Wanted<'_>, place: usize, before: Option<Word>, moved: &Moved) -> Result<(), Halt> {
+        if moved.from.contains_key(&place) {
+            return Ok(());
+        }
+        self.keep(row.key, &upon(before, row))
+    }
+
+    fn keep(&mut self, key: &[u8], word: &Word) -> Result<(), Halt> {
+        let mark = Mark { part: 0, line: 0, wish: word.wish, holes: word.holes };
+        Ok(self.sorter.push(Record { mark, key, tuple: &word.tuple })?)
+    }
+}
+
+fn upon(before: Option<Word>, row: Wanted<'_>) -> Word {
+    match before {
+        None => Word::of(row.wish, row.tuple, row.holes),
+        Some(mut word) => {
+            word.then(row.wish, row.tuple, row.holes);
+            word
+        }
+    }
+}
+
+/// Rows that came from other keys, and what was there.
+struct Moved {
+    /// the key that a row comes from, by the row's place
+    from: HashMap<usize, Vec<u8>>,
+    there: HashMap<Vec<u8>, Option<Word>>,
+}
+
+impl Moved {
+    fn of(words: &Batch, table: &Table) -> Self {
+        let key_of = |tuple: &Vec<u8>| {
+            let mut key = Vec::new();
+            table.sort_key(tuple, &mut key);
+            key
+        };
+        let from: HashMap<usize, Vec<u8>> =
+            words.elsewhere.iter().map(|(place, tuple)| (*place, key_of(tuple))).collect();
+        let there = from.values().map(|key| (key.clone(), None)).collect();
+        Self { from, there }
+    }
+
+    fn see(&mut self, key: &[u8], word: &Word) {
+        if let Some(there) = self.there.get_mut(key) {
+            *there = Some(word.clone());
+        }
+    }
+
+    /// A row with its holes filled from where it was. What was not known there is not known here either.
+    fn arrive(&self, place: usize, row: Wanted<'_>) -> Word {
+        let there = self.from.get(&place).and_then(|key| self.there.get(key)?.as_ref());
+        let mut filled = Vec::new();
+        match there.filter(|word| matches!(word.wish, Wish::Put | Wish::Fresh)) {
+            Some(word) => tuple::fill(row.tuple, &word.tuple, &mut filled),
+            None => filled.extend_from_slice(row.tuple),
+        }
+        let holes = tuple::has_hole(&filled);
+        Word { wish: if holes { Wish::Fresh } else { Wish::Put }, tuple: filled, holes }
+    }
+}
+
+/// The last word on each key of sorted records, one by one.
+struct Folded {
+    sorted: Sorted,
+    fold: Fold,
+    batch: Batch,
+    at_end: bool,
+}
+
+impl Folded {
+    fn of(sorted: Sorted) -> Self {
+        Self { sorted, fold: Fold::new(File::Changes, false), batch: Batch::default(), at_end: false }
+    }
+
+    fn next(&mut self) -> Result<Option<(Vec<u8>, Word)>, Halt> {
+        while self.batch.len() == 0 && !self.at_end {
+            match self.sorted.next_record()? {
+                Some(record) => self.fold.take(&record, &mut self.batch)?,
+                None => {
+                    self.fold.end(&mut self.batch);
+                    self.at_end = true;
+                }
+            }
+        }
+        let batch = mem::take(&mut self.batch);
+        Ok(batch
+            .rows()
+            .next()
+            .map(|row| (row.key.to_vec(), Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes })))
+    }
+}

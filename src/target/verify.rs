@@ -1,0 +1,256 @@
+//! Proves that a table is what its files say: the ledger tells which files made it, they are read and folded again, and the
+//! table is compared with that.
+//!
+//! Ledger and table are seen as they were at one moment, in a transaction that may not write; nobody is locked out
+//! meanwhile, and no lease is taken. A file is read as it was when it was loaded, or it says that it cannot be.
+
+use std::mem;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::catalog::Table;
+use super::compare::{Compare, Comparison};
+use super::convert::convert_into;
+use super::current::Current;
+use super::intake::{self, Halt, Intake, Outlet, Plan, Summary};
+use super::refold::Refold;
+use super::rejects::Rejects;
+use super::settings::Share;
+use super::{Error, Target};
+use crate::decode::dialect::Dialect;
+use crate::decode::{File, Parts, Rows, Shape};
+use crate::pg::Tx;
+use crate::source::{Entity, Listed, Loaded};
+
+/// What is known of a table that is to be verified.
+pub enum Found {
+    Verification(Box<Verification>),
+    /// the ledger has no loaded file of it
+    Nothing,
+    /// the target has no such table
+    NoTable,
+}
+
+/// A table at one moment, and the files that made it.
+pub struct Verification {
+    tx: Tx,
+    table: Arc<Table>,
+    entity: Entity,
+    pub generation: i32,
+    /// what was loaded of the newest generation
+    pub files: Vec<Loaded>,
+    /// how many files of it an operator skipped
+    pub skipped: u64,
+    refold: Refold,
+    /// rejected rows whose keys cannot be read
+    pub blind: u64,
+    /// where the table is stored
+    stored: Option<u32>,
+}
+
+impl Target {
+    /// Opens a table and its part of the ledger as they are now.
+    pub async fn verification(&self, entity: &Entity) -> Result<Found, Error> {
+        let tx = self.pg.begin("verify").await?;
+        // files are read while nothing is asked
+        let sql = "set transaction isolation level repeatable read, read only;
+            set local idle_in_transaction_session_timeout = 0";
+        tx.batch_execute(sql).await.map_err(|error| tx.error(error))?;
+        let files = self.loaded(&tx, entity).await?;
+        let Some((generation, files)) = files else { return Ok(Found::Nothing) };
+        let found = Table::find(&tx, None, entity, self.settings.schema.as_deref()).await?;
+        let Some(table) = found.map(Arc::new) else { return Ok(Found::NoTable) };
+        let changes = files.iter().any(|file| file.file == File::Changes);
+        table.check(if changes { File::Changes } else { File::Snapshot })?;
+        let skipped = self.skipped(&tx, entity, generation).await?;
+        let stored = stored(&tx, table.oid).await?;
+        // to come back to, where Postgres refuses a value
+        tx.mark().await?;
+        let refold = Refold::new(table.clone());
+        let entity = entity.clone();
+        let verification = Verification { tx, table, entity, generation, files, skipped, refold, blind: 0, stored };
+        Ok(Found::Verification(Box::new(verification)))
+    }
+
+    async fn loaded(&self, tx: &Tx, entity: &Entity) -> Result<Option<(i32, Vec<Loaded>)>, Error> {
+        let (from, to) = self.feed.keys();
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&self.feed.bucket, Type::TEXT),
+            (&entity.schema, Type::TEXT),
+            (&entity.name, Type::TEXT),
+            (&from, Type::TEXT),
+            (&to, Type::TEXT),
+        ];
+        let rows = tx.query_typed(include_str!("verify_files.sql"), &parameters).await;
+        let rows = rows.map_err(|error| tx.error(error))?;
+        Ok(rows.first().map(|row| (row.get("generation"), rows.iter().map(loaded).collect())))
+    }
+
+    async fn skipped(&self, tx: &Tx, entity: &Entity, generation: i32) -> Result<u64, Error> {
+        let sql = "select count(*) from public.loader_deliveries
+            where bucket = $1 and schema_name = $2 and entity = $3 and generation = $4 and object_key >= $5
+              and ($6 is null or object_key < $6) and status = 'skipped' and actor is distinct from 'loader'";
+        let (from, to) = self.feed.keys();
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+            (&self.feed.bucket, Type::TEXT),
+            (&entity.schema, Type::TEXT),
+            (&entity.name, Type::TEXT),
+            (&generation, Type::INT4),
+            (&from, Type::TEXT),
+            (&to, Type::TEXT),
+        ];
+        let row = tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?;
+        Ok(row.get::<_, i64>(0) as u64)
+    }
+}
+
+/// A row of `verify_files.sql`.
+fn loaded(row: &Row) -> Loaded {
+    let number = |name: &str| row.get::<_, Option<i64>>(name).unwrap_or(0) as u64;
+    let has_op: bool = row.get("has_op");
+    Loaded {
+        id: row.get("id"),
+        file: if row.get::<_, &str>("kind") == "snapshot" { File::Snapshot } else { File::Changes },
+        listed: Listed {
+            key: row.get("object_key"),
+            etag: row.get("etag"),
+            size: number("size_bytes"),
+            modified: row.get("modified"),
+        },
+        rows_read: number("rows_read"),
+        rows_rejected: number("rows_rejected"),
+        claimed: has_op.then(|| [number("inserts"), number("updates"), number("deletes")]),
+        attempts: row.get("attempts"),
+        committed: row.get("committed"),
+    }
+}
+
+/// The file of the server that holds the table, as it is now and not as this transaction sees it.
+async fn stored(tx: &Tx, oid: u32) -> Result<Option<u32>, Error> {
+    let row = tx.query_typed_one("select pg_catalog.pg_relation_filenode($1)", &[(&oid, Type::OID)]).await;
+    Ok(row.map_err(|error| tx.error(error))?.get(0))
+}
+
+impl Verification {
+    /// What the rows of a file must look like: as they did when it was loaded.
+    pub fn shape(&self, file: &Loaded, dialect: &Dialect) -> Shape {
+        Shape {
+            file: file.file,
+            columns: self.table.shape(),
+            table: (self.entity.schema.clone(), self.entity.name.clone()),
+            dialect: dialect.clone(),
+            had_op: (file.rows_read > 0).then_some(file.claimed.is_some()),
+            keep_raw: file.rows_rejected > 0,
+        }
+    }
+
+    /// Reads the next file in feed order. Gives what is not as it was when it was loaded: then nothing can be proved.
+    pub async fn read<P>(&mut self, file: &Loaded, rows: Rows<P>) -> Result<Option<String>, Error>
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let quarantine = || Rejects::new(vec![true], Share::Percent(100.0));
+        let rejects = (file.rows_rejected > 0).then(quarantine);
+        let summary = match self.table.asks() {
+            true => self.ask(rows, rejects.as_ref()).await?,
+            false => self.take(rows, rejects.clone()).await?,
+        };
+        let tally = rejects.as_ref().map(Rejects::tally).unwrap_or_default();
+        if file.file == File::Snapshot {
+            self.blind += tally.blind;
+        }
+        Ok(unlike(file, &summary, tally.total()))
+    }
+
+    async fn take<P>(&mut self, rows: Rows<P>, rejects: Option<Rejects>) -> Result<Summary, Error>
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let (table, mut refold) = (self.table.clone(), self.lend());
+        let reading = move || {
+            let plan = Plan { table: &table, event_id: "", rejects: rejects.as_ref(), leaves: true };
+            let read = intake::read_into(rows, &plan, &mut refold);
+            (refold, read)
+        };
+        let (refold, read) = tokio::task::spawn_blocking(reading).await.map_err(|_| Error::Panicked)?;
+        self.refold = refold;
+        read.map_err(error_of)
+    }
+
+    /// The same where Postgres must be asked for the binary form of some cells.
+    async fn ask<P>(&mut self, rows: Rows<P>, rejects: Option<&Rejects>) -> Result<Summary, Error>
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let mut refold = self.lend();
+        let plan = Plan { table: &self.table, event_id: "", rejects, leaves: true };
+        let (sender, whole) = mpsc::channel(1);
+        let folding = tokio::task::spawn_blocking(move || {
+            let taken = refold.take_whole(whole);
+            (refold, taken)
+        });
+        let asked = convert_into(&self.tx, &plan, Intake::drafts(rows, &plan), &sender).await;
+        drop(sender);
+        let (refold, taken) = folding.await.map_err(|_| Error::Panicked)?;
+        self.refold = refold;
+        taken.map_err(error_of)?;
+        asked
+    }
+
+    fn lend(&mut self) -> Refold {
+        mem::replace(&mut self.refold, Refold::new(self.table.clone()))
+    }
+
+    /// Compares the table with what was read, keeping so many examples of each kind of difference. None if the table was
+    /// rewritten meanwhile, which would look as if it were empty.
+    pub async fn compare(self, keep: usize) -> Result<Option<Comparison>, Error> {
+        let Self { tx, table, refold, files, stored: before, .. } = self;
+        let (sender, mut intake) = Intake::channel();
+        tokio::task::spawn_blocking(move || refold.finish(Outlet::new(sender)));
+        let whole = files.iter().any(|file| file.file == File::Snapshot);
+        let mut compare = Compare::new(&table, whole, keep);
+        // the server sorts while it is sorted here
+        let (next, current) = tokio::join!(intake.next(), Current::whole(&tx, &table));
+        let (mut next, mut current) = (next?, current?);
+        while let Some(batch) = next {
+            for wanted in batch.rows() {
+                compare.want(wanted, &mut current).await?;
+            }
+            next = intake.next().await?;
+        }
+        compare.rest(&mut current).await?;
+        drop(current);
+        let comparison = compare.judge(&tx).await?;
+        let after = stored(&tx, table.oid).await?;
+        tx.rollback().await?;
+        Ok((before == after).then_some(comparison))
+    }
+}
+
+/// What is not as it was when the file was loaded.
+fn unlike(file: &Loaded, now: &Summary, rejected: u64) -> Option<String> {
+    let read: u64 = now.read.iter().sum();
+    let claimed = now.claimed.as_ref().and_then(|parts| parts.first().copied());
+    let claims = file.file == File::Snapshot || file.rows_read == 0 || claimed == file.claimed;
+    if read == file.rows_read && rejected == file.rows_rejected && claims {
+        return None;
+    }
+    Some(format!(
+        "{} is read otherwise than when it was loaded: {} rows and {} rejected then, {read} and {rejected} now; FEED or the \
+         table's columns are not what they were",
+        file.listed.key, file.rows_read, file.rows_rejected
+    ))
+}
+
+fn error_of(halt: Halt) -> Error {
+    match halt {
+        Halt::Error(error) => error,
+        Halt::Hangup => Error::Panicked,
+    }
+}

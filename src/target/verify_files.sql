@@ -1,0 +1,14 @@
+-- What was loaded of a table's newest generation.
+with loaded as (
+    select * from public.loader_deliveries
+    where bucket = $1 and schema_name = $2 and entity = $3
+      and object_key >= $4 and ($5 is null or object_key < $5)
+      and status = 'loaded'
+)
+select id, object_key, etag, size_bytes, extract(epoch from last_modified)::bigint as modified, kind, generation,
+       rows_read, rows_rejected, attempts, claimed is not null as has_op,
+       (claimed ->> 'I')::bigint as inserts, (claimed ->> 'U')::bigint as updates, (claimed ->> 'D')::bigint as deletes,
+       (extract(epoch from committed_at) * 1000000)::bigint as committed
+from loaded
+where generation = (select max(generation) from loaded)
+order by id
