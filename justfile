@@ -53,6 +53,10 @@ test *ARGS:
             echo 'NOT RUN: the test of pgbouncer::, which is not here. PEO_PGBOUNCER can say where it is.' >&2; \
             skip="${skip:-} --skip pgbouncer::"; \
         fi; \
+        if ! chromedriver --version >/dev/null 2>&1 || ! "${PEO_CHROMIUM:-/usr/bin/chromium}" --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of browser::, which want chromium and chromedriver. PEO_CHROMIUM can say where chromium is.' >&2; \
+            skip="${skip:-} --skip browser::"; \
+        fi; \
         if [ ! -d /usr/lib/postgresql ]; then \
             echo 'NOT RUN: the test of tls:: that wants a Postgres built with TLS, in /usr/lib/postgresql. The pinned one is not.' >&2; \
             skip="${skip:-} --skip so_is_a_postgres_with_tls_of_its_own"; \
@@ -120,6 +124,11 @@ bench-micro *ARGS:
 demo *ARGS:
     cargo build --release --locked
     python3 scripts/demo.py "$@"
+
+# Take the pictures of the status page in docs/pictures again: wants chromium and chromedriver
+screenshots:
+    cargo build --locked
+    PROFILE=debug python3 scripts/services.py exec --fast --dir .run/screenshots -- python3 scripts/screenshots.py
 
 # Run the program with the variables of config.env, if there is one
 run *ARGS:

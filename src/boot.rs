@@ -16,11 +16,12 @@ use crate::loader::tally::{Run, Tally};
 use crate::loader::{Error, Loader, Parts};
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
-use crate::ops::Ops;
+use crate::ops::{Ops, Sources};
 use crate::retry::Backoff;
 use crate::source::Source;
+use crate::standing::Noted;
 use crate::stop::Stopper;
-use crate::target::{Feed, Target};
+use crate::target::{Feed, Reader, Target};
 use crate::terminal::Screen;
 
 /// What every command shares.
@@ -30,6 +31,7 @@ pub struct Boot {
     pub stopper: Stopper,
     pub metrics: Arc<Metrics>,
     pub health: Health,
+    pub noted: Noted,
     pub host: String,
     /// where progress is drawn, if there is room for it
     pub screen: Screen,
@@ -46,6 +48,7 @@ pub fn start(config: Config) -> std::io::Result<Boot> {
         stopper: Stopper::on_signals(move || left.leave())?,
         metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
         health: Health::default(),
+        noted: Noted::default(),
         host: hostname(),
     })
 }
@@ -53,9 +56,13 @@ pub fn start(config: Config) -> std::io::Result<Boot> {
 impl Boot {
     /// The target, not yet connected.
     pub fn target(&self) -> Result<Target, Error> {
+        Ok(Target::new(&self.config.target, self.feed(), &self.host, self.clock.clone())?)
+    }
+
+    /// The bucket and the path of the feed.
+    pub fn feed(&self) -> Feed {
         let source = &self.config.source;
-        let feed = Feed { bucket: source.bucket.clone(), path: source.path.clone() };
-        Ok(Target::new(&self.config.target, feed, &self.host, self.clock.clone())?)
+        Feed { bucket: source.bucket.clone(), path: source.path.clone() }
     }
 
     /// Loads as the configuration says: once, as a service, or as a rehearsal. How it ended, and but for a service what it
@@ -90,9 +97,23 @@ impl Boot {
         let drained = Stopper::new();
         let Some(address) = self.config.listen() else { return Ok((drained, None)) };
         let ops = Ops::bind(address).await?;
-        tracing::info!("Metrics and health are served at http://{}.", ops.address()?);
-        let serving = ops.serve(self.metrics.clone(), self.health.clone(), drained.clone());
+        tracing::info!("Status page, metrics and health are served at http://{}.", ops.address()?);
+        let serving = ops.serve(self.metrics.clone(), self.health.clone(), self.sources(), drained.clone());
         Ok((drained, Some(tokio::spawn(serving))))
+    }
+
+    /// What the page is made from. It reads the ledger by itself: never through what the loader has in hand.
+    fn sources(&self) -> Sources {
+        let feed = self.feed();
+        Sources {
+            reader: Reader::new(&self.config.target.postgres, feed.clone()).ok(),
+            feed,
+            noted: self.noted.clone(),
+            clock: self.clock.clone(),
+            host: self.host.clone(),
+            dry_run: self.config.dry_run,
+            notifies: self.config.notifier.is_some(),
+        }
     }
 
     async fn load(self, wait: bool, tally: &mut Tally) -> Result<End, Error> {
@@ -160,6 +181,7 @@ impl Boot {
             settle: self.config.settle,
             metrics: self.metrics,
             health: self.health,
+            noted: self.noted,
             stopper: self.stopper,
             clock: self.clock,
             screen: self.screen,

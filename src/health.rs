@@ -42,6 +42,11 @@ impl Health {
         *seen.slot(part) = Some(outcome);
     }
 
+    /// What was noted of one part last; nothing if it was not tried yet.
+    pub fn of(&self, part: Part) -> Option<Result<(), String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).slot(part).clone()
+    }
+
     /// What the last notes amount to.
     pub fn readiness(&self) -> Readiness {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);

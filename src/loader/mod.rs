@@ -14,7 +14,7 @@ pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::decode::dialect::Dialect;
@@ -23,6 +23,7 @@ use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
 use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, TablePlan};
+use crate::standing::{Files, InHand, Noted, Remark, Stock};
 use crate::stop::Stopper;
 use crate::target::Target;
 use crate::terminal::Screen;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub settle: Duration,
     pub metrics: Arc<Metrics>,
     pub health: Health,
+    /// where to note what is pending
+    pub noted: Noted,
     pub stopper: Stopper,
     pub clock: Clock,
     /// where progress is drawn, if there is room for it
@@ -57,6 +60,9 @@ pub struct Loader {
     corridor: Corridor,
     herald: Herald,
     health: Health,
+    noted: Noted,
+    /// when what is left of a table was counted last
+    counted: Option<Instant>,
     stopper: Stopper,
     settling: Settling,
     /// what the next stock-taking must heed
@@ -81,6 +87,8 @@ pub struct Outcome {
     pub settling: Option<Duration>,
     /// feed tables without a table in the target
     pub unmapped: Vec<Entity>,
+    /// why other files wait
+    pub remarks: BTreeMap<Entity, Remark>,
     /// the plan is not true any more: take stock again
     pub relist: bool,
     /// messages that still wait for the broker
@@ -99,8 +107,14 @@ impl Outcome {
                 return Some(id);
             }
             Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status),
-            Next::Busy => self.busy += 1,
-            Next::NoTable => self.unmapped.push(entity.clone()),
+            Next::Busy => {
+                self.busy += 1;
+                self.remarks.insert(entity.clone(), Remark::Busy);
+            }
+            Next::NoTable => {
+                self.unmapped.push(entity.clone());
+                self.remarks.insert(entity.clone(), Remark::NoTable);
+            }
             Next::Relist | Next::Whole => self.relist = true,
         }
         None
@@ -111,19 +125,33 @@ impl Outcome {
 const SMALL: u64 = 1 << 20;
 /// So many small deliveries are told of together.
 const TOGETHER: usize = 8;
+/// What is left of a table is counted for onlookers no more often.
+const COUNT: Duration = Duration::from_secs(1);
 /// How long an iteration may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Loader {
     pub fn new(parts: Parts) -> Self {
-        let Parts { source, target, notifier, dialect, settle, metrics, health, stopper, clock, screen, metrics_file } =
-            parts;
+        let Parts {
+            source,
+            target,
+            notifier,
+            dialect,
+            settle,
+            metrics,
+            health,
+            noted,
+            stopper,
+            clock,
+            screen,
+            metrics_file,
+        } = parts;
         let settling = Settling::new(settle, clock.clone());
         let corridor = Corridor { source, target, notifier, dialect, metrics, clock, screen };
         let herald = Herald::new(&corridor, health.clone());
         let (asked, said) = (Asked::default(), say::Said::default());
         let tally = Tally::default();
-        Self { corridor, herald, health, stopper, settling, asked, said, metrics_file, tally }
+        Self { corridor, herald, health, noted, counted: None, stopper, settling, asked, said, metrics_file, tally }
     }
 
     /// What was done so far, for whoever asks at the end.
@@ -181,10 +209,12 @@ impl Loader {
                 Err(error) if verdict::of(&error) == Verdict::RetryTable => {
                     self.corridor.metrics.retry(verdict::reason(&error));
                     say::table_waits(&mut self.said, &table.entity, &error);
+                    outcome.remarks.insert(table.entity.clone(), Remark::Trouble(error.to_string()));
                     outcome.error = Some(error);
                 }
                 other => other?,
             }
+            self.noted.left(table, self.done_of(table, outcome), &outcome.remarks);
         }
         self.tally.pending = say::pending(&self.corridor.metrics, &plan, &outcome.done, self.corridor.clock.utc());
         let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
@@ -215,7 +245,9 @@ impl Loader {
         }
         say::watches(&mut self.said, &self.corridor.source, &plan);
         say::plan(&mut self.said, &plan);
-        self.tally.pending = say::pending(&self.corridor.metrics, &plan, &BTreeMap::new(), self.corridor.clock.utc());
+        let now = self.corridor.clock.utc();
+        self.tally.pending = say::pending(&self.corridor.metrics, &plan, &BTreeMap::new(), now);
+        self.noted.taken(Stock::of(&plan, now.unix_timestamp()));
         Ok(plan)
     }
 
@@ -262,14 +294,17 @@ impl Loader {
             }
             if let Some(wait) = self.settling.wait(pending) {
                 outcome.settling = outcome.settling.max(Some(wait));
+                outcome.remarks.insert(table.entity.clone(), Remark::Settling);
                 return Ok(());
             }
+            self.note_begin(pending);
             let ahead = open_ahead(&self.corridor.source, pending, table.pending.get(place + 1));
             // boxed: the corridor's future is large, and deeper than the compiler likes
             let wait = opened.is_some() && untold.len() < TOGETHER;
             let tell = self.herald.tell(if wait { Vec::new() } else { std::mem::take(untold) });
             let walk = Box::pin(self.corridor.walk(pending, last_id, opened.take()));
             let (next, ahead, told) = tokio::join!(walk, ahead, tell);
+            self.note_end(table, place + 1);
             opened = ahead;
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
             let next = next?;
@@ -287,6 +322,27 @@ impl Loader {
         // somebody asked for a late file between the two looks
         outcome.relist |= table.wants_history;
         Ok(())
+    }
+
+    fn note_begin(&self, pending: &Pending) {
+        let (key, since) = (pending.objects[0].listed.key.clone(), self.corridor.clock.utc().unix_timestamp());
+        self.noted.begins(&pending.entity, InHand { key, since });
+    }
+
+    /// What is left is counted once a second at most: a plan may be long and its files small.
+    fn note_end(&mut self, table: &TablePlan, done: usize) {
+        let now = self.corridor.clock.monotonic();
+        let due = self.counted.is_none_or(|at| now - at >= COUNT) && !self.corridor.target.is_rehearsal();
+        if due {
+            self.counted = Some(now);
+        }
+        self.noted.ends(&table.entity, due.then(|| Files::of(table, done)));
+    }
+
+    /// How many deliveries of a table are done, for everybody to see: of a rehearsal's none.
+    fn done_of(&self, table: &TablePlan, outcome: &Outcome) -> usize {
+        let done = outcome.done.get(&table.entity).copied().unwrap_or(0);
+        if self.corridor.target.is_rehearsal() { 0 } else { done }
     }
 }
 

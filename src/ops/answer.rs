@@ -1,29 +1,79 @@
-//! What each path answers: a pure function of the request's method and path, the metrics and the health.
+//! What each path answers: a pure function of the request's method and address, the metrics and the health. Only what the
+//! page has to read first is left to `page`.
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use hyper::{Method, Response, StatusCode, Uri};
 
+use super::page::asked::{self, Asked, Wrong};
+use super::page::frame::Asset;
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
 use crate::visible;
 
 pub(super) type Body = Full<Bytes>;
 
-/// The answer to a request. For HEAD the server leaves the body out.
-pub(super) fn answer(method: &Method, path: &str, metrics: &Metrics, health: &Health) -> Response<Body> {
+/// What to do about a request.
+pub(super) enum Route {
+    /// nothing more: this is the answer. For HEAD the server leaves the body out.
+    Done(Response<Body>),
+    /// a page, for which the ledger must be read
+    Page(Asked),
+    /// a page that says why there is none
+    Wrong(Wrong),
+}
+
+/// What browsers may do with a page: nothing but show it, with our own style, script, icon and answers.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Holds for every answer.
+const ALWAYS: [(HeaderName, &str); 4] = [
+    (CONTENT_SECURITY_POLICY, POLICY),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (REFERRER_POLICY, "no-referrer"),
+];
+
+pub(super) fn route(method: &Method, uri: &Uri, metrics: &Metrics, health: &Health) -> Route {
     if ![Method::GET, Method::HEAD].contains(method) {
         let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
+        return Route::Done(refusal);
     }
-    match path {
-        "/metrics" => exposition(metrics.render()),
-        "/healthz" => text(StatusCode::OK, "alive\n".to_owned()),
-        "/readyz" => ready(health.readiness()),
-        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n".to_owned()),
+    match uri.path() {
+        "/metrics" => Route::Done(exposition(metrics.render())),
+        "/healthz" => Route::Done(text(StatusCode::OK, "alive\n".to_owned())),
+        "/readyz" => Route::Done(ready(health.readiness())),
+        path => match Asset::all().into_iter().find(|asset| asset.path == path) {
+            Some(asset) => Route::Done(file(asset, uri)),
+            None => match asked::read(path, uri.query().unwrap_or_default()) {
+                Ok(asked) => Route::Page(asked),
+                Err(wrong) => Route::Wrong(wrong),
+            },
+        },
     }
+}
+
+/// A page, as it was made.
+pub(super) fn page((status, html): (StatusCode, String)) -> Response<Body> {
+    let mut response = with_type("text/html; charset=utf-8", html);
+    *response.status_mut() = status;
+    response
+}
+
+/// By the address that pages name it may be kept for ever; by another it may be of another version.
+fn file(asset: &'static Asset, uri: &Uri) -> Response<Body> {
+    let mut response = with_type(asset.content_type, asset.body);
+    if uri.path_and_query().is_some_and(|address| address.as_str() == asset.address()) {
+        let ever = HeaderValue::from_static("public, max-age=31536000, immutable");
+        response.headers_mut().insert(CACHE_CONTROL, ever);
+    }
+    response
 }
 
 fn ready(readiness: Readiness) -> Response<Body> {
@@ -48,9 +98,11 @@ fn text(status: StatusCode, body: String) -> Response<Body> {
     response
 }
 
-fn with_type(content_type: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Full::from(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn with_type(content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend(ALWAYS.map(|(name, value)| (name, HeaderValue::from_static(value))));
     response
 }

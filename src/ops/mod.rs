@@ -1,8 +1,9 @@
-//! The ops listener: `/metrics` for Prometheus, `/healthz` while the process lives, `/readyz` while it can work. It only
-//! reads what the loader has noted, so it never makes the loader wait; and it gives each client a short time and all of
-//! them together a few connections, so that none can make it grow.
+//! The ops listener: the status `page` for people, `/metrics` for Prometheus, `/healthz` while the process lives, `/readyz`
+//! while it can work. It only reads what the loader has noted and what the ledger says, so it never makes the loader wait;
+//! and it gives each client a short time and all of them together a few connections, so that none can make it grow.
 
 mod answer;
+mod page;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,12 +23,21 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::stop::Stopper;
 
-use answer::{Body, answer};
+use answer::{Body, Route, route};
+use page::Page;
+pub use page::Sources;
 
 /// A bound listener that does not answer yet.
 pub struct Ops {
     listener: TcpListener,
     limits: Limits,
+}
+
+/// What there is to show.
+struct Shown {
+    metrics: Arc<Metrics>,
+    health: Health,
+    page: Page,
 }
 
 /// Nobody can listen there.
@@ -69,7 +79,8 @@ impl Ops {
 
     /// Answers until `stopper` says so; then connections are cut. To be seen during the drain, hand in a stopper that is
     /// requested after it.
-    pub async fn serve(self, metrics: Arc<Metrics>, health: Health, stopper: Stopper) {
+    pub async fn serve(self, metrics: Arc<Metrics>, health: Health, sources: Sources, stopper: Stopper) {
+        let shown = Arc::new(Shown { metrics, health, page: Page::new(sources) });
         let mut connections = JoinSet::new();
         loop {
             let full = connections.len() >= self.limits.connections;
@@ -78,8 +89,7 @@ impl Ops {
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept(), if !full => match accepted {
                     Ok((stream, _)) => {
-                        let talk = talk(stream, metrics.clone(), health.clone(), self.limits.time);
-                        connections.spawn(talk);
+                        connections.spawn(talk(stream, shown.clone(), self.limits.time));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "Metrics and health: cannot accept a connection: {error}.");
@@ -92,10 +102,10 @@ impl Ops {
 }
 
 /// One connection, one answer. What goes wrong is the client's affair.
-async fn talk(stream: TcpStream, metrics: Arc<Metrics>, health: Health, time: Duration) {
+async fn talk(stream: TcpStream, shown: Arc<Shown>, time: Duration) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response: Response<Body> = answer(request.method(), request.uri().path(), &metrics, &health);
-        async { Ok::<_, Infallible>(response) }
+        let shown = shown.clone();
+        async move { Ok::<_, Infallible>(shown.answer(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -106,6 +116,16 @@ async fn talk(stream: TcpStream, metrics: Arc<Metrics>, health: Health, time: Du
     // The header's timeout alone would let a client read for ever.
     if let Ok(Err(error)) = tokio::time::timeout(time, connection).await {
         tracing::debug!(%error, "Metrics and health: a connection broke: {error}.");
+    }
+}
+
+impl Shown {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        match route(request.method(), request.uri(), &self.metrics, &self.health) {
+            Route::Done(response) => response,
+            Route::Page(asked) => answer::page(self.page.show(&asked, &self.health).await),
+            Route::Wrong(wrong) => answer::page(self.page.wrong(&wrong)),
+        }
     }
 }
 

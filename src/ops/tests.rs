@@ -3,6 +3,8 @@
 use super::*;
 use crate::clock::Clock;
 use crate::health::Part;
+use crate::standing::Noted;
+use crate::target::{Feed, Reader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -18,12 +20,21 @@ struct Running {
     server: JoinHandle<()>,
 }
 
+/// Of a loader that has done nothing yet, whose database nobody can reach.
+fn sources() -> Sources {
+    let feed = Feed { bucket: "feed".into(), path: "data".into() };
+    let postgres = "host=127.0.0.1 port=1 user=x dbname=x sslmode=disable".parse().expect("settings");
+    let reader = Reader::new(&postgres, feed.clone()).ok();
+    let (noted, clock, host) = (Noted::default(), Clock::system(), "h".to_owned());
+    Sources { feed, reader, noted, clock, host, dry_run: false, notifies: true }
+}
+
 async fn run(limits: Limits) -> Running {
     let mut ops = Ops::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("bound");
     ops.limits = limits;
     let address = ops.address().expect("address");
     let (metrics, health, stopper) = (Arc::new(Metrics::new("1.2.3")), Health::default(), Stopper::new());
-    let server = tokio::spawn(ops.serve(metrics.clone(), health.clone(), stopper.clone()));
+    let server = tokio::spawn(ops.serve(metrics.clone(), health.clone(), sources(), stopper.clone()));
     Running { address, metrics, health, stopper, server }
 }
 
@@ -82,7 +93,7 @@ async fn head_has_no_body_and_the_rest_is_refused() {
     assert!(headers.contains("content-length: 6"), "{headers}");
     let (status, headers, _) = running.ask("DELETE /metrics").await;
     assert!(status.contains("405") && headers.contains("allow: get, head"), "{status} {headers}");
-    for path in ["/", "/metrics/", "/healthz/x", "*"] {
+    for path in ["/x", "/metrics/", "/healthz/x", "/deliveries/x", "*"] {
         let (status, ..) = running.ask(&format!("GET {path}")).await;
         assert!(status.contains("404"), "{path}: {status}");
     }

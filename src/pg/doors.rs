@@ -26,6 +26,18 @@ pub const BY_INDEX: &str = "set local enable_seqscan = off; set local jit = off"
 /// The planner decides again.
 pub const AS_PLANNED: &str = "set local enable_seqscan to default; set local jit to default";
 
+/// What holds for who only looks: one moment is shown, nothing is written, and the server ends what takes long, or what we
+/// left in the middle.
+const LOOK: &str = "begin isolation level repeatable read, read only;
+set local timezone = 'UTC';
+set local datestyle = 'ISO, YMD';
+set local statement_timeout = '2s';
+set local lock_timeout = '1s';
+set local idle_in_transaction_session_timeout = '5s';
+set local max_parallel_workers_per_gather = 0;
+set local jit = off";
+const GLANCE: Duration = Duration::from_secs(2);
+
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long after a server without a connection for us is asked again.
@@ -82,13 +94,14 @@ pub struct Tx {
 impl Pg {
     /// Makes the pool; the first `begin` connects.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        let connector = tls::connector(settings).map_err(|error| Error::Tls(error.to_string()))?;
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(settings.config().clone(), connector, recycling);
-        let pool = Pool::builder(manager).max_size(CONNECTIONS).wait_timeout(Some(PATIENCE));
-        let pool = pool.runtime(deadpool_postgres::Runtime::Tokio1).build();
-        let pool = pool.map_err(|error| Error::Connect(error.to_string()))?;
+        let pool = pool(settings, CONNECTIONS, PATIENCE)?;
         Ok(Self { door: Door::Pool(pool, format!("{BEGIN}; {LOCK_TIMEOUT}{}", watch(settings.config()))) })
+    }
+
+    /// The same database for who only looks: one connection, nothing can be written, and a statement that takes long is given
+    /// up.
+    pub fn onlooker(settings: &Settings) -> Result<Self, Error> {
+        Ok(Self { door: Door::Pool(pool(settings, 1, GLANCE)?, LOOK.to_owned()) })
     }
 
     /// Opens a transaction for `name`, which its errors will carry.
@@ -261,6 +274,16 @@ fn watch(config: &tokio_postgres::Config) -> String {
         ";\nset local tcp_keepalives_idle = {idle};\nset local tcp_keepalives_interval = {every};
 set local tcp_keepalives_count = {times}{patience}"
     )
+}
+
+/// A pool of at most so many connections, one of which is waited for so long.
+fn pool(settings: &Settings, connections: usize, patience: Duration) -> Result<Pool, Error> {
+    let connector = tls::connector(settings).map_err(|error| Error::Tls(error.to_string()))?;
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(settings.config().clone(), connector, recycling);
+    let pool = Pool::builder(manager).max_size(connections).wait_timeout(Some(patience));
+    let pool = pool.runtime(deadpool_postgres::Runtime::Tokio1).build();
+    pool.map_err(|error| Error::Connect(error.to_string()))
 }
 
 /// A connection of the pool. Where the server gives no more of them, one of those that we have is waited for.

@@ -1,6 +1,7 @@
 //! How each table of the feed stands: what the bucket shows (`stock`) against what the ledger says, what stops a table and
 //! what a person can do about it. `status` and the page tell the same from here, and so does the log of what to do.
 
+mod noted;
 mod stock;
 pub mod words;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::source::{Entity, Foreigners};
 use crate::target::{Feed, StopRow, TableState};
+pub use noted::Noted;
 pub use stock::{Files, InHand, Remark, Shelf, Stock};
 use words::written;
 
@@ -116,7 +118,7 @@ pub fn next(status: &str, id: i64) -> Vec<String> {
 
 impl Report {
     /// Of a feed, `now` in seconds since 1970. Messages and schema are for whoever asks for them.
-    pub fn new(feed: &Feed, stock: &Stock, states: Vec<TableState>, now: i64) -> Self {
+    pub fn new(feed: &Feed, stock: &Stock, states: &[TableState], now: i64) -> Self {
         Self {
             tables: tables(stock, states, now),
             unmapped: Vec::new(),
@@ -151,14 +153,16 @@ impl Table {
     }
 }
 
-fn tables(stock: &Stock, states: Vec<TableState>, now: i64) -> Vec<Table> {
-    let states = states.into_iter().map(|state| {
+fn tables(stock: &Stock, states: &[TableState], now: i64) -> Vec<Table> {
+    let states = states.iter().map(|state| {
         let entity = Entity { schema: state.schema.clone(), name: state.entity.clone() };
         (entity, state)
     });
-    let states: BTreeMap<Entity, TableState> = states.collect();
+    let states: BTreeMap<Entity, &TableState> = states.collect();
     let all: BTreeSet<&Entity> = states.keys().chain(stock.tables.keys()).collect();
-    all.into_iter().map(|entity| Table::of(entity, states.get(entity), stock.tables.get(entity), now)).collect()
+    all.into_iter()
+        .map(|entity| Table::of(entity, states.get(entity).copied(), stock.tables.get(entity), now))
+        .collect()
 }
 
 impl Table {

@@ -316,7 +316,7 @@ impl Target {
 }
 
 /// The answer's only column as JSON.
-async fn values(tx: &Tx, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Value>, Error> {
+pub(super) async fn values(tx: &Tx, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Value>, Error> {
     let rows = tx.query_typed(sql, parameters).await.map_err(|error| tx.error(error))?;
     rows.iter().map(|row| serde_json::from_str(row.get(0)).map_err(|_| Error::Garbled)).collect()
 }

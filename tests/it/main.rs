@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
 
+mod browser;
 mod bytes;
 mod cells;
 mod check;
@@ -28,6 +29,7 @@ mod messages;
 mod monitoring;
 mod operator;
 mod order;
+mod page;
 mod path;
 mod pgbouncer;
 mod postgres;

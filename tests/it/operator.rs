@@ -51,7 +51,7 @@ async fn a_dry_run_listens_only_if_it_is_told_to() {
         assert!(!ended.log.contains("are served at"), "{}", ended.log);
     }
     let told = with(&world, &["run", "--dry-run"], &[("METRICS", "127.0.0.1:0")]).await.ok();
-    says(&told, "Metrics and health are served at");
+    says(&told, "Status page, metrics and health are served at");
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_release_keeps_who_and_what_was_released() {
     let held = run_once(&world).await;
     let words = "would remove 147 of 210 rows (70 %), more than MAX_REMOVE=50%";
     says(&held, words);
-    says(&held, "`deliveries release 2`, if it is right as it is; or `deliveries skip 2 --reason …`.");
+    says(&held, "`deliveries release 2`, if it is right as it is; or `deliveries skip 2 --reason …`, and");
     ask(&world, &["deliveries", "release", "2"]).await.ok();
     run_once(&world).await.ok();
     let kept = world.value("select status, actor, reason, error from loader_deliveries where id = 2").await;
@@ -107,7 +107,7 @@ async fn a_retry_keeps_who_asked() {
     let world = World::with_table().await;
     world.bucket.put(LOAD1, "1,a,1,new\n").await;
     let failed = run_once(&world).await;
-    says(&failed, "or mend the table or change the setting, then `deliveries retry 1`.");
+    says(&failed, "or mend the table or change the setting, then `deliveries retry 1`; or");
     world.sql("alter table dbo.e add note text").await;
     ask(&world, &["deliveries", "retry", "1"]).await.ok();
     run_once(&world).await.ok();

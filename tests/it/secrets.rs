@@ -111,10 +111,10 @@ async fn a_service_shows_no_secret_to_who_asks_it_or_looks_at_it() {
         let mut command = command(&world, &["run", "--service"]);
         command.env("METRICS", &address).env(variable, value).env("MIN_SLEEP", "0.1").env("MAX_SLEEP", "0.1");
         let running = start(command);
-        running.says("Metrics and health are served").await;
+        running.says("metrics and health are served").await;
         // a few iterations
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-        for path in ["metrics", "healthz", "readyz", "none"] {
+        for path in ["metrics", "healthz", "readyz", "none", "", "deliveries", "deliveries/1", "deliveries?status=x"] {
             let asked = Command::new("curl").args(["-s", "-i", &format!("http://{address}/{path}")]).output();
             let answer = String::from_utf8_lossy(&asked.expect("curl").stdout).into_owned();
             assert!(answer.starts_with("HTTP/1.1"), "{path}: {answer}");

@@ -217,7 +217,7 @@ async fn sigterm_while_the_bucket_does_not_answer_ends_it() {
     let mut command = service(&world);
     command.env("SOURCE", world.bucket.source_at(&port.to_string()));
     let running = start(command);
-    running.says("Metrics and health").await;
+    running.says("metrics and health").await;
     let (_connection, _) = tokio::task::spawn_blocking(move || silent.accept()).await.expect("joined").expect("asked");
     running.signal("TERM");
     running.ends().await.ok();

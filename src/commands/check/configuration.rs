@@ -48,10 +48,10 @@ fn way(config: &Config) -> String {
     }
 }
 
-/// Who can read metrics and health.
+/// Who can read page, metrics and health.
 fn reach(address: SocketAddr) -> String {
     let who = if address.ip().is_loopback() { "this machine only" } else { "whoever reaches this machine" };
-    format!("served at http://{address}, to {who}")
+    format!("page, metrics and health at http://{address}, to {who}")
 }
 
 #[cfg(test)]
@@ -61,8 +61,11 @@ mod tests {
     #[test]
     fn who_reads_the_metrics_is_said() {
         let reach = |address: &str| reach(address.parse().expect(address));
-        assert_eq!(reach("127.0.0.1:9464"), "served at http://127.0.0.1:9464, to this machine only");
-        assert_eq!(reach("[::1]:1"), "served at http://[::1]:1, to this machine only");
-        assert_eq!(reach("0.0.0.0:9464"), "served at http://0.0.0.0:9464, to whoever reaches this machine");
+        assert_eq!(reach("127.0.0.1:9464"), "page, metrics and health at http://127.0.0.1:9464, to this machine only");
+        assert_eq!(reach("[::1]:1"), "page, metrics and health at http://[::1]:1, to this machine only");
+        assert_eq!(
+            reach("0.0.0.0:9464"),
+            "page, metrics and health at http://0.0.0.0:9464, to whoever reaches this machine"
+        );
     }
 }

@@ -8,7 +8,6 @@ use std::io::Write;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::standing::{Report, Stock};
-use crate::target::Feed;
 use crate::visible;
 
 #[derive(Debug, clap::Args)]
@@ -25,10 +24,8 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let (boot, target, schema_version) = super::ledger().await?;
     let plan = super::stock::take(&boot, &target).await?;
     let states = target.tables().await.map_err(Error::from)?;
-    let source = &boot.config.source;
-    let feed = Feed { bucket: source.bucket.clone(), path: source.path.clone() };
     let now = boot.clock.utc().unix_timestamp();
-    let mut report = Report::new(&feed, &Stock::of(&plan, now), states, now);
+    let mut report = Report::new(&boot.feed(), &Stock::of(&plan, now), &states, now);
     report.schema_version = schema_version;
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
     for table in &plan.tables {

@@ -3,6 +3,7 @@
 //! The servers are started by `just test`; a test finds them through `PEO_*` variables.
 
 pub mod broker;
+pub mod browser;
 pub mod bucket;
 pub mod canary;
 pub mod certificates;

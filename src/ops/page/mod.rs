@@ -1,0 +1,153 @@
+//! The status page: what the loader noted and what the ledger says, as HTML. It only reads. What it shows is a pure function
+//! (`overview`, `list`, `delivery`) of what was read; `readings` keeps whoever looks from being a burden.
+
+pub mod asked;
+mod delivery;
+pub mod frame;
+mod list;
+mod overview;
+mod readings;
+
+use askama::Template;
+use hyper::StatusCode;
+
+use crate::clock::Clock;
+use crate::health::{Health, Part};
+use crate::standing::Noted;
+use crate::target::{Feed, Reader};
+use asked::{Asked, Wrong};
+use frame::{Frame, ICON, SCRIPT, STYLE, Time, seen};
+use overview::Seen;
+use readings::{Answer, Readings, Trouble};
+
+/// What the page is made from, handed in.
+pub struct Sources {
+    pub feed: Feed,
+    /// none if the database's settings do not let anybody connect
+    pub reader: Option<Reader>,
+    pub noted: Noted,
+    pub clock: Clock,
+    pub host: String,
+    pub dry_run: bool,
+    /// whether messages are published
+    pub notifies: bool,
+}
+
+/// The page of one loader.
+pub struct Page {
+    feed: Feed,
+    readings: Readings,
+    noted: Noted,
+    clock: Clock,
+    host: String,
+    dry_run: bool,
+    notifies: bool,
+}
+
+/// A page that nothing can be shown on.
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct Notice {
+    frame: Frame,
+    headline: &'static str,
+    words: String,
+    hint: &'static str,
+}
+
+impl Page {
+    pub fn new(sources: Sources) -> Self {
+        let Sources { feed, reader, noted, clock, host, dry_run, notifies } = sources;
+        Self { feed, readings: Readings::new(reader, clock.clone()), noted, clock, host, dry_run, notifies }
+    }
+
+    /// What is shown for what was asked.
+    pub async fn show(&self, asked: &Asked, health: &Health) -> (StatusCode, String) {
+        let read = self.readings.read(asked).await;
+        let now = self.clock.utc().unix_timestamp();
+        match (asked, read) {
+            (Asked::Overview, read) => self.overview(read, health, now),
+            (Asked::List(wanted), Ok(Answer::List(listing))) => {
+                let page = list::Page::new(self.frame("/deliveries", "Deliveries", now), wanted, &listing, now);
+                html(StatusCode::OK, &page)
+            }
+            (Asked::Delivery(id), Ok(Answer::Delivery(Some(dossier)))) => {
+                let page = delivery::Page::new(self.frame("", &format!("Delivery {id}"), now), &dossier, now);
+                html(StatusCode::OK, &page)
+            }
+            (Asked::Delivery(id), Ok(_)) => {
+                let words = format!("The ledger of this feed has no delivery {id}.");
+                self.notice(StatusCode::NOT_FOUND, "There is no such delivery", &words)
+            }
+            (_, Err(trouble)) => {
+                self.notice(StatusCode::SERVICE_UNAVAILABLE, "The ledger cannot be read", &sentence(&trouble.why))
+            }
+            // each question has its answer
+            (_, Ok(_)) => self.wrong(&Wrong::Path),
+        }
+    }
+
+    /// What is shown for what nobody can show.
+    pub fn wrong(&self, wrong: &Wrong) -> (StatusCode, String) {
+        match wrong {
+            Wrong::Path => self.notice(StatusCode::NOT_FOUND, "There is no such page", "Nothing is at this address."),
+            Wrong::Query(words) => self.notice(StatusCode::BAD_REQUEST, "That cannot be shown", words),
+        }
+    }
+
+    fn overview(&self, read: Result<Answer, Trouble>, health: &Health, now: i64) -> (StatusCode, String) {
+        let (ledger, trouble) = match read {
+            Ok(Answer::Overview(overview)) => (Some(overview), None),
+            Ok(_) => (None, None),
+            Err(Trouble { why, before }) => {
+                let at = before.as_ref().map(|(_, at)| *at);
+                (before.map(|(overview, _)| overview), Some((why, at)))
+            }
+        };
+        let seen = Seen {
+            feed: &self.feed,
+            stock: self.noted.stock(),
+            reached: [Part::Source, Part::Target, Part::Notifier].map(|part| (part, health.of(part))),
+            notifies: self.notifies,
+            ledger: ledger.as_deref(),
+            trouble,
+            now,
+        };
+        html(StatusCode::OK, &overview::Page::new(self.frame("/", "paper-engine-orders", now), &seen))
+    }
+
+    fn notice(&self, status: StatusCode, headline: &'static str, words: &str) -> (StatusCode, String) {
+        let frame = self.frame("", headline, self.clock.utc().unix_timestamp());
+        let hint = match status {
+            StatusCode::SERVICE_UNAVAILABLE => "The first page shows what is known without it. Try again in a moment.",
+            _ => "Overview and Deliveries, above, lead on.",
+        };
+        html(status, &Notice { frame, headline, words: seen(words), hint })
+    }
+
+    fn frame(&self, here: &'static str, title: &str, now: i64) -> Frame {
+        Frame {
+            title: if here == "/" { title.to_owned() } else { format!("{title} – paper-engine-orders") },
+            bucket: seen(&self.feed.bucket),
+            path: seen(&self.feed.path),
+            host: seen(&self.host),
+            dry_run: self.dry_run,
+            now: Time { age: String::new(), ..Time::at(now, now) },
+            here,
+            style: STYLE.address(),
+            script: SCRIPT.address(),
+            icon: ICON.address(),
+        }
+    }
+}
+
+fn sentence(words: &str) -> String {
+    format!("{}.", words.trim_end_matches('.'))
+}
+
+/// A template into a string fails in no way that we know of.
+fn html(status: StatusCode, page: &impl Template) -> (StatusCode, String) {
+    match page.render() {
+        Ok(html) => (status, html),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("<!doctype html><title>{error}</title>")),
+    }
+}
