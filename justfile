@@ -57,6 +57,10 @@ test *ARGS:
             echo 'NOT RUN: the tests of browser::, which want chromium and chromedriver. PEO_CHROMIUM can say where chromium is.' >&2; \
             skip="${skip:-} --skip browser::"; \
         fi; \
+        if ! "${PEO_CHROMIUM:-/usr/bin/chromium}" --version >/dev/null 2>&1; then \
+            echo 'NOT RUN: the tests of pages in a browser. There is no chromium here; PEO_CHROMIUM can say where it is.' >&2; \
+            skip="${skip:-} --skip in_a_browser"; \
+        fi; \
         if [ ! -d /usr/lib/postgresql ]; then \
             echo 'NOT RUN: the test of tls:: that wants a Postgres built with TLS, in /usr/lib/postgresql. The pinned one is not.' >&2; \
             skip="${skip:-} --skip so_is_a_postgres_with_tls_of_its_own"; \
@@ -136,6 +140,12 @@ run *ARGS:
         case $line in \#*) ;; [A-Za-z_]*=*) export "$line" ;; esac; \
     done <config.env; \
     exec cargo run --release --locked -- "$@"
+
+# Draw docs/pictures/plan.png anew: a plan's page in a browser, on servers of its own
+plan-picture:
+    cargo build --release --locked
+    python3 scripts/services.py exec --fast --dir .run/picture -- \
+        scripts/plan_picture.sh "${CARGO_TARGET_DIR:-target}/release/paper-engine-orders" docs/pictures/plan.png
 
 # Build the container image
 docker:

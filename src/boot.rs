@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::loader::service::{self, End};
 use crate::loader::tally::{Run, Tally};
-use crate::loader::{Error, Loader, Parts};
+use crate::loader::{Book, Error, Loader, Parts};
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
 use crate::ops::{Ops, Sources};
@@ -39,7 +39,16 @@ pub struct Boot {
 
 /// Begins to log and to listen for signals.
 pub fn start(config: Config) -> std::io::Result<Boot> {
-    let screen = crate::log::init(config.log_format);
+    start_at(config, "info")
+}
+
+/// The same for a command that says itself what there is to say; RUST_LOG asks for more.
+pub fn start_quietly(config: Config) -> std::io::Result<Boot> {
+    start_at(config, "off")
+}
+
+fn start_at(config: Config, level: &str) -> std::io::Result<Boot> {
+    let screen = crate::log::init_at(config.log_format, level);
     let left = screen.clone();
     Ok(Boot {
         screen,
@@ -66,13 +75,13 @@ impl Boot {
     }
 
     /// Loads as the configuration says: once, as a service, or as a rehearsal. How it ended, and but for a service what it
-    /// came to.
-    pub async fn run(self, wait: bool) -> anyhow::Result<(End, Option<serde_json::Value>)> {
+    /// came to. `book` may hold it to a plan.
+    pub async fn run(self, wait: bool, book: Book) -> anyhow::Result<(End, Option<serde_json::Value>)> {
         let (drained, serving) = self.serve_ops().await?;
         self.recall();
         let books = Books::open(&self);
         let mut tally = Tally::default();
-        let end = Box::pin(self.load(wait, &mut tally)).await;
+        let end = Box::pin(self.load(wait, book, &mut tally)).await;
         drained.request();
         if let Some(serving) = serving {
             serving.await?;
@@ -116,15 +125,15 @@ impl Boot {
         }
     }
 
-    async fn load(self, wait: bool, tally: &mut Tally) -> Result<End, Error> {
+    async fn load(self, wait: bool, book: Book, tally: &mut Tally) -> Result<End, Error> {
         let target = self.target()?;
         if self.config.dry_run {
-            return self.rehearse(target, tally).await;
+            return self.rehearse(target, book, tally).await;
         }
         self.prepare(&target).await?;
         let (least, most) = self.config.sleep;
         let service = self.config.run_as_service;
-        let mut loader = self.loader(target).await?;
+        let mut loader = self.loader(target, book).await?;
         let end = if service { loader.serve(least, most).await } else { loader.once(wait).await };
         *tally = loader.tally();
         end
@@ -132,12 +141,12 @@ impl Boot {
 
     /// A dry run: one iteration in a transaction that is never committed.
     /// A reload is taken as it is: waiting for it to be quiet would keep the transaction open and show nothing else.
-    async fn rehearse(mut self, target: Target, tally: &mut Tally) -> Result<End, Error> {
+    async fn rehearse(mut self, target: Target, book: Book, tally: &mut Tally) -> Result<End, Error> {
         tracing::info!("Dry run: everything is done in one transaction, which is then rolled back.");
         self.config.settle = Duration::ZERO;
         let stage = target.rehearse().await?;
         stage.prepare().await?;
-        let mut loader = self.loader(stage.clone()).await?;
+        let mut loader = self.loader(stage.clone(), book).await?;
         let end = loader.once(true).await;
         *tally = loader.tally();
         stage.end_rehearsal().await?;
@@ -172,20 +181,22 @@ impl Boot {
         }
     }
 
-    async fn loader(self, target: Target) -> Result<Loader, Error> {
+    /// The rooms of the loader wing, connected.
+    pub async fn loader(&self, target: Target, book: Book) -> Result<Loader, Error> {
         Ok(Loader::new(Parts {
             source: Source::connect(&self.config.source, self.config.dialect.order).await?,
             target,
             notifier: Notifier::new(self.config.notifier.as_ref(), &self.host, self.clock.clone()),
-            dialect: self.config.dialect,
+            dialect: self.config.dialect.clone(),
             settle: self.config.settle,
-            metrics: self.metrics,
-            health: self.health,
-            noted: self.noted,
-            stopper: self.stopper,
-            clock: self.clock,
-            screen: self.screen,
-            metrics_file: self.config.metrics_file,
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            noted: self.noted.clone(),
+            stopper: self.stopper.clone(),
+            clock: self.clock.clone(),
+            book,
+            screen: self.screen.clone(),
+            metrics_file: self.config.metrics_file.clone(),
         }))
     }
 }

@@ -30,10 +30,15 @@ pub enum LogFormat {
 
 /// Begins to log. `RUST_LOG` says how much, INFO without it; a second call changes nothing. What comes back is where progress
 /// can be drawn: on a terminal, below the lines of text.
-#[allow(clippy::disallowed_methods, reason = "RUST_LOG belongs to the log alone, as everywhere in Rust")]
 pub fn init(format: LogFormat) -> Screen {
+    init_at(format, "info")
+}
+
+/// The same, with another level where `RUST_LOG` says nothing.
+#[allow(clippy::disallowed_methods, reason = "RUST_LOG belongs to the log alone, as everywhere in Rust")]
+pub fn init_at(format: LogFormat, level: &str) -> Screen {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let (filter, understood) = filter(&wanted);
+    let (filter, understood) = filter(if wanted.trim().is_empty() { level } else { &wanted });
     let text = format == LogFormat::Text;
     let screen = if text { Screen::of_stderr() } else { Screen::default() };
     let lines = Lines { format, clock: Clock::system(), coloured: text && Stream::Err.is_coloured() };
@@ -81,7 +86,9 @@ const NOISY: &str =
 /// What is wanted on top of the default, and whether it was understood.
 fn filter(wanted: &str) -> (EnvFilter, bool) {
     let level = if wanted.trim().is_empty() { "info" } else { wanted };
-    match EnvFilter::try_new(format!("{NOISY},{level}")) {
+    // who wants nothing wants nothing of others either
+    let others = if level == "off" { "" } else { NOISY };
+    match EnvFilter::try_new(format!("{others},{level}")) {
         Ok(filter) => (filter, true),
         Err(_) => (EnvFilter::new(format!("{NOISY},info")), false),
     }

@@ -113,6 +113,7 @@ impl Complaint {
         match error {
             Error::Source(error) => Self::of_source(error),
             Error::Target(error) => Self::of_target(error),
+            Error::Moved { .. } => Self::new(error.to_string()),
         }
     }
 

@@ -10,6 +10,7 @@ mod feed;
 mod man;
 mod migrate;
 mod notifications;
+mod plan;
 mod rejects;
 mod run;
 mod show;
@@ -40,7 +41,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "Examples:
   paper-engine-orders check              whether all is there that a run needs
-  paper-engine-orders run --dry-run      the numbers that a run would give
+  paper-engine-orders plan               what a run would do
   paper-engine-orders run --once         load what is pending
   paper-engine-orders status             how it stands, and what to do
   paper-engine-orders deliveries show 7  all about one delivery
@@ -66,6 +67,8 @@ fn after_help() -> String {
 enum Command {
     /// Load what is pending: once or as a service, as the environment or the flags say.
     Run(run::Args),
+    /// Show what a run would do, table by table, without doing it; write a plan for `run --plan`.
+    Plan(plan::Args),
     /// Try all that a run needs: configuration, bucket, database, broker. Changes nothing.
     Check(check::Args),
     /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
@@ -120,6 +123,7 @@ async fn run(cli: Cli) -> ExitCode {
     let writes = matches!(command, Command::Feed(_));
     let done = match command {
         Command::Run(args) => run::run(args).await,
+        Command::Plan(args) => Box::pin(plan::run(&args)).await,
         Command::Check(args) => Box::pin(check::run(&args)).await,
         Command::Status(args) => Box::pin(status::run(&args)).await,
         Command::Verify(args) => Box::pin(verify::run(&args)).await,

@@ -1,9 +1,14 @@
 //! `run`: the main job.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use crate::boot;
 use crate::config::{Config, Overrides};
+use crate::loader::Book;
+use crate::loader::agreed::Agreed;
 use crate::loader::service::End;
 use crate::terminal::Stream;
 use crate::visible;
@@ -11,6 +16,7 @@ use crate::visible;
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Examples:
   paper-engine-orders run --once --dry-run       what a run would do
+  paper-engine-orders run --plan plan.json       what a plan showed
   paper-engine-orders run --once | tail -n1 | jq .tables
 
 Exit codes, the highest that applies: 78 the configuration is wrong,
@@ -29,20 +35,32 @@ pub(super) struct Args {
     /// Leave a reload pending whose parts are not quiet yet, instead of waiting for it
     #[arg(long)]
     no_wait: bool,
+    /// Do what `plan --out FILE` wrote, once, and nothing else; or refuse, if bucket or tables moved since
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["service", "no_wait"])]
+    plan: Option<PathBuf>,
     /// Say at the end as one line of JSON on stdout what was done, on a terminal too; elsewhere a run-once always does
     #[arg(long, conflicts_with = "service")]
     summary: bool,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<End> {
-    let once = (args.once || args.service).then_some(args.once);
+    let once = (args.once || args.service || args.plan.is_some()).then_some(!args.service);
+    // read first: a file that is no plan is no reason to ask anybody anything
+    let book = args.plan.as_deref().map(agreed).transpose()?.map_or(Book::Closed, Book::keep);
     let overrides = Overrides { once, dry_run: args.dry_run.then_some(true), ..Overrides::default() };
     // boxed, like the corridor: futures within futures are deeper than the compiler likes
-    let run = boot::start(Config::from_env(overrides)?)?.run(!args.no_wait);
+    let run = boot::start(Config::from_env(overrides)?)?.run(!args.no_wait, book);
     let (end, summary) = Box::pin(run).await?;
     if let Some(summary) = summary.filter(|_| args.summary || !Stream::Out.is_terminal()) {
         // the work is done, whether or not somebody reads this
         drop(writeln!(std::io::stdout(), "{}", visible::json(&summary)));
     }
     Ok(end)
+}
+
+/// The plan that a file holds.
+fn agreed(file: &Path) -> anyhow::Result<Agreed> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the plan {shown}"))?;
+    Agreed::parse(&text).with_context(|| format!("cannot read the plan {shown}"))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::book::{self, Book};
 use super::progress::Progress;
 use super::verdict::{self, Error, Verdict};
 use super::{say, timed};
@@ -28,6 +29,7 @@ pub struct Corridor {
     pub dialect: Dialect,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
+    pub book: Book,
     pub screen: Screen,
 }
 
@@ -88,6 +90,10 @@ impl Corridor {
         };
         failpoint::reach("after_diff");
         say::applied(id, &changes, self.target.is_rehearsal());
+        if let Err(moved) = self.book.weigh(pending, book::End::Loaded(&changes)) {
+            work.leave().await?;
+            return Err(moved);
+        }
         let news = self.notifier.compose(&changes);
         let receipt = match self.timed(Stage::Seal, work.seal(&changes, news.as_ref())).await {
             Ok(receipt) => receipt,
@@ -98,6 +104,7 @@ impl Corridor {
         };
         say::persisted(&receipt, &changes, self.target.is_rehearsal());
         self.count(&receipt, pending);
+        self.book.enter(pending, id, book::End::Loaded(&changes));
         let took = self.clock.monotonic() - started;
         self.metrics.stage(Stage::Total, took);
         Ok(Next::Loaded(Loaded { id, news: news.is_some(), took, counts: receipt.counts }))
@@ -162,7 +169,12 @@ impl Corridor {
                 work.leave().await?;
                 Ok(Next::Whole)
             }
-            Verdict::Retry | Verdict::RetryTable | Verdict::Again(_) | Verdict::Settle | Verdict::Abort => Err(error),
+            Verdict::Retry
+            | Verdict::RetryTable
+            | Verdict::Again(_)
+            | Verdict::Settle
+            | Verdict::Abort
+            | Verdict::Refuse => Err(error),
         }
     }
 
@@ -204,7 +216,12 @@ impl Corridor {
 
     /// Writes down that a delivery was not loaded, and why.
     async fn note(&self, work: Work, pending: &Pending, status: Status, why: &Why) -> Result<Next, Error> {
+        if let Err(moved) = self.book.weigh(pending, book::End::Noted(status, why)) {
+            work.leave().await?;
+            return Err(moved);
+        }
         let id = work.note(status, why).await?;
+        self.book.enter(pending, id, book::End::Noted(status, why));
         if !self.target.is_rehearsal() {
             self.metrics.delivery(&pending.label, pending.file.as_str(), status.as_str());
         }

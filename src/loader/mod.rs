@@ -3,8 +3,12 @@
 //! `iterate` asks what is pending, `table` takes one table's deliveries in their order through the `corridor`; the `herald`
 //! tells of each. `service` repeats iterations; `verdict` decides what an error means.
 
+pub mod agreed;
+mod book;
 mod corridor;
 mod herald;
+mod hold;
+mod moved;
 mod progress;
 mod say;
 pub mod service;
@@ -28,6 +32,7 @@ use crate::stop::Stopper;
 use crate::target::Target;
 use crate::terminal::Screen;
 use crate::textfile::TextFile;
+pub use book::Book;
 use corridor::{Corridor, Loaded, Next};
 use herald::Herald;
 use settling::Settling;
@@ -49,6 +54,8 @@ pub struct Parts {
     pub noted: Noted,
     pub stopper: Stopper,
     pub clock: Clock,
+    /// a plan to be made or to be held to, if there is one
+    pub book: Book,
     /// where progress is drawn, if there is room for it
     pub screen: Screen,
     /// where a service leaves its metrics after each iteration
@@ -143,13 +150,15 @@ impl Loader {
             noted,
             stopper,
             clock,
+            book,
             screen,
             metrics_file,
         } = parts;
         let settling = Settling::new(settle, clock.clone());
-        let corridor = Corridor { source, target, notifier, dialect, metrics, clock, screen };
+        let asked = Asked { all: !book.is_closed(), whole: book.whole_tables(), ..Asked::default() };
+        let corridor = Corridor { source, target, notifier, dialect, metrics, clock, book, screen };
         let herald = Herald::new(&corridor, health.clone());
-        let (asked, said) = (Asked::default(), say::Said::default());
+        let said = say::Said::default();
         let tally = Tally::default();
         Self { corridor, herald, health, noted, counted: None, stopper, settling, asked, said, metrics_file, tally }
     }
@@ -200,7 +209,11 @@ impl Loader {
             }
             other => other?,
         };
-        let Some(plan) = plan else { return Ok(0) };
+        let Some(mut plan) = plan else { return Ok(0) };
+        if let Some(wait) = self.hold(&mut plan).await? {
+            outcome.settling = Some(wait);
+            return Ok(0);
+        }
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;
@@ -208,6 +221,7 @@ impl Loader {
             match self.table(table, outcome).await {
                 Err(error) if verdict::of(&error) == Verdict::RetryTable => {
                     self.corridor.metrics.retry(verdict::reason(&error));
+                    self.corridor.book.trouble(&table.entity, &say::sentence(&error));
                     say::table_waits(&mut self.said, &table.entity, &error);
                     outcome.remarks.insert(table.entity.clone(), Remark::Trouble(error.to_string()));
                     outcome.error = Some(error);
@@ -257,7 +271,7 @@ impl Loader {
         let plan = self.corridor.source.pending(known?, &self.asked).await.map_err(Error::from);
         failpoint::reach("after_list");
         let plan = plan.inspect_err(|error| match error {
-            Error::Source(source::Error::Unordered) => {}
+            Error::Source(source::Error::Unordered) | Error::Moved { .. } => {}
             Error::Source(error) => self.health.reached(Part::Source, Err(error.to_string())),
             Error::Target(error) => self.health.reached(Part::Target, Err(error.to_string())),
         })?;
@@ -308,8 +322,13 @@ impl Loader {
             opened = ahead;
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
             let next = next?;
-            if matches!(next, Next::Whole) {
-                self.asked.whole.insert(table.entity.clone());
+            match next {
+                Next::Whole => {
+                    self.corridor.book.whole(&table.entity);
+                    self.asked.whole.insert(table.entity.clone());
+                }
+                Next::Busy => self.corridor.book.trouble(&table.entity, "another loader has the table in hand"),
+                _ => {}
             }
             self.tally.take(pending, &next);
             let taken = outcome.take(&table.entity, next);

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::{Error, Outcome, verdict};
 use crate::metrics::Metrics;
 use crate::notifier;
-use crate::source::{Entity, Pending, Plan, Source, Status, Step};
+use crate::source::{Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::target::{Changes, Receipt, Why};
 
 /// What was said already.
@@ -20,6 +20,8 @@ pub struct Said {
     /// the pair of files of each table whose names and times contradict each other
     regressions: BTreeMap<Entity, (String, String)>,
     broker: Option<String>,
+    /// how many files wait that the run's plan does not have
+    left: usize,
     watches: bool,
     /// the trouble of each table that is tried again
     troubles: BTreeMap<Entity, String>,
@@ -187,15 +189,33 @@ pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, n
 pub fn plan(said: &mut Said, plan: &Plan) {
     for table in plan.tables.iter().filter(|table| table.assumed > 0) {
         if said.assumed.insert(table.entity.clone()) {
-            let (entity, files) = (&table.entity, table.assumed);
-            tracing::info!(
-                "{entity}: {files} change files were copied after they were made, so their times say nothing; \
-                 they are assumed to follow the snapshot."
-            );
+            tracing::info!("{}", assumed(table));
         }
     }
     regressions(said, plan).iter().for_each(|words| tracing::warn!("{words}"));
     stopped(said, plan);
+}
+
+/// What a plan says of a table's files beside what they do.
+pub fn remarks(table: &TablePlan) -> Vec<String> {
+    let assumed = (table.assumed > 0).then(|| assumed(table));
+    let regression = table.regression.as_ref().map(|pair| contradiction(&table.entity, pair));
+    assumed.into_iter().chain(regression).collect()
+}
+
+fn assumed(table: &TablePlan) -> String {
+    let (entity, files) = (&table.entity, table.assumed);
+    format!(
+        "{entity}: {files} change files were copied after they were made, so their times say nothing; they are assumed to \
+         follow the snapshot."
+    )
+}
+
+fn contradiction(entity: &Entity, (first, second): &(String, String)) -> String {
+    format!(
+        "{entity}: {first} comes before {second} by its name but was written after it; if the names are local time (a \
+         partition time zone), write FEED order=modified."
+    )
 }
 
 /// What there is to say of names and times that contradict each other: once for each pair.
@@ -203,13 +223,7 @@ fn regressions(said: &mut Said, plan: &Plan) -> Vec<String> {
     let pairs = plan.tables.iter().filter_map(|table| Some((&table.entity, table.regression.as_ref()?)));
     let new = pairs
         .filter(|(entity, pair)| said.regressions.insert((*entity).clone(), (*pair).clone()).as_ref() != Some(*pair));
-    let words = new.map(|(entity, (first, second))| {
-        format!(
-            "{entity}: {first} comes before {second} by its name but was written after it; if the names are local time \
-             (a partition time zone), write FEED order=modified."
-        )
-    });
-    words.collect()
+    new.map(|(entity, pair)| contradiction(entity, pair)).collect()
 }
 
 fn stopped(said: &mut Said, plan: &Plan) {
@@ -226,6 +240,28 @@ fn stopped(said: &mut Said, plan: &Plan) {
         now.insert(table.entity.clone(), stop.id);
     }
     said.stopped = now;
+}
+
+/// So many differences are told one by one.
+const DIFFERENCES: usize = 20;
+
+/// How a plan is not true any more.
+pub fn moved(error: &Error) {
+    if let Error::Moved { words, .. } = error {
+        words.iter().take(DIFFERENCES).for_each(|words| tracing::error!("{words}."));
+        if words.len() > DIFFERENCES {
+            tracing::error!("And {} more differences.", words.len() - DIFFERENCES);
+        }
+    }
+}
+
+/// Files that wait and that the run's plan does not have.
+pub fn left(said: &mut Said, files: &[String]) {
+    if let Some(first) = files.first().filter(|_| files.len() != said.left) {
+        let (waits, files) = (count(files.len() as u64, "file"), files.len());
+        tracing::info!(files, "{waits} pending that the plan does not have, left for the next run, like {first}.");
+    }
+    said.left = files.len();
 }
 
 /// A run-once that waits for a reload to become quiet.
@@ -317,7 +353,7 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Foreigners, Later, Listed, Object, Step, TablePlan};
+    use crate::source::{Foreigners, Later, Listed, Object, Step};
 
     fn plan(pair: Option<(&str, &str)>) -> Plan {
         let table = TablePlan {

@@ -81,7 +81,10 @@ impl Loader {
         loop {
             tries += 1;
             let pause = match self.iterate().await {
-                Err(error) if !self.may_try_again(&error, tries) => return Err(error),
+                Err(error) if !self.may_try_again(&error, tries) => {
+                    say::moved(&error);
+                    return Err(error);
+                }
                 Err(error) => {
                     self.corridor.metrics.retry(verdict::reason(&error));
                     tracing::warn!("{}. Trying again.", say::sentence(&error));
@@ -198,7 +201,7 @@ pub fn end_of(error: &Error) -> End {
     match verdict::of(error) {
         Verdict::Abort => End::Misconfigured,
         _ if verdict::is_refusal(error) => End::Misconfigured,
-        Verdict::Stop(_) => End::Stopped,
+        Verdict::Stop(_) | Verdict::Refuse => End::Stopped,
         _ => End::Unreachable,
     }
 }

@@ -13,6 +13,18 @@ pub enum Error {
     Source(#[from] source::Error),
     #[error(transparent)]
     Target(#[from] target::Error),
+    /// the run is held to a plan that is not true any more; `done` of its deliveries are loaded or noted
+    #[error("the plan does not hold any more; {}. Make a new one: `plan --out FILE`", kept(*done))]
+    Moved { words: Vec<String>, done: usize },
+}
+
+/// What became of a plan that does not hold any more.
+fn kept(done: usize) -> String {
+    match done {
+        0 => "nothing was done".to_owned(),
+        1 => "1 delivery of it is done and stays, the rest was left".to_owned(),
+        _ => format!("{done} deliveries of it are done and stay, the rest was left"),
+    }
 }
 
 impl From<source::StockError<target::Error>> for Error {
@@ -45,6 +57,8 @@ pub enum Verdict {
     Settle,
     /// a setting is wrong: the program ends
     Abort,
+    /// the run is held to a plan that is not true any more: it ends
+    Refuse,
 }
 
 /// The one place that decides.
@@ -52,6 +66,7 @@ pub fn of(error: &Error) -> Verdict {
     match error {
         Error::Source(error) => of_source(error),
         Error::Target(error) => of_target(error),
+        Error::Moved { .. } => Verdict::Refuse,
     }
 }
 
@@ -113,7 +128,7 @@ pub fn reason(error: &Error) -> Reason {
             Some("53100") => Reason::Full,
             _ => Reason::Target,
         },
-        Error::Target(_) => Reason::Target,
+        Error::Target(_) | Error::Moved { .. } => Reason::Target,
     }
 }
 
@@ -131,7 +146,7 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
         Error::Source(source::Error::Gone { key }) => {
             (pending.objects.iter().position(|object| object.listed.key == *key), None)
         }
-        Error::Source(_) => (None, None),
+        Error::Source(_) | Error::Moved { .. } => (None, None),
     };
     // one of several files is named, which need not be the one on whose row this stands
     let named = part.and_then(|part| pending.objects.get(part)).filter(|_| pending.objects.len() > 1);
@@ -163,6 +178,28 @@ pub fn advice(status: Status, id: i64) -> String {
     let mut letters = steps.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter();
     format!("{waits} {}{}.", first.collect::<String>(), letters.as_str())
+}
+
+/// What a person can do about a delivery that a plan shows, before it is one: one of these.
+pub fn foreseen(status: Status) -> Vec<String> {
+    let next: &[&str] = match status {
+        Status::Failed => &[
+            "put a mended file into the bucket",
+            "mend the table or change the setting",
+            "run as planned: the file is written down as failed and stops its table, then `deliveries skip`",
+        ],
+        Status::Held => &[
+            "put a complete full load into the bucket",
+            "run as planned: it is written down as held and stops its table, then `deliveries release` or `skip`",
+            "raise MAX_REMOVE, if it is right as it is and that is why",
+        ],
+        Status::Late => &[
+            "delete it from the bucket",
+            "run as planned: it is written down as late and stops its table, then `deliveries retry` or `skip`",
+        ],
+        Status::Loaded | Status::Skipped | Status::Gone => &[],
+    };
+    next.iter().map(|step| (*step).to_owned()).collect()
 }
 
 /// What a rehearsal says of it instead: the delivery will have been no delivery.

@@ -19,6 +19,8 @@ pub struct Asked {
     pub whole: HashSet<Entity>,
     /// tables that have a late file to fold in: their loaded change files are kept in mind
     pub history: HashSet<Entity>,
+    /// all that is pending at once, however much it is: for a plan that somebody looks at
+    pub all: bool,
 }
 
 /// Takes stock: what the bucket shows against what the ledger knows.
@@ -45,7 +47,7 @@ const EXAMPLES: usize = 5;
 
 impl<'a> Stock<'a> {
     pub fn new(path: &str, order: Order, asked: &'a Asked) -> Self {
-        Self::with_room(path, order, asked, ROOM)
+        Self::with_room(path, order, asked, if asked.all { usize::MAX } else { ROOM })
     }
 
     fn with_room(path: &str, order: Order, asked: &'a Asked, room: usize) -> Self {

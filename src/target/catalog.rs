@@ -147,6 +147,10 @@ impl Table {
         }
     }
 
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     /// `"schema"."name"`.
     pub fn quoted(&self) -> String {
         quote::qualified(&self.schema, &self.name)

@@ -8,6 +8,7 @@ use super::catalog::Table;
 use super::current::Current;
 use super::delta::Delta;
 use super::intake::Intake;
+use super::look::Look;
 use super::{Counts, Error, tuple};
 use crate::pg::Tx;
 
@@ -18,6 +19,7 @@ pub async fn apply<T>(
     table: &Table,
     intake: &mut Intake,
     enter: impl Future<Output = Result<T, Error>>,
+    look: Option<&mut Look>,
 ) -> Result<Counts, Error> {
     let mut delta = Delta::default();
     let mut keys = Arrays::new(table, table.key.iter().copied());
@@ -37,7 +39,7 @@ pub async fn apply<T>(
         merge(table, &batch, current, &mut delta).await?;
         next = intake.next().await?;
     }
-    delta.write(tx, table).await
+    delta.write(tx, table, look).await
 }
 
 /// The rows that the first keys have, if they can be asked for already.

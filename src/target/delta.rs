@@ -15,6 +15,7 @@ use super::arrays::Arrays;
 use super::batch::{Wanted, Wish};
 use super::catalog::Table;
 use super::current::Current;
+use super::look::Look;
 use super::spool::Spool;
 use super::{Counts, Error, sql, tuple};
 use crate::failpoint;
@@ -23,13 +24,13 @@ use crate::pg::Tx;
 /// What is to be written, in spools.
 #[derive(Default)]
 pub struct Delta {
-    creates: Spool,
+    pub(super) creates: Spool,
     /// rows to create whose holes are the columns' defaults, by the columns that they have
-    partial: BTreeMap<Vec<usize>, Spool>,
+    pub(super) partial: Partial,
     /// rows to reset, by the columns that they have: the others get their defaults
-    resets: BTreeMap<Vec<usize>, Spool>,
-    amends: Spool,
-    removes: Spool,
+    pub(super) resets: Partial,
+    pub(super) amends: Spool,
+    pub(super) removes: Spool,
     unchanged: u64,
     /// rows of the table that stay because nobody knows what the file said of them
     left: u64,
@@ -118,10 +119,19 @@ impl Delta {
         Ok(self.removes.push(&self.scratch)?)
     }
 
-    /// Writes it: removes first, so that what they free (a unique value) can be taken by the rest. Where rows of the table
+    /// Writes it; with a look, if somebody wants to see what changes.
+    pub async fn write(self, tx: &Tx, table: &Table, look: Option<&mut Look>) -> Result<Counts, Error> {
+        let Some(look) = look else { return self.put(tx, table).await };
+        look.before(tx, table, &self).await?;
+        let counts = self.put(tx, table).await?;
+        look.after(tx, table).await?;
+        Ok(counts)
+    }
+
+    /// Removes first, so that what they free (a unique value) can be taken by the rest. Where rows of the table
     /// refer to each other, creates come first, for amended rows may refer to them, and removes last: by then nothing refers
     /// to them any more.
-    pub async fn write(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
+    async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
         let sent = self.amends.count();
         // nothing is done until it is waited for
         let create = create(tx, table, self.creates, self.partial);
@@ -140,7 +150,7 @@ impl Delta {
 }
 
 /// Rows by the columns that they have.
-type Partial = BTreeMap<Vec<usize>, Spool>;
+pub(super) type Partial = BTreeMap<Vec<usize>, Spool>;
 
 fn spool_part(parts: &mut Partial, row: &[u8], scratch: &mut Vec<u8>) -> Result<(), Error> {
     let columns = tuple::supplied(row);

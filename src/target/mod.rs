@@ -23,8 +23,10 @@ mod fold_tests;
 mod guard;
 mod intake;
 mod ledger;
+mod look;
 mod migrate;
 mod outbox;
+mod pins;
 mod pooler;
 mod reading;
 mod refold;
@@ -52,7 +54,9 @@ pub use compare::{Comparison, Different, Key};
 pub use doctor::{Grants, Mapped, Server};
 pub use encoder::CellFault;
 pub use intake::{Order, Summary};
+pub use look::Seen;
 pub use outbox::{News, Republished, Turn, Waiting};
+pub use pins::digest;
 pub use pooler::Pooler;
 pub use reading::{Delivery, Dossier, Listing, Message, Overview, Reader, Reject, Start, Wanted};
 use settings::Settings;
@@ -187,6 +191,8 @@ pub struct Target {
     clock: Clock,
     /// what is known of the tables' shapes
     catalog: Catalog,
+    /// how many keys of each kind a rehearsal is to show
+    look: Option<usize>,
 }
 
 /// The part of the ledger that speaks of one feed: a bucket, and a path in it without a slash at either end.
@@ -200,12 +206,18 @@ impl Target {
     /// Makes ready to connect; the first use connects.
     pub fn new(settings: &Settings, feed: Feed, host: &str, clock: Clock) -> Result<Self, Error> {
         let pg = Pg::new(&settings.postgres)?;
-        Ok(Self { pg, settings: settings.clone(), feed, host: host.to_owned(), clock, catalog: Catalog::default() })
+        let (settings, host, catalog) = (settings.clone(), host.to_owned(), Catalog::default());
+        Ok(Self { pg, settings, feed, host, clock, catalog, look: None })
     }
 
     /// The same target for a dry run: everything happens in one transaction that is never committed.
     pub async fn rehearse(&self) -> Result<Self, Error> {
         Ok(Self { pg: self.pg.rehearse().await?, ..self.clone() })
+    }
+
+    /// The same target, which looks closely at what each delivery changes and keeps so many keys of each kind.
+    pub fn with_look(self, keys: usize) -> Self {
+        Self { look: Some(keys), ..self }
     }
 
     /// Ends a rehearsal; nothing of it stays.

@@ -6,12 +6,13 @@ use super::current::Current;
 use super::delta::{Delta, Rows};
 use super::guard::Guard;
 use super::intake::Intake;
+use super::look::Look;
 use super::rejects::Rejects;
 use super::{Counts, Error, sql};
 use crate::pg::Tx;
 
 /// Adds the rows to a table that has none of them.
-pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts, Error> {
+pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake, mut look: Option<&mut Look>) -> Result<Counts, Error> {
     // the first batch may say that the file is not in order; nothing was begun then
     let mut next = intake.next().await?;
     // a file lacks columns in all its rows, but not in those that were rejected
@@ -19,11 +20,12 @@ pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts,
         next = intake.next().await?;
     }
     if next.as_ref().is_some_and(|batch| batch.holes) {
-        return load_parts(tx, table, intake, next).await;
+        return load_parts(tx, table, intake, next, look).await;
     }
     let all: Vec<usize> = (0..table.columns.len()).collect();
     let mut rows = Rows::open(tx, &sql::copy_in(table, &all)).await?;
     while let Some(batch) = next {
+        look.iter_mut().for_each(|look| look.load(&batch, table));
         rows.send(batch.into_tuples()).await?;
         next = intake.next().await?;
     }
@@ -31,13 +33,19 @@ pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake) -> Result<Counts,
 }
 
 /// The same for rows that do not have all columns: the others get their defaults.
-async fn load_parts(tx: &Tx, table: &Table, intake: &mut Intake, first: Option<Batch>) -> Result<Counts, Error> {
+async fn load_parts(
+    tx: &Tx,
+    table: &Table,
+    intake: &mut Intake,
+    first: Option<Batch>,
+    look: Option<&mut Look>,
+) -> Result<Counts, Error> {
     let (mut delta, mut next) = (Delta::default(), first);
     while let Some(batch) = next {
         batch.rows().try_for_each(|wanted| delta.miss(wanted))?;
         next = intake.next().await?;
     }
-    delta.write(tx, table).await
+    delta.write(tx, table, look).await
 }
 
 /// The first batch, and the table. While rows are sorted here the server does its part, which may be to sort, too; rows that come
@@ -58,6 +66,7 @@ pub async fn replace(
     intake: &mut Intake,
     guard: &Guard,
     rejects: Option<&Rejects>,
+    look: Option<&mut Look>,
 ) -> Result<Counts, Error> {
     let (mut next, mut current) = first(tx, table, intake).await?;
     let mut delta = Delta::default();
@@ -72,5 +81,5 @@ pub async fn replace(
     let empty = intake.rows_read() == 0;
     let blind = rejects.map(|rejects| rejects.check(intake.rows_read())).transpose()?.flatten();
     guard.check(delta.removes(), delta.rows_met(), empty, blind.as_deref())?;
-    delta.write(tx, table).await
+    delta.write(tx, table, look).await
 }

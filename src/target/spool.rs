@@ -2,7 +2,7 @@
 //! removes with the process.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 const IN_MEMORY: usize = 1 << 20;
 
@@ -42,23 +42,38 @@ impl Spool {
         Ok(Spilled { file, memory: io::Cursor::new(self.memory) })
     }
 
+    /// All bytes, which stay.
+    pub fn reader(&self) -> io::Result<impl Read + '_> {
+        let file = match &self.file {
+            Some(file) => {
+                let mut file = file;
+                file.rewind()?;
+                Some(BufReader::with_capacity(256 << 10, file))
+            }
+            None => None,
+        };
+        Ok(Spilled { file, memory: io::Cursor::new(self.memory.as_slice()) })
+    }
+
     fn spill(&mut self) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(tempfile::tempfile()?),
         };
+        // somebody may have read it
+        file.seek(SeekFrom::End(0))?;
         file.write_all(&self.memory)?;
         self.memory.clear();
         Ok(())
     }
 }
 
-struct Spilled {
-    file: Option<BufReader<File>>,
-    memory: io::Cursor<Vec<u8>>,
+struct Spilled<F, M> {
+    file: Option<BufReader<F>>,
+    memory: io::Cursor<M>,
 }
 
-impl Read for Spilled {
+impl<F: Read, M: AsRef<[u8]>> Read for Spilled<F, M> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if let Some(file) = &mut self.file {
             match file.read(into)? {
@@ -78,9 +93,15 @@ mod tests {
     fn gives_back_what_it_got_in_memory_and_beyond() {
         for count in [0u32, 10, 400_000] {
             let mut spool = Spool::default();
-            (0..count).for_each(|n| spool.push(&n.to_be_bytes()).expect("pushed"));
+            let (mut bytes, half) = (Vec::new(), count / 2);
+            (0..half).for_each(|n| spool.push(&n.to_be_bytes()).expect("pushed"));
+            let wanted: Vec<u8> = (0..half).flat_map(u32::to_be_bytes).collect();
+            spool.reader().and_then(|mut reader| reader.read_to_end(&mut bytes)).expect("read");
+            assert!(bytes == wanted, "half of {count} tuples");
+            bytes.clear();
+            let _ = spool.reader().and_then(|mut reader| reader.read(&mut [0; 8])).expect("begun to read");
+            (half..count).for_each(|n| spool.push(&n.to_be_bytes()).expect("pushed"));
             assert_eq!(spool.count(), u64::from(count));
-            let mut bytes = Vec::new();
             spool.into_reader().and_then(|mut reader| reader.read_to_end(&mut bytes)).expect("read");
             let wanted: Vec<u8> = (0..count).flat_map(u32::to_be_bytes).collect();
             assert!(bytes == wanted, "{count} tuples");

@@ -46,9 +46,8 @@ pub fn delete(table: &Table, source: &str) -> String {
 /// Writes the given rows over those with their keys, where they differ. Not for a table that is all key: nothing of its
 /// rows can differ.
 pub fn update(table: &Table, source: &str) -> String {
-    let others = || table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index));
-    let set = others().map(|(index, column)| format!("{} = v.c{}", quote::ident(&column.name), index + 1));
-    let differ = others().map(|(index, column)| differs(index, column));
+    let set = others(table).map(|(index, column)| format!("{} = v.c{}", quote::ident(&column.name), index + 1));
+    let differ = others(table).map(|(index, column)| differs(index, column));
     format!(
         "update {} t set {} from {source} where {} and ({})",
         table.quoted(),
@@ -58,11 +57,40 @@ pub fn update(table: &Table, source: &str) -> String {
     )
 }
 
+/// How many of the given rows differ from those with their keys, column by column, the key aside. `None` for a table that is
+/// all key.
+pub fn differing(table: &Table, source: &str) -> Option<String> {
+    let others = others(table).map(|(index, column)| format!("count(*) filter (where {})", differs(index, column)));
+    let counts = others.collect::<Vec<_>>().join(", ");
+    (!counts.is_empty()).then(|| format!("select {counts} from {}", met(table, source)))
+}
+
+/// The keys, as text, of the first of the given rows that differ.
+pub fn differing_keys(table: &Table, source: &str, most: usize) -> String {
+    let differ = others(table).map(|(index, column)| differs(index, column)).collect::<Vec<_>>().join(" or ");
+    let (keys, from) = (key_texts(table).join(", "), met(table, source));
+    format!("select {keys} from {from} where {differ} order by {} limit {most}", order(table))
+}
+
+fn key_texts(table: &Table) -> Vec<String> {
+    table.key.iter().map(|column| format!("t.{}::text", quote::ident(&table.columns[*column].name))).collect()
+}
+
+/// The columns that are not the key.
+fn others(table: &Table) -> impl Iterator<Item = (usize, &Column)> + Clone {
+    table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index))
+}
+
+/// The given rows beside those with their keys.
+fn met(table: &Table, source: &str) -> String {
+    let keys = key_match(table, table.key.iter().map(|column| (*column, *column)));
+    format!("{} t join {source} on {keys}", table.quoted())
+}
+
 /// Writes the given rows, which have some columns, over those with their keys, and gives the others their defaults.
 pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
     let place = |column: usize| supplied.iter().position(|other| *other == column);
-    let others = table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index));
-    let set = others.map(|(index, column)| match place(index) {
+    let set = others(table).map(|(index, column)| match place(index) {
         Some(place) => format!("{} = v.c{}", quote::ident(&column.name), place + 1),
         None => format!("{} = default", quote::ident(&column.name)),
     });
@@ -78,14 +106,11 @@ pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
 /// Which of the given rows differ from those with their keys: the key's columns as texts, then of each other column whether
 /// it differs.
 pub fn differences(table: &Table, source: &str) -> String {
-    let others = || table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index));
-    let keys = table.key.iter().map(|column| format!("t.{}::text", quote::ident(&table.columns[*column].name)));
-    let differ = others().map(|(index, column)| differs(index, column));
+    let differ = others(table).map(|(index, column)| differs(index, column));
     format!(
-        "select {} from {} t join {source} on {} where {} order by {}",
-        keys.chain(differ.clone()).collect::<Vec<_>>().join(", "),
-        table.quoted(),
-        key_match(table, table.key.iter().map(|column| (*column, *column))),
+        "select {} from {} where {} order by {}",
+        key_texts(table).into_iter().chain(differ.clone()).collect::<Vec<_>>().join(", "),
+        met(table, source),
         differ.collect::<Vec<_>>().join(" or "),
         order(table)
     )
@@ -180,6 +205,8 @@ mod tests {
                 texts(table.key.len(), &keys),
                 delete(table, &values(table.key.len(), 2)),
                 reset(table, &[table.key.as_slice(), &[0]].concat(), &unnest(table.key.len() + 1)),
+                differing(table, &rows).unwrap_or_default(),
+                differing_keys(table, &rows, 5),
             ];
             statements.join(";\n")
         };

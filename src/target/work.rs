@@ -15,6 +15,7 @@ use super::docket::Docket;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
 use super::ledger::{self, Head, Line};
+use super::look::{Look, Seen};
 use super::outbox::{self, News};
 use super::rejects::{BadRows, Rejects};
 use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
@@ -49,6 +50,8 @@ pub struct Work {
     had_op: Option<bool>,
     bad_rows: BadRows,
     event_id: String,
+    /// how many keys of each kind somebody wants to see
+    look: Option<usize>,
     started: Instant,
 }
 
@@ -69,6 +72,7 @@ pub struct Changes {
     rejected: Vec<u64>,
     rejects: Option<Rejects>,
     bucket: String,
+    seen: Option<Seen>,
 }
 
 /// Proof of a delivery that everybody can see.
@@ -134,12 +138,13 @@ impl Target {
             had_op,
             bad_rows: self.settings.bad_rows,
             event_id: self.settings.event_id.clone(),
+            look: self.look,
             started: started.1,
         })))
     }
 
     /// The table of the target that the entity is loaded into.
-    async fn table(&self, tx: &Tx, entity: &Entity) -> Result<Option<Table>, Error> {
+    pub(super) async fn table(&self, tx: &Tx, entity: &Entity) -> Result<Option<Table>, Error> {
         Table::find(tx, Some(&self.catalog), entity, self.settings.schema.as_deref()).await
     }
 
@@ -240,14 +245,14 @@ impl Work {
         self.table.check(self.docket.pending.file)?;
         let rejects = self.rejects();
         let (tx, table) = (&self.tx, self.table.as_ref());
-        let ask = table.asks();
+        let (ask, mut look) = (table.asks(), self.look.map(Look::new));
         if self.docket.pending.file == File::Changes {
             let mut intake = match ask {
                 true => self.ask(rows, order, rejects.as_ref()).await?,
                 false => self.intake(rows, order, rejects.as_ref(), false),
             };
-            let counts = changes::apply(tx, table, &mut intake, self.enter()).await?;
-            return self.changes(counts, intake.into_summary(), rejects);
+            let counts = changes::apply(tx, table, &mut intake, self.enter(), look.as_mut()).await?;
+            return self.changes(counts, intake.into_summary(), rejects, look).await;
         }
         let (mut intake, empty) = if ask {
             let intake = self.ask(rows, order, rejects.as_ref()).await?;
@@ -257,10 +262,10 @@ impl Work {
             (self.intake(rows, order, rejects.as_ref(), empty), empty)
         };
         let counts = match empty {
-            true => snapshot::load(tx, table, &mut intake).await?,
-            false => snapshot::replace(tx, table, &mut intake, &self.guard, rejects.as_ref()).await?,
+            true => snapshot::load(tx, table, &mut intake, look.as_mut()).await?,
+            false => snapshot::replace(tx, table, &mut intake, &self.guard, rejects.as_ref(), look.as_mut()).await?,
         };
-        self.changes(counts, intake.into_summary(), rejects)
+        self.changes(counts, intake.into_summary(), rejects, look).await
     }
 
     /// Locks the table; whether it has no row.
@@ -315,14 +320,24 @@ impl Work {
         Some(Rejects::new(self.docket.pending.objects.iter().map(|object| object.new).collect(), most))
     }
 
-    fn changes(&self, counts: Counts, summary: Summary, rejects: Option<Rejects>) -> Result<Changes, Error> {
+    async fn changes(
+        &self,
+        counts: Counts,
+        summary: Summary,
+        rejects: Option<Rejects>,
+        look: Option<Look>,
+    ) -> Result<Changes, Error> {
         if let Some(rejects) = &rejects {
             rejects.check(summary.read.iter().sum())?;
         }
         let tally = rejects.as_ref().map(Rejects::tally).unwrap_or_default();
         let counts = Counts { rejected: tally.total(), ..counts };
         let (pending, bucket) = (self.docket.pending.clone(), self.docket.bucket.clone());
-        Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, bucket })
+        let seen = match look {
+            Some(look) => Some(look.finish(&self.tx, &self.table).await?),
+            None => None,
+        };
+        Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, bucket, seen })
     }
 
     /// Undoes what a failed `apply` did, and keeps the lease.
@@ -397,6 +412,11 @@ impl Changes {
 
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What a close look showed, if there was one.
+    pub fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
     }
 
     /// The highest event id among the rows read.

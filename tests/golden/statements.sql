@@ -7,6 +7,8 @@ select t."id"::text, t."name" is distinct from v.c2, t."json"::text is distinct 
 select c1::text from unnest($1) as v (c1);
 delete from "dbo"."orders" t using (values ($1), ($2)) as v (c1) where t."id" = v.c1;
 update "dbo"."orders" t set "name" = default, "json" = default, "ip" = default from unnest($1, $2) as v (c1, c2) where t."id" = v.c1;
+select count(*) filter (where t."name" is distinct from v.c2), count(*) filter (where t."json"::text is distinct from v.c3::text), count(*) filter (where t."ip" is distinct from v.c4) from "dbo"."orders" t join unnest($1, $2, $3, $4) as v (c1, c2, c3, c4) on t."id" = v.c1;
+select t."id"::text from "dbo"."orders" t join unnest($1, $2, $3, $4) as v (c1, c2, c3, c4) on t."id" = v.c1 where t."name" is distinct from v.c2 or t."json"::text is distinct from v.c3::text or t."ip" is distinct from v.c4 order by t."id" limit 5;
 
 copy "Odd ""one"""."e; drop table x" ("a", "id", "b") from stdin (format binary);
 copy (select t."a", t."id", t."b" from "Odd ""one"""."e; drop table x" t order by t."b" collate "C", t."id") to stdout (format binary);
@@ -17,6 +19,8 @@ select t."b"::text, t."id"::text, t."a" is distinct from v.c1 from "Odd ""one"""
 select c1::text, c2::text from unnest($1, $2) as v (c1, c2);
 delete from "Odd ""one"""."e; drop table x" t using (values ($1, $2), ($3, $4)) as v (c1, c2) where t."b" = v.c1 and t."id" = v.c2;
 update "Odd ""one"""."e; drop table x" t set "a" = v.c3 from unnest($1, $2, $3) as v (c1, c2, c3) where t."b" = v.c1 and t."id" = v.c2;
+select count(*) filter (where t."a" is distinct from v.c1) from "Odd ""one"""."e; drop table x" t join unnest($1, $2, $3) as v (c1, c2, c3) on t."b" = v.c3 and t."id" = v.c2;
+select t."b"::text, t."id"::text from "Odd ""one"""."e; drop table x" t join unnest($1, $2, $3) as v (c1, c2, c3) on t."b" = v.c3 and t."id" = v.c2 where t."a" is distinct from v.c1 order by t."b" collate "C", t."id" limit 5;
 
 copy (select t.ctid, t.tableoid, t."id", t."name", t."json", t."ip" from "dbo"."orders" t order by t."id" nulls first, t."name" collate "C" nulls first, t."json"::text collate "C" nulls first, pg_catalog.inetsend(t."ip") nulls first) to stdout (format binary);
 delete from "dbo"."orders" t using unnest($1, $2) as v (c1, c2) where t.ctid = v.c1 and t.tableoid = v.c2;

@@ -32,6 +32,7 @@ mod order;
 mod page;
 mod path;
 mod pgbouncer;
+mod plan;
 mod postgres;
 mod proof;
 mod quarantine;

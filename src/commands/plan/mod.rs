@@ -1,0 +1,102 @@
+//! `plan`: the dry run as a readable report, and as a file that `run --plan` holds itself to. One transaction, rolled back:
+//! nothing of it is seen afterwards.
+
+mod left;
+mod page;
+mod text;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::when;
+use crate::boot::{self, Boot};
+use crate::config::{Config, Overrides};
+use crate::loader::agreed::{Agreed, Counts, VERSION};
+use crate::loader::service::End;
+use crate::loader::{Book, Error, Loader};
+use crate::target::Target;
+use crate::visible;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: paper-engine-orders plan --out plan.json --html plan.html
+
+Then `run --plan plan.json` does what it shows, or refuses. Ends with the code that the
+run would end with. The keys it shows are data: --keys 0 shows none.")]
+pub(super) struct Args {
+    /// One JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Write it as a page to look at, too: one file that fetches nothing
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the plan that `run --plan FILE` takes
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How many keys to show of the rows that each delivery creates, amends and removes
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    keys: u16,
+}
+
+pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
+    let overrides = Overrides { silent: true, once: Some(true), dry_run: Some(true) };
+    let mut boot = boot::start_quietly(Config::from_env(overrides)?)?;
+    // it waits for nobody to be quiet: that would keep the transaction open and show nothing else
+    boot.config.settle = Duration::ZERO;
+    let (end, agreed) = Box::pin(rehearse(&boot, usize::from(args.keys))).await?;
+    anyhow::ensure!(!boot.stopper.requested(), "stopped before it was done; there is no plan, and nothing was changed");
+    let json = visible::json(&serde_json::to_string_pretty(&agreed)?) + "\n";
+    if let Some(file) = &args.out {
+        write(file, &json)?;
+    }
+    if let Some(file) = &args.html {
+        write(file, &page::html(&agreed, usize::from(args.keys))?)?;
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        out.write_all(json.as_bytes())?;
+    } else {
+        text::print(&agreed, usize::from(args.keys), args.out.as_deref(), &mut out)?;
+    }
+    Ok(end)
+}
+
+/// All that is pending, done in a transaction that is rolled back; how it ended, and what was seen of it.
+async fn rehearse(boot: &Boot, keys: usize) -> Result<(End, Agreed), Error> {
+    let stage = boot.target()?.rehearse().await?.with_look(keys);
+    stage.prepare().await?;
+    let mut loader = boot.loader(stage.clone(), Book::draft()).await?;
+    let end = loader.once(true).await;
+    let agreed = match &end {
+        Ok(end) => Some(agreed(boot, &stage, &loader, *end).await),
+        Err(_) => None,
+    };
+    stage.end_rehearsal().await?;
+    Ok((end?, agreed.transpose()?.unwrap_or_default()))
+}
+
+async fn agreed(boot: &Boot, stage: &Target, loader: &Loader, end: End) -> Result<Agreed, Error> {
+    let (tables, troubles) = loader.drafted();
+    let (left, place) = (left::of(boot, stage, &tables, &troubles).await?, loader.place().await?);
+    let mut counts = Counts::default();
+    tables.iter().for_each(|table| counts.add(table.counts));
+    Ok(Agreed {
+        v: VERSION,
+        made_at: when::written(boot.clock.utc().unix_timestamp()),
+        made_by: env!("CARGO_PKG_VERSION").to_owned(),
+        bucket: place.bucket,
+        path: place.path,
+        database: place.database,
+        settings: place.settings,
+        exit_code: end.code(),
+        counts,
+        tables,
+        left,
+    })
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,109 @@
+//! What a plan asks of the loader: when one is made, each table's shape is kept in mind; when the run is held to one, nothing is
+//! done before bucket, ledger and tables are found to be what the plan was made for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::agreed::Table;
+use super::book::{Book, Kept};
+use super::moved::{self, Found, Place};
+use super::{Error, Loader, say};
+use crate::source::{Entity, Later, Plan, TablePlan};
+use crate::target;
+
+impl Loader {
+    /// Looks at the stock that was taken before anything is done with it. Of a run that is held to a plan only the plan's
+    /// deliveries stay in it; and it waits here, with nothing done, until all its reloads are quiet.
+    pub(super) async fn hold(&mut self, plan: &mut Plan) -> Result<Option<Duration>, Error> {
+        if let Book::Draft(_) = self.corridor.book {
+            self.see(plan).await?;
+        }
+        if self.corridor.book.kept().is_none() {
+            return Ok(None);
+        }
+        self.compare(plan).await?;
+        let pending = plan.tables.iter().flat_map(|table| &table.pending);
+        Ok(pending.filter_map(|pending| self.settling.wait(pending)).max())
+    }
+
+    /// Keeps in mind how the tables of a plan in the making are.
+    async fn see(&self, plan: &Plan) -> Result<(), Error> {
+        for table in plan.tables.iter().filter(|table| !self.corridor.book.has(&table.entity)) {
+            let definition = self.definition(&table.entity).await?;
+            self.corridor.book.see(table, definition, say::remarks(table));
+        }
+        Ok(())
+    }
+
+    /// A name that several tables match is told when its turn comes.
+    async fn definition(&self, entity: &Entity) -> Result<Option<String>, Error> {
+        match self.corridor.target.definition(entity).await {
+            Err(target::Error::Ambiguous { .. }) => Ok(None),
+            other => Ok(other?),
+        }
+    }
+
+    async fn compare(&mut self, plan: &mut Plan) -> Result<(), Error> {
+        let place = self.place().await?;
+        let Some(kept) = self.corridor.book.kept() else { return Ok(()) };
+        let mut words = moved::place(&kept.agreed, &place);
+        if words.is_empty() {
+            for planned in &kept.agreed.tables {
+                words.extend(self.differences(kept, planned, plan).await?);
+            }
+        }
+        if !words.is_empty() {
+            return Err(Error::Moved { words, done: kept.all_done() });
+        }
+        let left: Vec<String> = plan.tables.iter_mut().flat_map(|table| keep_planned(table, kept)).collect();
+        say::left(&mut self.said, &left);
+        Ok(())
+    }
+
+    async fn differences(&self, kept: &Kept, planned: &Table, plan: &Plan) -> Result<Vec<String>, Error> {
+        let entity = planned.entity();
+        let now = plan.tables.iter().find(|table| table.entity == entity);
+        let (definition, done) = (self.definition(&entity).await?, kept.done(&entity));
+        let missing = moved::missing(planned, done, now);
+        let accounted = if missing.is_empty() { BTreeMap::new() } else { self.accounted(&missing).await? };
+        Ok(moved::table(planned, &Found { done, now, definition: definition.as_deref(), accounted }))
+    }
+
+    /// What became of files that are pending no more, as far as the ledger knows.
+    async fn accounted(&self, files: &HashSet<(&str, &str)>) -> Result<BTreeMap<String, String>, Error> {
+        let keys: Vec<&str> = files.iter().map(|(key, _)| *key).collect();
+        let rows = self.corridor.target.accounted(&keys).await?;
+        let known = rows.into_iter().filter(|(key, etag, ..)| files.contains(&(key.as_str(), etag.as_str())));
+        Ok(known.map(|(key, _, id, status)| (key, format!("delivery {id}, {status}"))).collect())
+    }
+
+    /// Where this loader stands.
+    pub async fn place(&self) -> Result<Place, Error> {
+        let corridor = &self.corridor;
+        let (dialect, limits) = (format!("{:?}", corridor.dialect), format!("{:?}", corridor.dialect.limits));
+        let mut settings: BTreeMap<String, String> =
+            corridor.target.terms().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        settings.insert("FEED".to_owned(), target::digest(&dialect.replace(&limits, "")));
+        settings.insert("LIMITS".to_owned(), target::digest(&limits));
+        let (bucket, path) = (corridor.source.bucket().to_owned(), corridor.source.path().to_owned());
+        Ok(Place { bucket, path, database: corridor.target.database().await?, settings })
+    }
+
+    /// The plan that was made: its tables, and why others were not tried.
+    pub fn drafted(&self) -> (Vec<Table>, BTreeMap<Entity, String>) {
+        self.corridor.book.drafted()
+    }
+}
+
+/// Takes from a table's stock what the plan does not have; its files.
+fn keep_planned(table: &mut TablePlan, kept: &Kept) -> Vec<String> {
+    let planned = kept.agreed.table(&table.entity).map_or(0, |planned| planned.deliveries.len());
+    let rest = planned.saturating_sub(kept.done(&table.entity));
+    let left = table.pending.split_off(rest.min(table.pending.len()));
+    (table.later, table.wants_history) = (Later::default(), false);
+    if planned == 0 {
+        table.superseded.clear();
+    }
+    let objects = left.into_iter().flat_map(|pending| pending.objects).filter(|object| object.new);
+    objects.map(|object| object.listed.key).collect()
+}

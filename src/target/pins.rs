@@ -1,0 +1,82 @@
+//! What a plan is pinned to on this side: the database, the shape of its tables, and the settings that decide what a file does
+//! to them.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::types::Type;
+
+use super::rejects::BadRows;
+use super::settings::Settings;
+use super::{Error, Target};
+use crate::source::Entity;
+
+impl Target {
+    /// The table's shape as a short digest: another one once the table was altered or made anew. None without a table.
+    pub async fn definition(&self, entity: &Entity) -> Result<Option<String>, Error> {
+        let tx = self.pg.begin("look a table up").await?;
+        let table = self.table(&tx, entity).await;
+        tx.rollback().await?;
+        Ok(table?.map(|table| digest(&format!("{};{};{}", table.oid, table.quoted(), table.fingerprint()))))
+    }
+
+    /// The database's name.
+    pub async fn database(&self) -> Result<String, Error> {
+        let tx = self.pg.begin("name the database").await?;
+        let row = tx.query_typed_one("select current_database()::text", &[]).await;
+        let name = row.map_err(|error| tx.error(error)).map(|row| row.get(0));
+        tx.rollback().await?;
+        Ok(name?)
+    }
+
+    /// What the ledger has of these keys: key, etag, the number of the delivery and what became of it.
+    pub async fn accounted(&self, keys: &[&str]) -> Result<Vec<(String, String, i64, String)>, Error> {
+        let sql = "select object_key, etag, id, status from public.loader_deliveries
+            where bucket = $1 and object_key = any($2) order by id";
+        let tx = self.pg.begin("look files up").await?;
+        let rows = tx.query_typed(sql, &[(&self.feed.bucket, Type::TEXT), (&keys, Type::TEXT_ARRAY)]).await;
+        let rows = rows.map_err(|error| tx.error(error));
+        tx.rollback().await?;
+        Ok(rows?.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect())
+    }
+
+    /// The settings that decide what a file does to its table, each with its variable.
+    pub fn terms(&self) -> Vec<(&'static str, String)> {
+        terms(&self.settings)
+    }
+}
+
+fn terms(settings: &Settings) -> Vec<(&'static str, String)> {
+    let Settings { schema, max_remove, bad_rows, event_id, .. } = settings;
+    let bad_rows = match bad_rows {
+        BadRows::Stop => "stop".to_owned(),
+        BadRows::Quarantine { most } => format!("quarantine, MAX_REJECTS={most}"),
+    };
+    vec![
+        ("TARGET_SCHEMA", schema.clone().unwrap_or_default()),
+        ("MAX_REMOVE", max_remove.to_string()),
+        ("ON_BAD_ROW", bad_rows),
+        ("EVENT_ID", event_id.clone()),
+    ]
+}
+
+/// The first 16 hexadecimal digits of a hash: enough to tell that something is not what it was.
+pub fn digest(text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter().take(8).fold(String::new(), |mut digits, byte| {
+        // writing to a String cannot fail
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest;
+
+    #[test]
+    fn a_digest_is_short_and_tells_texts_apart() {
+        assert_eq!(digest(""), "e3b0c44298fc1c14");
+        assert_ne!(digest("a;1"), digest("a;2"));
+    }
+}
