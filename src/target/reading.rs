@@ -144,7 +144,7 @@ impl Reader {
         let wanted = Wanted { limit: newest, ..Wanted::default() };
         let tx = self.pg.begin("show how it stands").await?;
         let (tables, newest, waiting) = tokio::join!(
-            typed(&tx, include_str!("steering_tables.sql"), &feed),
+            typed(&tx, include_str!("reading_overview.sql"), &feed),
             self.deliveries(&tx, &wanted),
             typed(&tx, waiting, &[]),
         );

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::service::{get, ops_port};
 use crate::support::World;
-use crate::support::program::{Running, program, run, run_once, start};
+use crate::support::program::{program, run, run_once, start};
 use crate::support::setting;
 
 const LOAD1: &str = "LOAD00000001.csv.gz";
@@ -103,10 +103,15 @@ async fn the_first_page_tells_how_each_table_stands_and_what_to_do() {
     }
     assert!(row(&page, "dbo.nowhere").contains("create it; its files wait until then"), "{page}");
     all_in(&page, &["<dt>Foreign objects</dt><dd>1", "strange.txt", "<dt>Without a table</dt><dd>1"]);
-    // the same words as everywhere
     let mut status = program(&world);
     status.args(["status", "--json"]);
     let told: Value = serde_json::from_str(&run(status).await.log).expect("JSON");
+    let loaded = told["tables"].as_array().expect("tables").iter().filter(|table| !table["last_loaded"].is_null());
+    for table in loaded {
+        let row = row(&page, table["table"].as_str().expect("a name"));
+        assert!(row.contains(&format!("<time datetime={}", table["last_loaded"])), "{table}: {row}");
+        assert!(row.contains(&format!("<a href=\"/deliveries/{}\"", table["last_delivery"])), "{table}: {row}");
+    }
     let stopped: Vec<&Value> =
         told["tables"].as_array().expect("tables").iter().map(|table| &table["stopped"]).collect();
     let steps = stopped.iter().flat_map(|stopped| stopped["next"].as_array().into_iter().flatten());
@@ -453,6 +458,28 @@ async fn however_many_look_the_database_is_asked_once_a_second() {
 }
 
 #[tokio::test]
+async fn what_it_reads_does_not_grow_with_history() {
+    let world = World::with_table().await;
+    ledger(&world, 60_000).await;
+    world.sql("analyze loader_deliveries").await;
+    let running = start(sleeper(&world));
+    let port = ops_port(&running).await;
+    shows(port, "/", "up to date").await;
+    let read = async || {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let sql = "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_user_tables
+                   where relname = 'loader_deliveries'";
+        world.value(sql).await.parse::<i64>().expect("a number")
+    };
+    let before = read().await;
+    for path in ["/", "/deliveries", "/deliveries/77", "/deliveries?table=dbo.t1"] {
+        assert!(get(port, path).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    let rows = read().await - before;
+    assert!((100..6_000).contains(&rows), "{rows} rows of 60,000");
+}
+
+#[tokio::test]
 async fn the_page_of_a_rehearsal_shows_what_is_committed() {
     let world = World::with_table().await;
     let rows: String = (0..300_000).map(|id| format!("{id},name of row {id},1.25\n")).collect();
@@ -463,7 +490,7 @@ async fn the_page_of_a_rehearsal_shows_what_is_committed() {
         .await;
     let mut command = program(&world);
     command.args(["run", "--dry-run"]).env("METRICS", "127.0.0.1:0");
-    let running: Running = start(command);
+    let running = start(command);
     let port = ops_port(&running).await;
     running.says("Delivery 1: dry run, nothing persisted").await;
     let page = get(port, "/").await;

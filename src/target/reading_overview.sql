@@ -1,0 +1,66 @@
+-- The tables of a feed as steering_tables.sql has them, for who looks every few seconds: each step goes by an index, so that
+-- it takes as long as there are tables, however long the history. What is newest is looked for among a table's last rows.
+with recursive tables as (
+    (select schema_name, entity from public.loader_deliveries
+     where bucket = $1 order by schema_name, entity limit 1)
+    union all
+    select following.schema_name, following.entity
+    from tables,
+         lateral (select schema_name, entity from public.loader_deliveries
+                  where bucket = $1 and (schema_name, entity) > (tables.schema_name, tables.entity)
+                  order by schema_name, entity limit 1) following
+),
+-- the deliveries of which rows are kept aside
+kept as (
+    (select delivery_id as id from public.loader_rejects order by delivery_id limit 1)
+    union all
+    select following.id
+    from kept,
+         lateral (select delivery_id as id from public.loader_rejects
+                  where delivery_id > kept.id order by delivery_id limit 1) following
+),
+aside as (
+    select l.schema_name, l.entity, sum(l.rows_rejected) as rows, json_agg(l.id order by l.id) as ids
+    from kept join public.loader_deliveries l on l.id = kept.id
+    where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+    group by l.schema_name, l.entity
+)
+select json_build_object(
+           'schema', tables.schema_name,
+           'entity', tables.entity,
+           'last_loaded', extract(epoch from greatest(recent.newest, last.last_modified))::bigint,
+           'last_delivery', last.id,
+           'rows_rejected', coalesce(last.rows_rejected, 0),
+           'quarantined', coalesce(aside.rows, 0),
+           'quarantine', coalesce(aside.ids, '[]'::json),
+           'stops', stops.rows
+       )::text
+from tables
+left join lateral (
+    select id, last_modified, rows_rejected from public.loader_deliveries l
+    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+      and l.object_key >= $2 and ($3 is null or l.object_key < $3) and l.status = 'loaded'
+    order by l.id desc limit 1
+) last on true
+left join lateral (
+    select max(last_modified) filter (where status = 'loaded') as newest
+    from (select last_modified, status from public.loader_deliveries l
+          where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+            and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+          order by l.id desc limit 200) l
+) recent on true
+left join lateral (
+    select coalesce(
+               json_agg(json_build_object('id', id, 'status', status, 'requested', requested, 'key', object_key,
+                                          'snapshot', kind = 'snapshot', 'why', coalesce(error, reason)) order by id),
+               '[]'::json
+           ) as rows
+    from public.loader_deliveries l
+    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+      and l.object_key >= $2 and ($3 is null or l.object_key < $3) and l.status in ('failed', 'held', 'late')
+) stops on true
+left join aside using (schema_name, entity)
+where exists (select from public.loader_deliveries l
+              where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+                and l.object_key >= $2 and ($3 is null or l.object_key < $3))
+order by tables.schema_name, tables.entity
