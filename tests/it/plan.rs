@@ -520,7 +520,8 @@ async fn the_page_of_a_plan_is_whole_in_a_browser() {
     plan_with(program(&world), &["--html", &page.to_string_lossy()]).await;
     let own = std::env::temp_dir().join(format!("{}-chromium", world.database));
     let browse = async |page: &PathBuf| {
-        let mut command = Command::new(std::env::var("PEO_CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned()));
+        let mut command =
+            Command::new(std::env::var("PEO_CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned()));
         command.args("--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking".split(' '));
         command.args("--disable-component-update --disable-sync --enable-logging=stderr --dump-dom".split(' '));
         command.arg(format!("--user-data-dir={}", own.display())).arg(format!("file://{}", page.display()));
