@@ -237,9 +237,10 @@ def loaders():
         f"max by (instance, version) (paper_engine_build_info{{{JOB}}})",
         f"time() - max by (instance) (process_start_time_seconds{{{JOB}}})",
         f"time() - max by (instance) (paper_engine_last_success_timestamp_seconds{{{JOB}}})",
+        f"max by (instance) (paper_engine_last_exit_code{{{JOB}}})",
         f"max by (instance) (process_open_fds{{{JOB}}} / process_max_fds{{{JOB}}})",
     ]
-    names = ["up", "runs since", "last success", "file descriptors"]
+    names = ["up", "runs since", "last success", "last exit code", "file descriptors"]
     columns = {
         "runs since": {"unit": "dtdurations"},
         "last success": {"unit": "dtdurations"},
@@ -249,7 +250,7 @@ def loaders():
     columns["instance"] = {"links": [link]}
     about = (
         "One line a process. Two versions: an upgrade is under way. The name of an instance leads to its own page, "
-        "if your browser can reach it."
+        "if your browser can reach it. Exit code: of the last run, or as which a service's last iteration would have ended."
     )
     return grid("Instances", queries, names, columns, "instance", 12, 8, about, hidden=["up"])
 

@@ -69,7 +69,7 @@ async fn a_release_keeps_who_and_what_was_released() {
     let held = run_once(&world).await;
     let words = "would remove 147 of 210 rows (70 %), more than MAX_REMOVE=50%";
     says(&held, words);
-    says(&held, "`deliveries release 2`, if it is right as it is; or `deliveries skip 2 --reason …`, and");
+    says(&held, "`deliveries release 2`, if it is right as it is; or `deliveries skip 2 --reason …`");
     ask(&world, &["deliveries", "release", "2"]).await.ok();
     run_once(&world).await.ok();
     let kept = world.value("select status, actor, reason, error from loader_deliveries where id = 2").await;

@@ -28,8 +28,8 @@ use report::{Outcome, Table};
 #[command(after_help = "Examples:\n  \
     paper-engine-orders verify                            all tables of the feed\n  \
     paper-engine-orders verify dbo.orders --keys 100      one table, more of the keys that differ\n  \
-    paper-engine-orders verify --json | jq 'select(.verdict != \"equal\")'\n\n\
-    Ends with 1 if a table differs or cannot be verified, or if there was nothing to compare.")]
+    paper-engine-orders verify --json | jq .verdict\n\n\
+    Ends with 1 if a table differs or cannot be verified, or if nothing is loaded.")]
 pub(super) struct Args {
     /// Only these tables: the name, or schema.table; all tables of the feed if none is given
     #[arg(value_name = "TABLE")]
