@@ -223,9 +223,9 @@ async fn after_a_failover_the_new_primary_gets_what_it_lacks() {
     wait_for(&standby, "select count(*) from pg_stat_wal_receiver", "0", &running).await;
     world.bucket.put("e/20991231-120000000.csv.gz", "U,1,x,1\nI,3,c,3\n").await;
     wait_for(&primary, "select count(*) from loader_deliveries where status = 'loaded'", "2", &running).await;
+    assert_eq!(standby.value("select count(*) from loader_deliveries").await, "1", "it lacks the second");
     primary.stop("immediate");
     standby.promote();
-    assert_eq!(standby.value("select count(*) from loader_deliveries").await, "1", "it lacks the second");
     world.bucket.put("e/20991231-120100000.csv.gz", "D,2,NULL,NULL\n").await;
     wait_for(&standby, "select count(*) from loader_deliveries where status = 'loaded'", "3", &running).await;
     assert_eq!(standby.value("select string_agg(id || name, ' ' order by id) from dbo.e").await, "1x 3c");
