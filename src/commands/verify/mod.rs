@@ -26,8 +26,8 @@ use report::{Outcome, Table};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    paper-engine-orders verify                            all tables of the feed\n  \
-    paper-engine-orders verify dbo.orders --keys 100      one table, more of the keys that differ\n  \
+    paper-engine-orders verify                        all tables of the feed\n  \
+    paper-engine-orders verify dbo.orders --keys 99   one table, more of its keys\n  \
     paper-engine-orders verify --json | jq .verdict\n\n\
     Ends with 1 if a table differs or cannot be verified, or if nothing is loaded.")]
 pub(super) struct Args {
