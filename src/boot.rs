@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::loader::service::{self, End};
 use crate::loader::tally::{Run, Tally};
-use crate::loader::{Book, Error, Loader, Parts};
+use crate::loader::{Book, Error, Loader, Parts, Place};
 use crate::metrics::Metrics;
 use crate::notifier::Notifier;
 use crate::ops::{Ops, Sources};
@@ -77,9 +77,9 @@ impl Boot {
     /// Loads as the configuration says: once, as a service, or as a rehearsal. How it ended, and but for a service what it
     /// came to. `book` may hold it to a plan.
     pub async fn run(self, wait: bool, book: Book) -> anyhow::Result<(End, Option<serde_json::Value>)> {
-        let (drained, serving) = self.serve_ops().await?;
         self.recall();
         let books = Books::open(&self);
+        let (drained, serving) = self.serve_ops().await.inspect_err(|_| books.note(End::Misconfigured))?;
         let mut tally = Tally::default();
         let end = Box::pin(self.load(wait, book, &mut tally)).await;
         drained.request();
@@ -129,6 +129,11 @@ impl Boot {
         let target = self.target()?;
         if self.config.dry_run {
             return self.rehearse(target, book, tally).await;
+        }
+        if let Some(kept) = book.kept() {
+            // a plan for another database must not make tables here
+            let Feed { bucket, path } = self.feed();
+            kept.begin(&Place::find(&bucket, &path, &self.config.dialect, &target).await?)?;
         }
         self.prepare(&target).await?;
         let (least, most) = self.config.sleep;
@@ -183,6 +188,8 @@ impl Boot {
 
     /// The rooms of the loader wing, connected.
     pub async fn loader(&self, target: Target, book: Book) -> Result<Loader, Error> {
+        // a run that is held to a plan looks as closely as the plan did
+        let target = if book.kept().is_some() { target.with_look(0) } else { target };
         Ok(Loader::new(Parts {
             source: Source::connect(&self.config.source, self.config.dialect.order).await?,
             target,
@@ -222,9 +229,8 @@ impl Books {
         let (error, dry_run) = (end.as_ref().err(), self.config.dry_run);
         let end = end.as_ref().map_or_else(service::end_of, |end| *end);
         let service = self.config.run_as_service && !dry_run;
-        if !dry_run && (!service || error.is_some()) {
-            self.metrics.ended(end.code());
-            self.config.metrics_file.iter().for_each(|file| file.keep(&self.metrics));
+        if !service || error.is_some() {
+            self.note(end);
         }
         let run = Run {
             version: env!("CARGO_PKG_VERSION"),
@@ -237,6 +243,14 @@ impl Books {
             error: error.map(ToString::to_string),
         };
         (end, (!service).then(|| tally.summary(&run)))
+    }
+
+    /// Leaves the metrics and how it ended for who collects them; a dry run leaves nothing.
+    fn note(&self, end: End) {
+        if !self.config.dry_run {
+            self.metrics.ended(end.code());
+            self.config.metrics_file.iter().for_each(|file| file.keep(&self.metrics));
+        }
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Delivery {
     pub counts: Counts,
     pub columns: Vec<Column>,
     pub keys: Keys,
+    /// a digest of the rows and keys that are written
+    pub effect: String,
     /// why it is not `loaded`, or what the ledger will say about it
     pub why: Option<String>,
     /// how many rows a held snapshot would remove

@@ -193,9 +193,10 @@ fn delivery(pending: &Pending, id: i64, end: End<'_>) -> Delivery {
 }
 
 fn seen_in(delivery: Delivery, seen: Seen) -> Delivery {
-    let target::Seen { columns, created, amended, removed, .. } = seen;
+    let target::Seen { columns, created, amended, removed, digest, .. } = seen;
     let columns = columns.into_iter().map(|(name, rows)| super::agreed::Column { name, rows });
-    Delivery { columns: columns.collect(), keys: Keys { create: created, amend: amended, remove: removed }, ..delivery }
+    let keys = Keys { create: created, amend: amended, remove: removed };
+    Delivery { columns: columns.collect(), keys, effect: digest, ..delivery }
 }
 
 fn locked<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {

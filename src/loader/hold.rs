@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::agreed::Table;
 use super::book::{Book, Kept};
+use super::corridor::Corridor;
 use super::moved::{self, Found, Place};
 use super::{Error, Loader, say};
+use crate::decode::dialect::Dialect;
 use crate::source::{Entity, Later, Plan, TablePlan};
-use crate::target;
+use crate::target::{self, Target};
 
 impl Loader {
     /// Looks at the stock that was taken before anything is done with it. Of a run that is held to a plan only the plan's
@@ -46,11 +48,10 @@ impl Loader {
     async fn compare(&mut self, plan: &mut Plan) -> Result<(), Error> {
         let place = self.place().await?;
         let Some(kept) = self.corridor.book.kept() else { return Ok(()) };
-        let mut words = moved::place(&kept.agreed, &place);
-        if words.is_empty() {
-            for planned in &kept.agreed.tables {
-                words.extend(self.differences(kept, planned, plan).await?);
-            }
+        kept.is_for(&place)?;
+        let mut words = Vec::new();
+        for planned in &kept.agreed.tables {
+            words.extend(self.differences(kept, planned, plan).await?);
         }
         if !words.is_empty() {
             return Err(Error::Moved { words, done: kept.all_done() });
@@ -79,19 +80,39 @@ impl Loader {
 
     /// Where this loader stands.
     pub async fn place(&self) -> Result<Place, Error> {
-        let corridor = &self.corridor;
-        let (dialect, limits) = (format!("{:?}", corridor.dialect), format!("{:?}", corridor.dialect.limits));
-        let mut settings: BTreeMap<String, String> =
-            corridor.target.terms().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        settings.insert("FEED".to_owned(), target::digest(&dialect.replace(&limits, "")));
-        settings.insert("LIMITS".to_owned(), target::digest(&limits));
-        let (bucket, path) = (corridor.source.bucket().to_owned(), corridor.source.path().to_owned());
-        Ok(Place { bucket, path, database: corridor.target.database().await?, settings })
+        let Corridor { source, target, dialect, .. } = &self.corridor;
+        Place::find(source.bucket(), source.path(), dialect, target).await
     }
 
     /// The plan that was made: its tables, and why others were not tried.
     pub fn drafted(&self) -> (Vec<Table>, BTreeMap<Entity, String>) {
         self.corridor.book.drafted()
+    }
+}
+
+impl Place {
+    /// Where a run stands that reads this path and loads this target.
+    pub async fn find(bucket: &str, path: &str, dialect: &Dialect, target: &Target) -> Result<Self, Error> {
+        let (dialect, limits) = (format!("{dialect:?}"), format!("{:?}", dialect.limits));
+        let terms = target.terms().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let mut settings: BTreeMap<String, String> = terms.collect();
+        settings.insert("FEED".to_owned(), target::digest(&dialect.replace(&limits, "")));
+        settings.insert("LIMITS".to_owned(), target::digest(&limits));
+        Ok(Self { bucket: bucket.to_owned(), path: path.to_owned(), database: target.database().await?, settings })
+    }
+}
+
+impl Kept {
+    /// Says it, and is an error, if the plan was made for another place, or other settings: before anything is done there.
+    pub fn begin(&self, place: &Place) -> Result<(), Error> {
+        self.is_for(place).inspect_err(say::moved)
+    }
+
+    fn is_for(&self, place: &Place) -> Result<(), Error> {
+        match moved::place(&self.agreed, place) {
+            words if words.is_empty() => Ok(()),
+            words => Err(Error::Moved { words, done: self.all_done() }),
+        }
     }
 }
 

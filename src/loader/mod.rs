@@ -35,6 +35,7 @@ use crate::textfile::TextFile;
 pub use book::Book;
 use corridor::{Corridor, Loaded, Next};
 use herald::Herald;
+pub use moved::Place;
 use settling::Settling;
 use tally::Tally;
 pub use verdict::Error;

@@ -164,7 +164,12 @@ pub fn effect(planned: &Delivery, found: &Delivery) -> Option<String> {
     }
     let changed = counted(found.counts).into_iter().zip(counted(planned.counts)).filter(|(now, then)| now != then);
     let changed: Vec<String> = changed.map(|((what, now), (_, then))| told(what, now, then)).collect();
-    (!changed.is_empty()).then(|| format!("{key} would now {}", changed.join(", and ")))
+    if !changed.is_empty() {
+        return Some(format!("{key} would now {}", changed.join(", and ")));
+    }
+    // rows that were changed by hand, as many in one way as in the other
+    let same = (&planned.effect, &planned.columns) == (&found.effect, &found.columns);
+    (!same).then(|| format!("{key} would now change other rows, or other columns, though as many"))
 }
 
 fn counted(counts: Counts) -> [(&'static str, u64); 5] {

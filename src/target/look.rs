@@ -1,10 +1,12 @@
-//! A close look at what a delivery does to its table, for a plan: which columns change and how often, and some keys.
+//! A close look at what a delivery does to its table, for a plan and for a run that is held to one: which columns change and how
+//! often, some keys, and a digest of all that is written.
 //!
-//! Only a rehearsal that was asked to looks so closely; whoever loads pays nothing for it. What differs is what Postgres
+//! Only who was asked to looks so closely; whoever loads pays nothing for it. What differs is what Postgres
 //! calls different, as when it is written.
 
 use std::io;
 
+use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 
 use super::arrays::Arrays;
@@ -13,7 +15,7 @@ use super::catalog::Table;
 use super::current::Current;
 use super::delta::Delta;
 use super::spool::Spool;
-use super::{Error, sql, tuple};
+use super::{Error, pins, sql, tuple};
 use crate::pg::Tx;
 
 /// What there was to see. Keys are their columns' values as Postgres prints them, in the key's order; long ones are cut.
@@ -26,6 +28,8 @@ pub struct Seen {
     pub created: Vec<Vec<String>>,
     pub amended: Vec<Vec<String>>,
     pub removed: Vec<Vec<String>>,
+    /// the same if the same is written: rows and keys, in their order
+    pub digest: String,
 }
 
 /// Looks while a delivery is applied.
@@ -39,16 +43,18 @@ pub struct Look {
     amended: Vec<Vec<String>>,
     /// rows that get defaults, as they were: what they become is known when it is done
     reset: Spool,
+    digest: Sha256,
 }
 
 impl Look {
     pub fn new(most: usize) -> Self {
         let (columns, created, removed, amended) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { most, columns, created, removed, amended, reset: Spool::default() }
+        Self { most, columns, created, removed, amended, reset: Spool::default(), digest: Sha256::new() }
     }
 
     /// Rows that go into an empty table as they come.
     pub fn load(&mut self, batch: &Batch, table: &Table) {
+        batch.rows().for_each(|wanted| self.digest.update(wanted.tuple));
         let room = self.most.saturating_sub(self.created.len());
         if room == 0 || table.is_keyless() {
             return;
@@ -59,6 +65,7 @@ impl Look {
 
     /// What is about to be written.
     pub async fn before(&mut self, tx: &Tx, table: &Table, delta: &Delta) -> Result<(), Error> {
+        self.digest(table, delta)?;
         if table.is_keyless() {
             return Ok(());
         }
@@ -72,6 +79,28 @@ impl Look {
         self.compare(tx, table, &delta.amends).await?;
         for (columns, rows) in &delta.resets {
             self.keep(tx, table, rows, &places(table, columns)).await?;
+        }
+        Ok(())
+    }
+
+    /// Where rows of a table without a key lie is another thing in a rehearsal: only their number counts.
+    fn digest(&mut self, table: &Table, delta: &Delta) -> Result<(), Error> {
+        let (whole, parts) = ([&delta.creates, &delta.amends], [&delta.partial, &delta.resets]);
+        let removes = Some(&delta.removes).filter(|_| !table.is_keyless());
+        for (kind, rows) in whole.into_iter().chain(removes).enumerate() {
+            self.note(kind, &[], rows)?;
+        }
+        for (kind, parts) in parts.into_iter().enumerate() {
+            parts.iter().try_for_each(|(columns, rows)| self.note(kind, columns, rows))?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, kind: usize, columns: &[usize], rows: &Spool) -> Result<(), Error> {
+        self.digest.update(format!("{kind}{columns:?}"));
+        let (mut tuples, mut row) = (rows.reader()?, Vec::new());
+        while tuple::read(&mut tuples, &mut row)? {
+            self.digest.update(&row);
         }
         Ok(())
     }
@@ -148,6 +177,7 @@ impl Look {
             created: texts(tx, table, &self.created).await?,
             amended: self.amended,
             removed: texts(tx, table, &self.removed).await?,
+            digest: pins::short(&self.digest.finalize()),
         })
     }
 }

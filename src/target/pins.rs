@@ -60,9 +60,13 @@ fn terms(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The first 16 hexadecimal digits of a hash: enough to tell that something is not what it was.
+/// A text's hash, short.
 pub fn digest(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
+    short(&Sha256::digest(text.as_bytes()))
+}
+
+/// The first 16 hexadecimal digits of a hash: enough to tell that something is not what it was.
+pub fn short(hash: &[u8]) -> String {
     hash.iter().take(8).fold(String::new(), |mut digits, byte| {
         // writing to a String cannot fail
         let _ = write!(digits, "{byte:02x}");

@@ -141,6 +141,11 @@ async fn metrics_are_left_in_a_file_that_a_collector_may_read() {
     assert_eq!(run(away).await.code, 69);
     assert_eq!(metric(&file, "last_exit_code"), 69.0);
     assert_eq!(metric(&file, "last_success_timestamp_seconds"), success, "what succeeded once is not forgotten");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut deaf = writing(&world, &file);
+    deaf.env("METRICS", taken.local_addr().expect("bound").to_string());
+    assert_eq!(run(deaf).await.code, 78);
+    assert_eq!(metric(&file, "last_exit_code"), 78.0);
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is left beside it");
 }
 

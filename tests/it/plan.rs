@@ -346,6 +346,51 @@ async fn a_plan_is_refused_when_table_ledger_setting_or_place_moved() {
 }
 
 #[tokio::test]
+async fn as_many_other_rows_are_not_what_was_planned() {
+    let world = changing().await;
+    world.bucket.put(CHANGE, "U,1,x,1\nU,2,b,2\n").await;
+    let plan = planned(&world).await;
+    world.sql("update dbo.e set name = case id when 1 then 'x' else 'zz' end").await;
+    let ended = run_plan(&world, &plan).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    let words = format!("{} would now change other rows, or other columns, though as many", world.bucket.key(CHANGE));
+    assert!(ended.log.contains(&words), "{}", ended.log);
+    assert_eq!(world.rows("select name from dbo.e order by id").await, ["x", "zz"]);
+}
+
+#[tokio::test]
+async fn a_plan_for_another_database_makes_no_tables_there() {
+    let (world, other) = (changing().await, World::empty().await);
+    let (plan, before) = (planned(&world).await, other.dump());
+    let mut command = program(&world);
+    command.env("TARGET", other.target()).env("MIGRATE", "True").args(["run", "--plan"]).arg(&plan);
+    is_refused(run(command).await, &format!("and TARGET names \"{}\"", other.database));
+    assert_eq!(other.dump(), before);
+}
+
+#[tokio::test]
+async fn what_a_release_would_do_can_be_looked_at() {
+    let world = World::with_table().await;
+    let rows = |most: u32| (1..=most).map(|id| format!("{id},n,1\n")).collect::<String>();
+    world.bucket.put(LOAD, &rows(300)).await;
+    run_once(&world).await.ok();
+    world.bucket.put(LOAD, &(rows(100) + "301,new,1\n")).await;
+    let released = async || plan_with(program(&world), &["--released", "--keys", "2"]).await.1;
+    // before anybody tried to load it, and when it is held
+    for _ in 0..2 {
+        let before = world.dump();
+        let e = table(&released().await, "e").clone();
+        assert_eq!((&e["counts"]["remove"], &e["counts"]["create"]), (&200.into(), &1.into()), "{e:#}");
+        let delivery = e["deliveries"][0].clone();
+        assert_eq!(keys_of(&delivery, "remove"), ["101".to_owned(), "102".to_owned()].into(), "{delivery:#}");
+        assert_eq!(world.dump(), before);
+        assert_eq!(run_once(&world).await.code, 1);
+    }
+    assert_eq!(world.value("select status, requested from loader_deliveries order by id desc limit 1").await, "held|∅");
+    assert_eq!(world.value("select count(*) from dbo.e").await, "300");
+}
+
+#[tokio::test]
 async fn a_delivery_that_comes_to_something_else_is_rolled_back_and_ends_the_run() {
     let world = changing().await;
     let plan = planned(&world).await;

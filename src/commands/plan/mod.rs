@@ -17,7 +17,9 @@ use crate::config::{Config, Overrides};
 use crate::loader::agreed::{Agreed, Counts, VERSION};
 use crate::loader::service::End;
 use crate::loader::{Book, Error, Loader};
-use crate::target::Target;
+use crate::source::{Request, Status};
+use crate::target::settings::Share;
+use crate::target::{Filter, Target};
 use crate::visible;
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +37,9 @@ pub(super) struct Args {
     /// Write the plan that `run --plan FILE` takes
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// As if what is held were released, however much it removes: to see what a release would do
+    #[arg(long, conflicts_with_all = ["out", "html"])]
+    released: bool,
     /// How many keys to show of the rows that each delivery creates, amends and removes
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1000))]
     keys: u16,
@@ -45,7 +50,10 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let mut boot = boot::start_quietly(Config::from_env(overrides)?)?;
     // it waits for nobody to be quiet: that would keep the transaction open and show nothing else
     boot.config.settle = Duration::ZERO;
-    let (end, agreed) = Box::pin(rehearse(&boot, usize::from(args.keys))).await?;
+    if args.released {
+        boot.config.target.max_remove = Share::Percent(100.0);
+    }
+    let (end, agreed) = Box::pin(rehearse(&boot, args)).await?;
     anyhow::ensure!(!boot.stopper.requested(), "stopped before it was done; there is no plan, and nothing was changed");
     let json = visible::json(&serde_json::to_string_pretty(&agreed)?) + "\n";
     if let Some(file) = &args.out {
@@ -58,15 +66,21 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if args.json {
         out.write_all(json.as_bytes())?;
     } else {
+        if args.released {
+            writeln!(out, "As if what is held were released.")?;
+        }
         text::print(&agreed, usize::from(args.keys), args.out.as_deref(), &mut out)?;
     }
     Ok(end)
 }
 
 /// All that is pending, done in a transaction that is rolled back; how it ended, and what was seen of it.
-async fn rehearse(boot: &Boot, keys: usize) -> Result<(End, Agreed), Error> {
-    let stage = boot.target()?.rehearse().await?.with_look(keys);
+async fn rehearse(boot: &Boot, args: &Args) -> Result<(End, Agreed), Error> {
+    let stage = boot.target()?.rehearse().await?.with_look(usize::from(args.keys));
     stage.prepare().await?;
+    if args.released {
+        release(&stage).await?;
+    }
     let mut loader = boot.loader(stage.clone(), Book::draft()).await?;
     let end = loader.once(true).await;
     let agreed = match &end {
@@ -75,6 +89,15 @@ async fn rehearse(boot: &Boot, keys: usize) -> Result<(End, Agreed), Error> {
     };
     stage.end_rehearsal().await?;
     Ok((end?, agreed.transpose()?.unwrap_or_default()))
+}
+
+/// Releases what is held, in the rehearsal; as for any release, what was shown of it is the most that it may remove.
+async fn release(stage: &Target) -> Result<(), Error> {
+    let held = Filter { status: Some(Status::Held), limit: u32::MAX, ..Filter::default() };
+    let rows = stage.deliveries(&held).await?;
+    let ids: Vec<i64> = rows.iter().filter_map(|row| row["id"].as_i64()).collect();
+    stage.request(&ids, Request::Release, "plan").await?;
+    Ok(())
 }
 
 async fn agreed(boot: &Boot, stage: &Target, loader: &Loader, end: End) -> Result<Agreed, Error> {
