@@ -87,8 +87,8 @@ fn about(path: &str, leaf: &Command, out: &mut Vec<u8>) -> std::io::Result<()> {
 fn flags(leaf: Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     let mut options = Vec::new();
     Man::new(leaf).render_options_section(&mut options)?;
-    let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").replace("\n.SH ", "\n.PP\n");
-    let options = options.strip_prefix(".SH ").map_or(options.clone(), |rest| format!(".PP\n{rest}"));
+    let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").replace("\n.SH ", "\n.PP\n.B ");
+    let options = options.strip_prefix(".SH ").map_or(options.clone(), |rest| format!(".PP\n.B {rest}"));
     out.extend(options.replace('…', "...").as_bytes());
     Ok(())
 }

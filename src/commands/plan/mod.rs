@@ -41,7 +41,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
-    let overrides = Overrides { silent: true, once: Some(true), dry_run: Some(true) };
+    let overrides = Overrides { silent: true, once: Some(true), dry_run: Some(true), ..Overrides::default() };
     let mut boot = boot::start_quietly(Config::from_env(overrides)?)?;
     // it waits for nobody to be quiet: that would keep the transaction open and show nothing else
     boot.config.settle = Duration::ZERO;
