@@ -171,17 +171,19 @@ async fn a_terminal_gets_no_line_that_is_cut_inside_a_word() {
             assert_eq!(torn(&text, usize::from(columns)), Vec::<&str>::new(), "{columns} {args:?}\n{text}");
         }
     }
-    let (show, piped) =
-        (shown(&["deliveries", "show", "2"], 50).await, says(&world, &["deliveries", "show", "2"]).await);
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(words(&show), words(&piped.log));
-    assert!(show.lines().any(|line| line.starts_with("                ")), "what goes on stands below\n{show}");
-    assert!(piped.log.lines().any(|line| line.starts_with("error  ") && line.len() > 50), "{}", piped.log);
     let narrow = shown(&["status"], 50).await;
     assert!(
         narrow.contains(" age pending  state") && narrow.contains("dbo.e") && narrow.contains("  failed"),
         "{narrow}"
     );
+    let reason = "half an export, and nobody knows what became of the other half of it";
+    says(&world, &["deliveries", "skip", "2", "--reason", reason]).await.ok();
+    let (show, piped) =
+        (shown(&["deliveries", "show", "2"], 50).await, says(&world, &["deliveries", "show", "2"]).await);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(&show), words(&piped.log));
+    assert!(show.lines().any(|line| line.starts_with("                ")), "what goes on stands below\n{show}");
+    assert!(piped.log.lines().any(|line| line.starts_with("reason ") && line.ends_with(reason)), "{}", piped.log);
 }
 
 #[tokio::test]

@@ -161,7 +161,10 @@ async fn an_entity_is_named_with_or_without_its_schema() {
         says(&ask(&world, &["rejects", "list", "--entity", name]).await.ok(), "line 2, column price");
     }
     for name in ["f", "other.e"] {
-        says(&ask(&world, &["deliveries", "list", "--entity", name]).await.ok(), "No deliveries.");
+        says(
+            &ask(&world, &["deliveries", "list", "--entity", name]).await.ok(),
+            &format!("No deliveries of {name}; the ledger knows: dbo.e."),
+        );
         says(&ask(&world, &["rejects", "list", "--entity", name]).await.ok(), "No rejected rows.");
     }
     says(&ask(&world, &["notifications", "list"]).await.ok(), "No messages.");

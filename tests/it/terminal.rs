@@ -327,12 +327,16 @@ fn every_command_has_a_first_line_and_an_example_that_it_understands() {
             assert!(parsed.is_ok(), "{words:?}: {}", parsed.expect_err("refused"));
         }
         assert!(
-            help.lines().all(|line| line.chars().count() <= 80),
+            help.lines().all(|line| line.chars().count() <= 80 || !line.contains("paper-engine-orders ")),
             "an example of {path} is wider than a terminal:\n{help}"
         );
         let shown = leaf.clone().term_width(80).render_long_help().to_string();
         let wide = shown.lines().find(|line| line.chars().count() > 80);
         assert_eq!(wide, None, "the help of {path}");
+        let sentences =
+            help.split("\n\n").filter(|part| !part.contains("paper-engine-orders") && !part.contains("\n  "));
+        let torn = sentences.filter(|part| part.contains('\n')).collect::<Vec<_>>();
+        assert!(torn.is_empty(), "the help of {path} breaks lines where the terminal may not: {torn:?}");
     }
 }
 

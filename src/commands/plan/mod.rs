@@ -23,8 +23,8 @@ use crate::visible;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: paper-engine-orders plan --out plan.json --html plan.html
 
-Then `run --plan plan.json` does what it shows, or refuses. Ends with the code
-that the run would end with. The keys are data: --keys 0 shows none.")]
+Then `run --plan plan.json` does what it shows, or refuses. \
+Ends with the code that the run would end with. The keys are data: --keys 0 shows none.")]
 pub(super) struct Args {
     /// One JSON object instead of the table
     #[arg(long)]
