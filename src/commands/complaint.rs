@@ -154,10 +154,14 @@ impl Complaint {
             NoDelivery { id } => Self::new(format!("the ledger has no delivery {id}"))
                 .at(postgres())
                 .next("`deliveries list` shows those there are. Nothing was changed."),
-            NotInState { id, status, wish, states, possible } => Self::new(format!("delivery {id} is {status}"))
+            NotInState { id, status, only, possible } => Self::new(format!("delivery {id} {}", source::stands(status)))
                 .at(postgres())
-                .why(format!("{wish} is for what is {states}"))
+                .why(only)
                 .next(format!("{possible}. Nothing was changed.")),
+            NotThese { bad, only } => Self::new(bad.join("; "))
+                .at(postgres())
+                .why(only)
+                .next("Leave these out; `deliveries list` shows how each stands. Nothing was changed."),
             Spill(why) => Self::new("no room for temporary data")
                 .at(std::env::temp_dir().display())
                 .why(why)
@@ -168,7 +172,9 @@ impl Complaint {
 
     fn of_pg(error: &pg::Error) -> Self {
         match error {
-            pg::Error::Connect(why) => Self::new("cannot reach Postgres").at(postgres()).why(why).next(of_road(why)),
+            pg::Error::Connect { place, why } => {
+                Self::new("cannot reach Postgres").at(format!("{place} (TARGET)")).why(why).next(of_road(why))
+            }
             pg::Error::Refused(why) => Self::new("Postgres refuses the connection")
                 .at(postgres())
                 .why(why)
@@ -224,7 +230,7 @@ fn ended(words: &str) -> String {
 
 /// Which database it is, without who and with what password.
 fn postgres() -> String {
-    Config::target_from_env().map(|target| format!("{} (TARGET)", target.postgres)).unwrap_or_default()
+    Config::database_from_env().map(|database| format!("{database} (TARGET)")).unwrap_or_default()
 }
 
 /// What to do about a server that is not reached.
@@ -251,7 +257,7 @@ fn of_file(kind: std::io::ErrorKind) -> &'static str {
 fn of_code(code: &str, door: &str) -> &'static str {
     match code {
         _ if door == "script" && !pg::sqlstate::is_world(code) => "Mend it; nothing of it was applied.",
-        "42501" => "Grant the role what db/roles.sql grants, or use another role in TARGET.",
+        "42501" => "`check` names the statement that gives it; or use another role in TARGET.",
         "42P01" | "42703" => "Run `paper-engine-orders migrate` as the owner of the loader's tables.",
         "55P03" => "Somebody holds a lock on it: wait, or end that session, then try again.",
         "53100" => "The disk of the server is full: make room there.",

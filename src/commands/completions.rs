@@ -9,12 +9,12 @@ use crate::loader::service::End;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  source <(paper-engine-orders completions bash)         for this shell only
+  source <(paper-engine-orders completions bash)    for this shell only
 
 To stay: write it where the shell looks for it, like
-  /etc/bash_completion.d/paper-engine-orders             bash
-  /usr/local/share/zsh/site-functions/_paper-engine-orders                zsh
-  ~/.config/fish/completions/paper-engine-orders.fish    fish")]
+  bash  /etc/bash_completion.d/paper-engine-orders
+  zsh   /usr/local/share/zsh/site-functions/_paper-engine-orders
+  fish  ~/.config/fish/completions/paper-engine-orders.fish")]
 pub(super) struct Args {
     /// Whose
     shell: Shell,

@@ -3,17 +3,18 @@
 use std::io::Write;
 
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 use super::show::{self, Look};
-use super::stock;
+use super::{number, stock};
 use crate::boot::Boot;
 use crate::config::env;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::source::{Pending, Request, Status, Step};
 use crate::standing;
-use crate::target::{Acted, Filter, Rest, Target};
+use crate::target::{self, Acted, Filter, Rest, Target};
 use crate::visible;
 
 #[derive(Debug, Subcommand)]
@@ -25,6 +26,7 @@ pub(super) enum Command {
     #[command(after_help = "Example: paper-engine-orders deliveries show 6")]
     Show {
         /// Its number, as the log and `deliveries list` have it
+        #[arg(value_parser = number::parse::<i64>)]
         id: i64,
         /// One JSON object
         #[arg(long)]
@@ -48,21 +50,21 @@ pub(super) enum Command {
         #[command(flatten)]
         ids: Ids,
         /// Why; it stays in the ledger
-        #[arg(long)]
+        #[arg(long, value_parser = reason)]
         reason: String,
     },
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those in this state: loaded, failed, held, late, skipped or gone
-    #[arg(long, value_parser = status)]
+    /// Only those in this state
+    #[arg(long, value_parser = status())]
     status: Option<Status>,
     /// Only those of this table: its name, or schema.table
     #[arg(long, value_name = "TABLE")]
     entity: Option<String>,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = number::parse::<u32>)]
     limit: u32,
     /// One JSON object per line
     #[arg(long)]
@@ -73,7 +75,7 @@ pub(super) struct List {
 #[derive(Debug, clap::Args)]
 pub(super) struct Ids {
     /// Numbers of deliveries, as the log and `deliveries list` have them
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", value_parser = number::parse::<i64>)]
     ids: Vec<i64>,
     /// Who asks; the user at this machine if not given. It stays in the ledger
     #[arg(long, value_name = "NAME")]
@@ -84,7 +86,7 @@ pub(super) struct Ids {
 }
 
 pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
-    let (boot, target, _) = super::ledger().await?;
+    let (boot, target, _) = super::ledger(crate::config::LOOKS).await?;
     match command {
         Command::List(list) => print_list(list, &target).await?,
         Command::Show { id, json } => print_one(&target.delivery(*id).await.map_err(Error::from)?, *json)?,
@@ -116,7 +118,11 @@ impl Ids {
 async fn rest(boot: &Boot, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<Rest>> {
     let mut failed = Vec::new();
     for id in ids {
-        let row = target.delivery(*id).await.map_err(Error::from)?;
+        let row = match target.delivery(*id).await {
+            // it is said of all that are not there, at once
+            Err(target::Error::NoDelivery { .. }) => continue,
+            row => row.map_err(Error::from)?,
+        };
         if row["kind"] == "snapshot" && row["status"] == "failed" {
             failed.push(*id);
         }
@@ -203,7 +209,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         return Ok(());
     }
     if rows.is_empty() {
-        writeln!(out, "No deliveries.")?;
+        writeln!(out, "{}", nothing(list, target).await?)?;
         return Ok(());
     }
     let head = ["id", "written", "status", "create", "amend", "remove", "table/file"].map(str::to_owned);
@@ -214,6 +220,18 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         writeln!(out, "The newest {}; --limit shows more. Times are UTC.", list.limit)?;
     }
     Ok(())
+}
+
+/// What to say where nothing is to be listed: a table's name may be misspelt.
+async fn nothing(list: &List, target: &Target) -> anyhow::Result<String> {
+    let states = target.tables().await.map_err(Error::from)?;
+    let unknown = |name: &&String| {
+        !states.iter().any(|state| **name == state.entity || **name == format!("{}.{}", state.schema, state.entity))
+    };
+    let Some(name) = list.entity.as_ref().filter(unknown) else { return Ok("No deliveries.".to_owned()) };
+    let known: Vec<String> = states.iter().take(20).map(|state| format!("{}.{}", state.schema, state.entity)).collect();
+    let known = if known.is_empty() { "no table yet".to_owned() } else { known.join(", ") };
+    Ok(Look::of_stdout().wrapped(&format!("No deliveries of {name}; the ledger knows: {known}."), 0))
 }
 
 /// A line of the list. The key takes what is left of the width, for it is shown whole by `show`.
@@ -237,7 +255,7 @@ fn entry(row: &Value, look: Look) -> Vec<String> {
         (actor, reason) => format!("{actor}: {reason}"),
     };
     let why = [word(row, "error"), &reason].map(|words| show::line(words, usize::MAX));
-    lines.extend(why.iter().filter(|words| !words.is_empty()).map(|words| show::wrapped(words, 7)));
+    lines.extend(why.iter().filter(|words| !words.is_empty()).map(|words| look.wrapped(words, 7)));
     if let Some(wish) = row["requested"].as_str() {
         lines.push(format!("       {wish} is asked for; the next iteration acts"));
     }
@@ -263,15 +281,18 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
         writeln!(out, "{}", visible::json(row))?;
         return Ok(());
     }
+    let look = Look::of_stdout();
     for (key, value) in row.as_object().into_iter().flatten() {
         let Some(label) = label(row, key).filter(|_| !value.is_null()) else { continue };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        writeln!(out, "{label:15} {}", visible::text(&shown))?;
+        writeln!(out, "{label:15} {}", look.beside(&shown, 16, 16))?;
     }
     if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(Status::stops) {
         let id = row["id"].as_i64().unwrap_or_default();
         writeln!(out, "\nNext, one of")?;
-        standing::next(word(row, "status"), id).iter().try_for_each(|step| writeln!(out, "    {step}"))?;
+        standing::next(word(row, "status"), id)
+            .iter()
+            .try_for_each(|step| writeln!(out, "    {}", look.beside(step, 4, 6)))?;
     }
     Ok(())
 }
@@ -289,6 +310,15 @@ fn word<'a>(row: &'a Value, key: &str) -> &'a str {
     row[key].as_str().unwrap_or_default()
 }
 
-fn status(word: &str) -> Result<Status, String> {
-    Status::parse(word).ok_or_else(|| "neither loaded, failed, held, late, skipped nor gone".to_owned())
+/// The states, which a shell can complete.
+fn status() -> impl TypedValueParser<Value = Status> {
+    let words = PossibleValuesParser::new(Status::ALL.map(Status::as_str));
+    words.try_map(|word| Status::parse(&word).ok_or_else(|| format!("{word} is no state")))
+}
+
+fn reason(words: &str) -> Result<String, String> {
+    match words.trim() {
+        "" => Err("say why, for whoever reads the ledger later".to_owned()),
+        words => Ok(words.to_owned()),
+    }
 }

@@ -80,15 +80,25 @@ fn about(path: &str, leaf: &Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     roff.to_writer(out)?;
     flags(leaf.clone(), out)?;
     let example = leaf.get_after_help().map(ToString::to_string).unwrap_or_default();
-    as_it_is(&example).to_writer(out)
+    example.split("\n\n").try_for_each(|part| words_or_lines(part).to_writer(out))
+}
+
+/// A part of what stands below a command's flags: examples stay as they are, a sentence is filled as all text is.
+fn words_or_lines(part: &str) -> Roff {
+    if part.contains('\n') || part.starts_with("Example") {
+        return as_it_is(part);
+    }
+    let mut roff = Roff::new();
+    roff.control("PP", []).text([roman(part)]);
+    roff
 }
 
 /// The flags as clap's generator writes them; a heading of theirs is no section of the page.
 fn flags(leaf: Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     let mut options = Vec::new();
     Man::new(leaf).render_options_section(&mut options)?;
-    let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").replace("\n.SH ", "\n.PP\n");
-    let options = options.strip_prefix(".SH ").map_or(options.clone(), |rest| format!(".PP\n{rest}"));
+    let options = String::from_utf8_lossy(&options).replace(".SH OPTIONS\n", "").replace("\n.SH ", "\n.PP\n.B ");
+    let options = options.strip_prefix(".SH ").map_or(options.clone(), |rest| format!(".PP\n.B {rest}"));
     out.extend(options.replace('…', "...").as_bytes());
     Ok(())
 }
@@ -190,6 +200,12 @@ fn files() -> Roff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_below_examples_are_filled() {
+        let page = String::from_utf8(page().expect("a page")).expect("text");
+        assert!(page.contains("\n.PP\nEnds with 0 if nothing failed, warnings aside, else with"), "{page}");
+    }
 
     #[test]
     fn the_page_has_every_command_flag_variable_and_code() {

@@ -10,6 +10,7 @@ mod feed;
 mod man;
 mod migrate;
 mod notifications;
+mod number;
 mod plan;
 mod rejects;
 mod run;
@@ -73,7 +74,7 @@ enum Command {
     Check(check::Args),
     /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
     Status(status::Args),
-    /// Fold the files that were loaded again and compare them with the tables, row by row. Changes nothing.
+    /// Read again the files that were loaded, and compare them with the tables, row by row. Changes nothing.
     Verify(verify::Args),
     /// Bring the loader's own tables up to date.
     Migrate(migrate::Args),
@@ -162,9 +163,10 @@ fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 /// What a command that looks at the ledger needs: nobody is told anything, and the loader's tables must be there, in a
-/// version that it gives.
-async fn ledger() -> anyhow::Result<(Boot, Target, i32)> {
-    let boot = boot::start(Config::from_env(Overrides { silent: true, ..Overrides::default() })?)?;
+/// version that it gives. Only what it uses of the environment is judged.
+async fn ledger(uses: &'static [&'static str]) -> anyhow::Result<(Boot, Target, i32)> {
+    let overrides = Overrides { silent: true, only: Some(uses), ..Overrides::default() };
+    let boot = boot::start(Config::from_env(overrides)?)?;
     let target = boot.target()?;
     let version = target.schema_version().await.map_err(Error::from)?;
     Ok((boot, target, version))

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::number;
 use super::show::{self, count};
 use super::when::{self, When};
 use crate::loader::Error;
@@ -31,7 +32,7 @@ pub(super) struct List {
     #[arg(long)]
     waiting: bool,
     /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = number::parse::<u32>)]
     limit: u32,
     /// One JSON object per line
     #[arg(long)]
@@ -55,7 +56,7 @@ pub(super) struct Republish {
 }
 
 pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
-    let (boot, target, _) = super::ledger().await?;
+    let (boot, target, _) = super::ledger(crate::config::LOOKS).await?;
     match command {
         Command::List(list) => print_list(list, &target).await?,
         Command::Republish(wish) => republish(wish, &target, boot.clock.utc()).await?,

@@ -34,7 +34,7 @@ pub(super) struct List {
 
 pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
     let Command::List(list) = command;
-    let (_, target, _) = super::ledger().await?;
+    let (_, target, _) = super::ledger(crate::config::LOOKS).await?;
     if let Some(id) = list.delivery {
         // to say so if there is none
         target.delivery(id).await.map_err(Error::from)?;

@@ -19,8 +19,8 @@ use crate::visible;
   paper-engine-orders run --plan plan.json       what a plan showed
   paper-engine-orders run --once | tail -n1 | jq .tables
 
-Exit codes, the highest that applies: 78 the configuration is wrong,
-69 something cannot be reached or messages still wait, 1 a table is stopped,
+Exit codes, the highest that applies: 78 the configuration is wrong, \
+69 something cannot be reached or messages still wait, 1 a table is stopped, \
 75 another loader has the work in hand, 0 done.")]
 pub(super) struct Args {
     /// One iteration, draining everything pending, then exit (RUN_AS_SERVICE=False)

@@ -10,15 +10,37 @@ pub(super) const WIDTH: usize = 80;
 /// How an answer on stdout looks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
+    /// how wide a table may be
     pub width: usize,
+    /// how wide the terminal is, if there is one
+    pub columns: Option<usize>,
     pub coloured: bool,
 }
 
 impl Look {
+    #[cfg(test)]
+    pub(super) const PIPED: Self = Self { width: WIDTH, columns: None, coloured: false };
+
     /// What is piped elsewhere is as narrow as it always was, and has no colour.
     pub(super) fn of_stdout() -> Self {
-        let width = Stream::Out.width().unwrap_or(WIDTH).max(WIDTH);
-        Self { width, coloured: Stream::Out.is_coloured() }
+        let columns = Stream::Out.width();
+        Self { width: columns.unwrap_or(WIDTH).max(WIDTH), columns, coloured: Stream::Out.is_coloured() }
+    }
+
+    /// Words in lines that fit, as [`wrapped`] has them, in a terminal that is narrower too.
+    pub(super) fn wrapped(self, words: &str, indent: usize) -> String {
+        self.hanging(words, indent, indent)
+    }
+
+    /// The same; all lines but the first begin further right.
+    pub(super) fn hanging(self, words: &str, first: usize, indent: usize) -> String {
+        wrapped_to(words, first, indent, self.columns.map_or(WIDTH, |columns| columns.min(WIDTH)))
+    }
+
+    /// Words beside something that takes so many columns: in lines that fit the terminal; elsewhere in one.
+    pub(super) fn beside(self, words: &str, taken: usize, indent: usize) -> String {
+        let lines = wrapped_to(words, taken, indent, self.columns.unwrap_or(usize::MAX));
+        lines.get(taken..).unwrap_or_default().to_owned()
     }
 
     /// A word of the ledger in its colour, after it was put in its column.

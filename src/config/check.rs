@@ -1,5 +1,6 @@
 //! Texts become values, and whatever is wrong with them is collected: each variable gets its sentence, with what to
-//! write instead. A text itself is never repeated; a password may have landed in the wrong variable.
+//! write instead. A text itself is repeated only where it is plainly a slip: a password may have landed in the wrong
+//! variable.
 
 use std::fmt;
 use std::fs::File;
@@ -47,7 +48,8 @@ impl Check {
             "true" | "1" | "yes" => true,
             "false" | "0" | "no" => false,
             _ => {
-                self.fault(variable, format!("neither True nor False. Write {variable}=True or {variable}=False"));
+                let wrong = told(text, &["true", "false", "yes", "no"], "neither True nor False");
+                self.fault(variable, format!("{wrong}. Write {variable}=True or {variable}=False"));
                 false
             }
         }
@@ -57,20 +59,25 @@ impl Check {
         let seconds: Option<f64> = text.parse().ok();
         let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         seconds.unwrap_or_else(|| {
-            self.fault(variable, format!("not a number of seconds from 0 up. Write it like {variable}={example}"));
+            let wrong = told(text, &[], "not a number of seconds from 0 up");
+            self.fault(variable, format!("{wrong}. Write it like {variable}={example}"));
             Duration::ZERO
         })
     }
 
-    /// A value whose error is the first half of a sentence and `hint` the second.
-    pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(
+    /// A value; if it is none, `wrong` says what it is not, and `hint` what to write.
+    pub(super) fn parsed<T: FromStr>(
         &mut self,
         variable: &'static str,
         text: &str,
+        wrong: &str,
         hint: &str,
     ) -> Option<T> {
-        let parsed = text.parse().map_err(|wrong| self.fault(variable, format!("{wrong}. {hint}")));
-        parsed.ok()
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.fault(variable, format!("{}. {hint}", told(text, &[], wrong)));
+        }
+        parsed
     }
 
     /// The settings of a room, which finds its own faults.
@@ -120,6 +127,58 @@ impl Check {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
             _ => Err(Faults(self.0)),
+        }
+    }
+}
+
+/// What is wrong with a text, which stands before it if it can be no password.
+pub(super) fn told(text: &str, words: &[&str], wrong: &str) -> String {
+    if is_slip(text, words) { format!("{text:?} is {wrong}") } else { wrong.to_owned() }
+}
+
+/// Whether somebody missed a word or a number by a little: it is short, near to a word, or mostly digits.
+fn is_slip(text: &str, words: &[&str]) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let number = |c: char| c.is_ascii_alphanumeric() || ".,:%+-[] ".contains(c);
+    let numeric = text.len() <= 21 && 2 * digits >= text.len() && text.chars().all(number);
+    let near = |word: &&str| distance(&lower, word) <= 2 && lower.bytes().all(|byte| byte.is_ascii_lowercase());
+    text.len() <= 3 || numeric || words.iter().any(near)
+}
+
+/// In how many characters two words differ.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (above, a) in one.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], above + 1);
+        for (at, b) in other.chars().enumerate() {
+            let changed = corner + usize::from(a != b);
+            corner = row[at + 1];
+            row[at + 1] = changed.min(corner + 1).min(row[at] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{distance, is_slip};
+
+    #[test]
+    fn words_differ_in_some_characters() {
+        for (one, other, wanted) in [("", "", 0), ("stop", "", 4), ("quarantin", "quarantine", 1), ("jsno", "json", 2)]
+        {
+            assert_eq!((distance(one, other), distance(other, one)), (wanted, wanted), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_slip_is_told_from_a_password() {
+        for slip in ["quarantin", "Stopp", "on", "15s", "101%", "9464", "1_", "127.0.0.1:99999"] {
+            assert!(is_slip(slip, &["stop", "quarantine"]), "{slip}");
+        }
+        for secret in ["hunter2", "stop=1", "nats://1:2@3:4", "correct horse", "1234567890123456789012"] {
+            assert!(!is_slip(secret, &["stop", "quarantine"]), "{secret}");
         }
     }
 }

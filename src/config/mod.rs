@@ -14,7 +14,7 @@ use crate::target::settings::{BadRows, Share};
 use crate::textfile::TextFile;
 use crate::{notifier, pg, source, target};
 
-use check::Check;
+use check::{Check, told};
 pub use check::{Fault, Faults};
 use env::Env;
 
@@ -51,7 +51,15 @@ pub struct Overrides {
     pub once: Option<bool>,
     /// `--dry-run`.
     pub dry_run: Option<bool>,
+    /// Only these variables are used, and so judged; none: all. What keeps a service from starting is no reason not to
+    /// look at what it did.
+    pub only: Option<&'static [&'static str]>,
 }
+
+/// What a command uses that looks at the ledger and the bucket, and steers.
+pub const LOOKS: &[&str] = &["SOURCE", "TARGET", "TARGET_SCHEMA", "FEED", "LOG_FORMAT"];
+/// The same, if it reads files too.
+pub const READS: &[&str] = &["SOURCE", "TARGET", "TARGET_SCHEMA", "FEED", "LOG_FORMAT", "LIMITS"];
 
 impl Config {
     /// What the environment of this process and the command line say.
@@ -62,7 +70,8 @@ impl Config {
     /// What these variables and the command line say.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>, overrides: Overrides) -> Result<Self, Faults> {
         let mut check = Check::default();
-        let env = Env::from_pairs(pairs).unwrap_or_else(|error| {
+        let used = |(name, _): &(String, String)| overrides.only.is_none_or(|only| only.contains(&name.as_str()));
+        let env = Env::from_pairs(pairs.into_iter().filter(used)).unwrap_or_else(|error| {
             check.fault("environment", error.to_string());
             Env::default()
         });
@@ -76,6 +85,11 @@ impl Config {
         let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
         let source = check.needed("SOURCE", &env.source, SOURCE);
         check.finish(source)
+    }
+
+    /// Which database TARGET names, if it names one.
+    pub fn database_from_env() -> Option<pg::settings::Settings> {
+        Env::from_pairs(env::of_this_process()).unwrap_or_default().target.parse().ok()
     }
 
     /// TARGET and what belongs to it alone: for what needs nothing else.
@@ -113,7 +127,7 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     let settle = check.seconds("SETTLE", &env.settle, "60");
     let metrics = metrics(env, check);
     let metrics_file = metrics_file(env, check);
-    let log_format = check.parsed("LOG_FORMAT", &env.log_format, "Write LOG_FORMAT=text or LOG_FORMAT=json");
+    let log_format = log_format(env, check);
     Some(Config {
         run_as_service,
         sleep,
@@ -130,11 +144,11 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     })
 }
 
-const SOURCE: &str = "Write which bucket to read, like SOURCE=bucket_endpoint=https://s3.example.com bucket_id=id \
-                      bucket_key=key bucket_name=feed bucket_path=data";
+const SOURCE: &str = "Write which bucket to read, like SOURCE='bucket_endpoint=https://s3.example.com bucket_id=id \
+                      bucket_key=key bucket_name=feed bucket_path=data'";
 
-const TARGET: &str = "Write which database to load, like TARGET=user=username password=password host=localhost \
-                      port=5432 dbname=paper_engine";
+const TARGET: &str = "Write which database to load, like TARGET='user=username password=password host=localhost \
+                      port=5432 dbname=paper_engine'";
 
 const NATS: &str = "empty, but notifications are on. Write where the broker is, like \
                     NATS=nats://user:password@host:4222, or switch them off with NOTIFICATIONS=False";
@@ -174,7 +188,12 @@ fn target(env: &Env, check: &mut Check) -> Option<target::settings::Settings> {
     let bad_rows = bad_rows(env, check);
     let event_id = check.name("EVENT_ID", &env.event_id);
     let migrate = check.flag("MIGRATE", &env.migrate);
-    let days = check.parsed("KEEP_MESSAGES", &env.keep_messages, "Write a whole number of days, like KEEP_MESSAGES=30");
+    let days = check.parsed(
+        "KEEP_MESSAGES",
+        &env.keep_messages,
+        "not a whole number of days",
+        "Write it like KEEP_MESSAGES=30",
+    );
     Some(target::settings::Settings {
         postgres: postgres?,
         schema: Some(schema).filter(|schema| !schema.is_empty()),
@@ -187,7 +206,8 @@ fn target(env: &Env, check: &mut Check) -> Option<target::settings::Settings> {
 }
 
 fn share(variable: &'static str, text: &str, check: &mut Check) -> Option<Share> {
-    check.parsed(variable, text, &format!("Write it like {variable}=50% or {variable}=1000"))
+    let hint = format!("Write it like {variable}=50% or {variable}=1000");
+    check.parsed(variable, text, &target::settings::NotAShare.to_string(), &hint)
 }
 
 fn bad_rows(env: &Env, check: &mut Check) -> Option<BadRows> {
@@ -196,10 +216,20 @@ fn bad_rows(env: &Env, check: &mut Check) -> Option<BadRows> {
         "stop" => Some(BadRows::Stop),
         "quarantine" => most.map(|most| BadRows::Quarantine { most }),
         _ => {
-            check.fault("ON_BAD_ROW", "not a known policy. Write ON_BAD_ROW=stop or ON_BAD_ROW=quarantine");
+            let wrong = told(&env.on_bad_row, &["stop", "quarantine"], "neither stop nor quarantine");
+            check.fault("ON_BAD_ROW", format!("{wrong}. Write ON_BAD_ROW=stop or ON_BAD_ROW=quarantine"));
             None
         }
     }
+}
+
+fn log_format(env: &Env, check: &mut Check) -> Option<LogFormat> {
+    let format = env.log_format.parse();
+    if let Err(wrong) = &format {
+        let wrong = told(&env.log_format, &["text", "json"], &format!("{wrong}"));
+        check.fault("LOG_FORMAT", format!("{wrong}. Write LOG_FORMAT=text or LOG_FORMAT=json"));
+    }
+    format.ok()
 }
 
 fn metrics(env: &Env, check: &mut Check) -> Option<SocketAddr> {
@@ -208,7 +238,7 @@ fn metrics(env: &Env, check: &mut Check) -> Option<SocketAddr> {
     }
     let hint = "Write an IP address and a port, like METRICS=127.0.0.1:9464, METRICS=0.0.0.0:9464 to listen \
                 everywhere, or METRICS= to listen nowhere";
-    check.parsed("METRICS", &env.metrics, hint)
+    check.parsed("METRICS", &env.metrics, "not an IP address with a port", hint)
 }
 
 fn metrics_file(env: &Env, check: &mut Check) -> Option<TextFile> {

@@ -195,11 +195,50 @@ fn names_must_fit_into_postgres() {
 
 #[test]
 fn the_command_line_wins() {
-    let wins = Overrides { once: Some(true), dry_run: Some(true), silent: false };
+    let wins = Overrides { once: Some(true), dry_run: Some(true), ..Overrides::default() };
     let once = read(&[("RUN_AS_SERVICE", "True"), ("DRY_RUN", "neither")], wins).expect("config");
     assert!(!once.run_as_service && once.dry_run);
-    let service = Overrides { once: Some(false), dry_run: None, silent: false };
+    let service = Overrides { once: Some(false), ..Overrides::default() };
     assert!(read(&[("RUN_AS_SERVICE", "False")], service).expect("config").run_as_service);
+}
+
+#[test]
+fn who_only_looks_is_not_kept_from_it_by_what_only_a_run_needs() {
+    let wrong = [
+        ("MIN_SLEEP", "99"),
+        ("MAX_REMOVE", "101%"),
+        ("METRICS", "x"),
+        ("METRICS_FILE", "/no/such/x.prom"),
+        ("LIMITS", "x"),
+        ("NATS", ""),
+    ];
+    let looks = Overrides { silent: true, only: Some(LOOKS), ..Overrides::default() };
+    assert_eq!(read(&wrong, looks), read(&[], looks));
+    let Faults(faults) = read(&wrong, Overrides { only: Some(READS), ..looks }).expect_err("LIMITS are judged");
+    assert!(faults.iter().all(|fault| fault.variable == "LIMITS"), "{faults:?}");
+    for name in LOOKS {
+        let spoilt = if *name == "TARGET_SCHEMA" { "x".repeat(64) } else { "x".to_owned() };
+        let Faults(faults) = read(&[(name, &spoilt)], looks).expect_err(name);
+        assert!(faults.iter().all(|fault| fault.variable == *name), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_slip_is_shown() {
+    for (variable, value, wanted) in [
+        ("ON_BAD_ROW", "quarantin", "\"quarantin\" is neither stop nor quarantine. Write ON_BAD_ROW=stop or"),
+        ("LOG_FORMAT", "jsn", "\"jsn\" is neither text nor json. Write LOG_FORMAT=text or LOG_FORMAT=json"),
+        ("MIGRATE", "ture", "\"ture\" is neither True nor False. Write"),
+        ("SETTLE", "15s", "\"15s\" is not a number of seconds"),
+        ("KEEP_MESSAGES", "1.5", "\"1.5\" is not a whole number of days. Write it like KEEP_MESSAGES=30"),
+        ("METRICS", "9464", "\"9464\" is not an IP address with a port. Write"),
+        ("MAX_REJECTS", "1,5%", "\"1,5%\" is neither a percentage"),
+        ("KEEP_MESSAGES", "a month", "not a whole number of days"),
+        ("ON_BAD_ROW", "ignore", "neither stop nor quarantine"),
+    ] {
+        let said = fault(variable, value);
+        assert!(said.starts_with(wanted), "{variable}={value}: {said}");
+    }
 }
 
 #[test]

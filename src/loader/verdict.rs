@@ -99,7 +99,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Panicked => Verdict::Stop(Status::Failed),
         Spill(_) => Verdict::RetryTable,
         Garbled => Verdict::Retry,
-        NoDelivery { .. } | NotInState { .. } => Verdict::Stop(Status::Failed),
+        NoDelivery { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
         Ambiguous { .. } | Altered { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }
@@ -233,7 +233,10 @@ mod tests {
         assert_eq!(of(&cut.into()), Verdict::RetryTable);
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         assert_eq!(of(&target::Error::Spill(full).into()), Verdict::RetryTable);
-        assert_eq!(of(&pg_error(pg::Error::Connect("refused".into()))), Verdict::Retry);
+        assert_eq!(
+            of(&pg_error(pg::Error::Connect { place: "h:5432/d".into(), why: "refused".into() })),
+            Verdict::Retry
+        );
         assert_eq!(of(&pg_error(pg::Error::UnknownCommit { door: "deliver" })), Verdict::Settle);
     }
 

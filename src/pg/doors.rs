@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
 use futures_util::future::join_all;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -47,6 +47,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Pg {
     door: Door,
+    /// where the server is, for errors: host, port and database
+    place: Arc<str>,
 }
 
 #[derive(Clone)]
@@ -95,13 +97,15 @@ impl Pg {
     /// Makes the pool; the first `begin` connects.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
         let pool = pool(settings, CONNECTIONS, PATIENCE)?;
-        Ok(Self { door: Door::Pool(pool, format!("{BEGIN}; {LOCK_TIMEOUT}{}", watch(settings.config()))) })
+        let begin = format!("{BEGIN}; {LOCK_TIMEOUT}{}", watch(settings.config()));
+        Ok(Self { door: Door::Pool(pool, begin), place: settings.to_string().into() })
     }
 
     /// The same database for who only looks: one connection, nothing can be written, and a statement that takes long is given
     /// up.
     pub fn onlooker(settings: &Settings) -> Result<Self, Error> {
-        Ok(Self { door: Door::Pool(pool(settings, 1, GLANCE)?, LOOK.to_owned()) })
+        let door = Door::Pool(pool(settings, 1, GLANCE)?, LOOK.to_owned());
+        Ok(Self { door, place: settings.to_string().into() })
     }
 
     /// Opens a transaction for `name`, which its errors will carry.
@@ -123,11 +127,11 @@ impl Pg {
     async fn enter(&self, name: &'static str) -> Result<(Tx, String), Error> {
         match &self.door {
             Door::Pool(pool, begin) => {
-                let client = connection(pool).await?;
+                let client = connection(pool).await.map_err(|error| unreached(&self.place, &error))?;
                 Ok((Tx { name, client: Some(client), stage: None }, begin.clone()))
             }
             Door::Stage(stage) => {
-                let lost = || Error::Connect("the rehearsal's connection was lost".to_owned());
+                let lost = || silent(&self.place, "the rehearsal's connection was lost");
                 let OnStage { client, interrupted } = stage.take().ok_or_else(lost)?;
                 let sql = if interrupted { format!("{UNDO_ACT}; {BEGIN_ACT}") } else { BEGIN_ACT.to_owned() };
                 Ok((Tx { name, client: Some(client), stage: Some(stage.clone()) }, sql))
@@ -142,7 +146,7 @@ impl Pg {
         if let Some(client) = tx.client.take() {
             stage.put(client, false);
         }
-        Ok(Self { door: Door::Stage(stage) })
+        Ok(Self { door: Door::Stage(stage), place: self.place.clone() })
     }
 
     pub fn is_rehearsal(&self) -> bool {
@@ -283,11 +287,11 @@ fn pool(settings: &Settings, connections: usize, patience: Duration) -> Result<P
     let manager = Manager::from_config(settings.config().clone(), connector, recycling);
     let pool = Pool::builder(manager).max_size(connections).wait_timeout(Some(patience));
     let pool = pool.runtime(deadpool_postgres::Runtime::Tokio1).build();
-    pool.map_err(|error| Error::Connect(error.to_string()))
+    pool.map_err(|error| silent(&settings.to_string(), error))
 }
 
 /// A connection of the pool. Where the server gives no more of them, one of those that we have is waited for.
-async fn connection(pool: &Pool) -> Result<Object, Error> {
+async fn connection(pool: &Pool) -> Result<Object, PoolError> {
     let mut patience = PATIENCE;
     loop {
         match pool.get().await {
@@ -295,23 +299,27 @@ async fn connection(pool: &Pool) -> Result<Object, Error> {
                 tokio::time::sleep(PAUSE).await;
                 patience = patience.saturating_sub(PAUSE);
             }
-            other => return other.map_err(|error| unreached(&error)),
+            other => return other,
         }
     }
 }
 
 /// Whether the server has no connection left for us: of its own, the database's or the role's.
-fn is_full(error: &deadpool_postgres::PoolError) -> bool {
-    let deadpool_postgres::PoolError::Backend(error) = error else { return false };
+fn is_full(error: &PoolError) -> bool {
+    let PoolError::Backend(error) = error else { return false };
     error.code().is_some_and(|code| code.code() == "53300")
 }
 
 /// Nobody answered, or somebody who says no; the cause below the pool's error says more.
-fn unreached(error: &deadpool_postgres::PoolError) -> Error {
-    let deadpool_postgres::PoolError::Backend(error) = error else { return Error::Connect(error.to_string()) };
+fn unreached(place: &str, error: &PoolError) -> Error {
+    let PoolError::Backend(error) = error else { return silent(place, error) };
     if error.code().is_some_and(|code| sqlstate::is_refusal(code.code())) {
         Error::Refused(super::describe(error))
     } else {
-        Error::Connect(super::describe(error))
+        silent(place, super::describe(error))
     }
+}
+
+fn silent(place: &str, why: impl ToString) -> Error {
+    Error::Connect { place: place.to_owned(), why: why.to_string() }
 }

@@ -15,8 +15,8 @@ pub use doors::{AS_PLANNED, BY_INDEX, LOCK_TIMEOUT, Parameter, Pg, Tx};
 /// words about data (class 22), which quote it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot reach Postgres: {0}")]
-    Connect(String),
+    #[error("cannot reach Postgres at {place}: {why}")]
+    Connect { place: String, why: String },
     /// the server is there and does not let this role in, or has no such database
     #[error("Postgres refuses the connection: {0}. Check user, password and dbname in TARGET")]
     Refused(String),
@@ -33,7 +33,7 @@ impl Error {
     /// Whether trying again may help.
     pub fn is_world(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Refused(_) | Self::UnknownCommit { .. } => true,
+            Self::Connect { .. } | Self::Refused(_) | Self::UnknownCommit { .. } => true,
             Self::Tls(_) => false,
             Self::Query { source, .. } => source.code().is_none_or(|code| sqlstate::is_world(code.code())),
         }

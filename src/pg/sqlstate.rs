@@ -15,6 +15,16 @@ pub fn is_refusal(code: &str) -> bool {
     code.starts_with("28") || code == "3D000"
 }
 
+/// Whether the role may not do what the statement does: it lacks a grant.
+pub fn is_denial(code: &str) -> bool {
+    code == "42501"
+}
+
+/// Whether the rows are to blame: values and constraints. Else it is the statement, or what it works on.
+pub fn is_of_rows(code: &str) -> bool {
+    code.starts_with("22") || code.starts_with("23")
+}
+
 /// What to say of an error about data (class 22), whose words in Postgres quote the data. Other classes name tables, columns
 /// and constraints only; `raise exception` (P0001) says what the table's owner wrote, and is said as it is.
 pub fn own_words(code: &str) -> Option<&'static str> {
@@ -34,7 +44,7 @@ pub fn own_words(code: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_refusal, is_world, own_words};
+    use super::{is_denial, is_of_rows, is_refusal, is_world, own_words};
 
     #[test]
     fn what_quotes_data_is_said_in_our_own_words() {
@@ -49,6 +59,13 @@ mod tests {
     fn a_server_that_says_no_is_not_one_that_is_away() {
         assert!(is_refusal("28P01") && is_refusal("28000") && is_refusal("3D000"));
         assert!(!is_refusal("57P03") && !is_refusal("53300") && !is_refusal("08006"));
+    }
+
+    #[test]
+    fn what_is_no_fault_of_the_rows_is_told_from_it() {
+        assert!(is_of_rows("22P02") && is_of_rows("23505"));
+        assert!(!is_of_rows("42501") && !is_of_rows("42703") && !is_of_rows("54011"));
+        assert!(is_denial("42501") && !is_denial("42P01"));
     }
 
     #[test]

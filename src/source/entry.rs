@@ -87,3 +87,8 @@ impl Status {
         matches!(self, Self::Failed | Self::Held | Self::Late)
     }
 }
+
+/// A state as the end of a sentence about a delivery: `failed`, `is held`.
+pub fn stands(status: &str) -> String {
+    if status == Status::Failed.as_str() { status.to_owned() } else { format!("is {status}") }
+}

@@ -213,20 +213,27 @@ impl Foreigners {
     }
 }
 
-/// `7 objects that are no files of a table (5 folder markers, 2 others)`
+/// `7 objects that are no files of a table (5 folder markers, 2 others)`; of one kind that is no kind, without the kinds.
 impl fmt::Display for Foreigners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
-            (self.transactions, "transaction files"),
-            (self.dfm, ".dfm files"),
-            (self.temporary, "temporary files"),
-            (self.markers, "folder markers"),
-            (self.other, "others"),
+            (self.transactions, "transaction file"),
+            (self.dfm, ".dfm file"),
+            (self.temporary, "temporary file"),
+            (self.markers, "folder marker"),
+            (self.other, "other"),
         ];
-        write!(f, "{} objects that are no files of a table", self.total())?;
+        match self.total() {
+            1 => write!(f, "1 object that is no file of a table")?,
+            total => write!(f, "{total} objects that are no files of a table")?,
+        }
+        if self.total() == self.other {
+            return Ok(());
+        }
         let some = kinds.iter().filter(|(count, _)| *count > 0);
-        let some: Vec<String> = some.map(|(count, kind)| format!("{count} {kind}")).collect();
-        if some.is_empty() { Ok(()) } else { write!(f, " ({})", some.join(", ")) }
+        let many = |count| if count == 1 { "" } else { "s" };
+        let some: Vec<String> = some.map(|(count, kind)| format!("{count} {kind}{}", many(*count))).collect();
+        write!(f, " ({})", some.join(", "))
     }
 }
 

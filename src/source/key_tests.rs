@@ -125,9 +125,12 @@ fn what_is_foreign_is_told_apart() {
         counts.count(wanted);
     }
     let words = "21 objects that are no files of a table \
-                 (2 transaction files, 2 .dfm files, 1 temporary files, 3 folder markers, 13 others)";
+                 (2 transaction files, 2 .dfm files, 1 temporary file, 3 folder markers, 13 others)";
     assert_eq!(counts.to_string(), words);
-    assert_eq!(Foreigners::default().to_string(), "0 objects that are no files of a table");
+    let other = |other| Foreigners { other, ..Foreigners::default() }.to_string();
+    assert_eq!(other(0), "0 objects that are no files of a table");
+    assert_eq!(other(1), "1 object that is no file of a table");
+    assert_eq!(other(2), "2 objects that are no files of a table");
 }
 
 #[test]

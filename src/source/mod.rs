@@ -30,7 +30,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{Stream, StreamExt};
 
 use client::Bucket;
-pub use entry::{Entry, Listed, Request, Status};
+pub use entry::{Entry, Listed, Request, Status, stands};
 pub use error::Error;
 pub use history::{Loaded, Lost};
 pub use key::{Entity, Foreigners};

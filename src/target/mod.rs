@@ -47,7 +47,7 @@ use std::io;
 use crate::clock::Clock;
 use crate::decode::Row;
 use crate::pg::{self, Pg};
-use crate::source::{Entity, Known};
+use crate::source::{self, Entity, Known};
 use catalog::Catalog;
 pub use catalog::Refused;
 pub use compare::{Comparison, Different, Key};
@@ -159,8 +159,10 @@ pub enum Error {
     SchemaNewer { found: i32, known: i32 },
     #[error("the ledger has no delivery {id}")]
     NoDelivery { id: i64 },
-    #[error("delivery {id} is {status}; {wish} is for what is {states}. {possible}. Nothing was changed")]
-    NotInState { id: i64, status: String, wish: &'static str, states: String, possible: &'static str },
+    #[error("delivery {id} {}; {only}. {possible}. Nothing was changed", source::stands(.status))]
+    NotInState { id: i64, status: String, only: &'static str, possible: &'static str },
+    #[error("{}; {only}. Nothing was changed", .bad.join("; "))]
+    NotThese { bad: Vec<String>, only: &'static str },
     #[error("the feed's tables {one} and {other} are one table of the target; a table takes one feed")]
     Clash { one: Entity, other: Entity },
     #[error("Postgres answered in a form that this program does not know")]
@@ -243,7 +245,7 @@ impl Target {
 
     /// What the ledger has of this feed.
     pub async fn known(&self) -> Result<Known<Error>, Error> {
-        let tx = self.pg.begin("known").await?;
+        let tx = self.pg.begin("read the ledger").await?;
         let entries = ledger::entries(tx, &self.feed).await?;
         Ok(Known { entries: Box::pin(entries) })
     }

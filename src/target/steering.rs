@@ -2,6 +2,8 @@
 //!
 //! A retry or a release is only asked for here; the next iteration acts, under the lease, as for any other delivery.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
@@ -9,7 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::catalog::Table;
 use super::{Error, Target, migrate};
 use crate::pg::Tx;
-use crate::source::{Entity, Listed, Request, Status};
+use crate::source::{self, Entity, Listed, Request, Status};
 
 /// The delivery `$1`, and of a snapshot all parts of its generation that wait as it does: they are one.
 const WHICH: &str = include_str!("steering_which.sql");
@@ -109,6 +111,15 @@ impl Request {
 
 const STOPS: &[&str] = &["failed", "held", "late"];
 
+/// For which deliveries a wish is.
+fn only(wish: &str) -> &'static str {
+    match wish {
+        "release" => "only a delivery that is held can be released",
+        "skip" => "only a delivery that failed, is held or is late can be skipped",
+        _ => "only a delivery that failed, is held or is late can be retried",
+    }
+}
+
 /// What an operator can do in a state.
 fn possible(status: &str) -> &'static str {
     match status {
@@ -204,7 +215,7 @@ impl Target {
         );
         let tx = self.pg.begin("steer").await?;
         let acted = self.all(&tx, ids, &["held"], wish.states(), &sql, &[(&actor, Type::TEXT)]).await;
-        self.end(tx, acted, wish.word(), wish.states()).await
+        self.end(tx, acted, ids, wish.word(), wish.states()).await
     }
 
     /// Gives deliveries up for good, all of these or none: their tables go on without them. `rest` names the parts of a
@@ -225,7 +236,7 @@ impl Target {
                 }
             }
         }
-        self.end(tx, acted, "skip", STOPS).await
+        self.end(tx, acted, ids, "skip", STOPS).await
     }
 
     async fn skip_part(
@@ -289,7 +300,8 @@ impl Target {
         &self,
         tx: Tx,
         acted: Result<Result<Vec<Acted>, i64>, Error>,
-        wish: &'static str,
+        ids: &[i64],
+        wish: &str,
         states: &[&str],
     ) -> Result<Vec<Acted>, Error> {
         match acted? {
@@ -299,11 +311,30 @@ impl Target {
             }
             Err(id) => {
                 tx.rollback().await?;
-                let status = self.delivery(id).await?["status"].as_str().unwrap_or_default().to_owned();
-                let possible = possible(&status);
-                Err(Error::NotInState { id, status, wish, states: states.join(" or "), possible })
+                Err(self.refusal(id, ids, only(wish), states).await?)
             }
         }
+    }
+
+    /// Why it cannot be done to `first`, or to some more of `ids` either.
+    async fn refusal(&self, first: i64, ids: &[i64], only: &'static str, states: &[&str]) -> Result<Error, Error> {
+        let mut bad = Vec::new();
+        for id in ids.iter().copied().collect::<BTreeSet<i64>>() {
+            match self.delivery(id).await {
+                Err(error @ Error::NoDelivery { .. }) => bad.push(error),
+                row => {
+                    let status = row?["status"].as_str().unwrap_or_default().to_owned();
+                    let possible = possible(&status);
+                    if id == first || !states.contains(&status.as_str()) {
+                        bad.push(Error::NotInState { id, status, only, possible });
+                    }
+                }
+            }
+        }
+        Ok(match (bad.pop(), bad.is_empty()) {
+            (Some(alone), true) => alone,
+            (last, _) => Error::NotThese { bad: bad.iter().chain(&last).map(short).collect(), only },
+        })
     }
 
     /// An answer whose only column is JSON.
@@ -312,6 +343,14 @@ impl Target {
         let values = values(&tx, sql, parameters).await;
         tx.rollback().await?;
         values
+    }
+}
+
+/// A refusal in a list of them.
+fn short(error: &Error) -> String {
+    match error {
+        Error::NotInState { id, status, .. } => format!("delivery {id} {}", source::stands(status)),
+        other => other.to_string(),
     }
 }
 

@@ -77,7 +77,7 @@ async fn a_run_that_cannot_go_on_says_so_in_its_line_too() {
         (&away["exit_code"], &away["exit"], &away["deliveries"]),
         (&json!(69), &json!("unreachable"), &json!(0))
     );
-    assert!(away["error"].as_str().is_some_and(|why| why.starts_with("cannot reach Postgres: ")), "{away}");
+    assert!(away["error"].as_str().is_some_and(|why| why.starts_with("cannot reach Postgres at ")), "{away}");
     world.bucket.put(LOAD, "1,a,1\n").await;
     let mut unheard = program(&world);
     unheard.env("NOTIFICATIONS", "True").env("NATS", format!("nats://127.0.0.1:{}", free_port()));

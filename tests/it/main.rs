@@ -17,6 +17,7 @@ mod dry_run;
 mod encode;
 mod exits;
 mod faults;
+mod hints;
 mod hostile;
 mod hosts;
 mod interplay;

@@ -213,8 +213,7 @@ async fn the_names_of_qlik_and_date_folders_are_understood() {
     world.bucket.put("e/12-2099-31/20991231-120400000.csv.gz", "U,9,fourth,1\n").await;
     world.bucket.put("e/31_12_2099/20991231-120500000.csv.gz", "U,9,fifth,1\n").await;
     let ended = run_once(&world).await.ok();
-    let foreign =
-        "4 objects that are no files of a table (1 transaction files, 1 .dfm files, 1 temporary files, 1 others)";
+    let foreign = "4 objects that are no files of a table (1 transaction file, 1 .dfm file, 1 temporary file, 1 other)";
     assert!(ended.log.contains(foreign), "{}", ended.log);
     assert_eq!(names(&world).await, ["9|fifth", "10|ten"]);
     let ledger = world.ledger().await;

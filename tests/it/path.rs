@@ -268,7 +268,7 @@ async fn a_key_may_hold_what_xml_may_not() {
     world.bucket.put("e/\u{2}.csv.gz", "1,b,1\n").await;
     let ended = run_once(&world).await.ok();
     assert_eq!(ended.effects().len(), 2, "{}", ended.log);
-    assert!(ended.log.contains("2 objects that are no files of a table (2 others)"), "{}", ended.log);
+    assert!(ended.log.contains("2 objects that are no files of a table"), "{}", ended.log);
     assert_eq!(world.value(&format!("select count(*) from dbo.\"{name}\"")).await, "1");
     assert!(run_once(&world).await.ok().effects().is_empty(), "the ledger knows it by its key");
 }

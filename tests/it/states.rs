@@ -221,7 +221,11 @@ async fn a_fault_of_the_table_is_mended_and_the_delivery_tried_again() {
     let refused = steer(&world, &["retry", "1"]).await;
     assert_eq!(refused.code, 1);
     assert!(refused.log.contains("delivery 1 is loaded\n"), "{}", refused.log);
-    assert!(refused.log.contains("why:   retry is for what is failed or held or late\n"), "{}", refused.log);
+    assert!(
+        refused.log.contains("why:   only a delivery that failed, is held or is late can be retried\n"),
+        "{}",
+        refused.log
+    );
     assert!(steer(&world, &["retry", "7"]).await.log.contains("no delivery 7"));
 }
 

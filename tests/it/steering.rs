@@ -85,7 +85,7 @@ async fn held_is_skipped() {
         &again,
         &[
             "delivery 2 is skipped where:",
-            "why: skip is for what is failed or held or late next: A skipped delivery is final",
+            "why: only a delivery that failed, is held or is late can be skipped next: A skipped delivery is final",
         ],
     );
 }
@@ -98,7 +98,7 @@ async fn failed_is_mended_and_loaded() {
     world.bucket.put(CHANGE, "U,1,b,broken\n").await;
     assert_eq!(run_once(&world).await.code, 1);
     let stopped = ask(&world, &["status"]).await;
-    says(&stopped, &["delivery 2 is failed", "line 1, column price: not a number", "Next, one of put a mended file"]);
+    says(&stopped, &["delivery 2 failed", "line 1, column price: not a number", "Next, one of put a mended file"]);
     assert!(!stopped.log.contains("broken"), "no cell is shown: {}", stopped.log);
     world.bucket.put(CHANGE, "U,1,b,2\n").await;
     // the version that failed is not there any more: nobody has to do anything
@@ -143,7 +143,7 @@ async fn a_column_more_is_added_and_the_delivery_retried() {
     let stopped = ask(&world, &["status"]).await;
     says(
         &stopped,
-        &["delivery 2 is failed", "5 fields", "mend the table or change the setting, then `deliveries retry 2`"],
+        &["delivery 2 failed", "5 fields", "mend the table or change the setting, then `deliveries retry 2`"],
     );
     world.sql("alter table dbo.e add note text").await;
     let retried = ask(&world, &["deliveries", "retry", "2"]).await.ok();
@@ -189,7 +189,7 @@ async fn several_are_retried_at_once_or_none() {
         &refused,
         &[
             "is loaded",
-            "why: retry is for what is failed or held or late next: A loaded delivery is final. Nothing was changed.",
+            "why: only a delivery that failed, is held or is late can be retried next: A loaded delivery is final. Nothing was changed.",
         ],
     );
     assert_eq!(world.value("select count(requested) from loader_deliveries").await, "0");
@@ -230,7 +230,7 @@ async fn status_shows_every_table_and_writes_nothing() {
         &[
             "dbo.e: 1 row in quarantine, delivery 1; `rejects list --entity dbo.e`.",
             "dbo.nowhere: 1 file waits: no such table in the target; create it.",
-            "2 objects that are no files of a table (1 temporary files, 1 others), like",
+            "2 objects that are no files of a table (1 temporary file, 1 other), like",
         ],
     );
     assert!(shown.log.lines().skip(1).all(|line| line.chars().count() <= 80), "{}", shown.log);

@@ -173,7 +173,7 @@ const DENIED: &str = "1
 paper-engine-orders: Postgres refuses a statement
   where: 127.0.0.1:PORT/DB (TARGET), read the ledger
   why:   permission denied for table loader_deliveries (42501)
-  next:  Grant the role what db/roles.sql grants, or use another role in TARGET.
+  next:  `check` names the statement that gives it; or use another role in TARGET.
 ";
 const NO_BUCKET: &str = "78
 paper-engine-orders: the bucket refuses
@@ -195,7 +195,7 @@ paper-engine-orders: the ledger has no delivery 99
 const WRONG_STATE: &str = "1
 paper-engine-orders: delivery 1 is loaded
   where: 127.0.0.1:PORT/DB (TARGET)
-  why:   retry is for what is failed or held or late
+  why:   only a delivery that failed, is held or is late can be retried
   next:  A loaded delivery is final. Nothing was changed.
 ";
 const NO_FOLDER: &str = "1
@@ -255,18 +255,18 @@ async fn faults_of_the_configuration_are_a_list_that_fits_a_terminal() {
     let world = World::new().await;
     let wrong = [("SOURCE", ""), ("MAX_REMOVE", "101%"), ("METRICS_FILE", "/no/such/x.prom")];
     let mut piped = program(&world);
-    piped.envs(wrong).arg("status");
+    piped.envs(wrong).args(["run", "--once"]);
     let ended = run(piped).await;
     let wanted = "paper-engine-orders: the configuration has 3 faults
   SOURCE: empty
-    next:  Write which bucket to read, like SOURCE=bucket_endpoint=https://s3.example.com bucket_id=id bucket_key=key bucket_name=feed bucket_path=data.
-  MAX_REMOVE: neither a percentage from 0% to 100% nor a whole number of rows
+    next:  Write which bucket to read, like SOURCE='bucket_endpoint=https://s3.example.com bucket_id=id bucket_key=key bucket_name=feed bucket_path=data'.
+  MAX_REMOVE: \"101%\" is neither a percentage from 0% to 100% nor a whole number of rows
     next:  Write it like MAX_REMOVE=50% or MAX_REMOVE=1000.
   METRICS_FILE: its folder is not there
     next:  Make the folder, or write another, like METRICS_FILE=/var/lib/node_exporter/textfile/paper_engine.prom.
 ";
     assert_eq!((ended.code, ended.log.as_str()), (78, wanted));
-    let seen = shown(&world, &["status"], &wrong, 80).await;
+    let seen = shown(&world, &["run", "--once"], &wrong, 80).await;
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = seen.text().replace("\u{1b}[31m", "").replace("\u{1b}[33m", "").replace("\u{1b}[2m", "");
     let text = text.replace("\u{1b}[0m", "");
@@ -327,12 +327,16 @@ fn every_command_has_a_first_line_and_an_example_that_it_understands() {
             assert!(parsed.is_ok(), "{words:?}: {}", parsed.expect_err("refused"));
         }
         assert!(
-            help.lines().all(|line| line.chars().count() <= 80),
+            help.lines().all(|line| line.chars().count() <= 80 || !line.contains("paper-engine-orders ")),
             "an example of {path} is wider than a terminal:\n{help}"
         );
         let shown = leaf.clone().term_width(80).render_long_help().to_string();
         let wide = shown.lines().find(|line| line.chars().count() > 80);
         assert_eq!(wide, None, "the help of {path}");
+        let sentences =
+            help.split("\n\n").filter(|part| !part.contains("paper-engine-orders") && !part.contains("\n  "));
+        let torn = sentences.filter(|part| part.contains('\n')).collect::<Vec<_>>();
+        assert!(torn.is_empty(), "the help of {path} breaks lines where the terminal may not: {torn:?}");
     }
 }
 
@@ -350,7 +354,13 @@ async fn bash_completes_commands_and_flags() {
              echo \"${{COMPREPLY[*]}}\"; "
         )
     };
-    let asked = ["paper-engine-orders del", "paper-engine-orders run --on", "paper-engine-orders deliveries re"];
+    let asked = [
+        "paper-engine-orders del",
+        "paper-engine-orders run --on",
+        "paper-engine-orders deliveries re",
+        "paper-engine-orders deliveries list --status ",
+        "paper-engine-orders deliveries list --status l",
+    ];
     let script = format!(
         "source <(paper-engine-orders completions bash); complete=$(complete -p paper-engine-orders | grep -o '_[a-z_]*'); {}",
         asked.map(ask).concat()
@@ -358,7 +368,10 @@ async fn bash_completes_commands_and_flags() {
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").expect("PATH"));
     command = Command::new("bash");
     command.args(["--norc", "-c", &script]).env_clear().env("PATH", path);
-    assert_eq!(run(command).await.ok().log, "deliveries\n--once\nretry release\n");
+    assert_eq!(
+        run(command).await.ok().log,
+        "deliveries\n--once\nretry release\nloaded failed held late skipped gone\nloaded late\n"
+    );
 }
 
 #[tokio::test]

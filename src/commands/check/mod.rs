@@ -20,7 +20,7 @@ use report::Report;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  paper-engine-orders check\n  \
                   paper-engine-orders check --json | jq '.checks[] | select(.mark == \"fail\")'\n\n\
-                  Ends with 0 if nothing failed, warnings aside, else with the code of the\n\
+                  Ends with 0 if nothing failed, warnings aside, else with the code of the \
                   first failure: the one that a run would end with.")]
 pub(super) struct Args {
     /// One JSON object

@@ -25,7 +25,8 @@ pub(super) async fn check(settings: Option<&Settings>, report: &mut Report) -> O
     let survey = list(&source, settings, report).await?;
     get(&source, &survey, report).await;
     if survey.foreign.total() > 0 {
-        report.ok(Part::Source, "other objects", format!("{}; they are left alone", survey.foreign));
+        let left = if survey.foreign.total() == 1 { "it is" } else { "they are" };
+        report.ok(Part::Source, "other objects", format!("{}; {left} left alone", survey.foreign));
     }
     Some(survey)
 }

@@ -73,12 +73,14 @@ fn judge(name: &str, table: &Mapped, report: &mut Report) {
     if let Some(wants) = &table.wants {
         report.fail(Part::Target, name, "the role lacks a grant", wants, End::Stopped);
     }
+    // said where it is another than the folder's name
+    let other = if table.object == name { String::new() } else { format!("{} ", table.object) };
     match (&table.refused, &table.wants) {
         (None, None) if table.keyless => {
             let hint = "Give it a primary key before its first change file comes";
-            report.warn(Part::Target, name, format!("{} has no key: it takes full loads only", table.object), hint);
+            report.warn(Part::Target, name, format!("{other}has no key: it takes full loads only"), hint);
         }
-        (None, None) => report.ok(Part::Target, name, format!("{} can be loaded", table.object)),
+        (None, None) => report.ok(Part::Target, name, format!("{other}can be loaded")),
         _ => {}
     }
 }

@@ -7,6 +7,7 @@ use crate::boot;
 use crate::clock::Clock;
 use crate::loader::Error;
 use crate::loader::service::End;
+use crate::pg::quote;
 use crate::source::Survey;
 use crate::target::{Feed, Pooler, Server, Target};
 
@@ -36,7 +37,7 @@ pub(super) async fn check(settings: &Settings, feed: Option<&Survey>, report: &m
     role(&server, report);
     pooler(&target, report).await;
     if own(&target, wanted.migrate, &server, report).await {
-        grants(&target, report).await;
+        grants(&target, &server.role, report).await;
     }
     tables::check(&target, wanted.schema.as_deref(), feed, report).await;
 }
@@ -74,7 +75,7 @@ fn writes(server: &Server, report: &mut Report) {
 fn role(server: &Server, report: &mut Report) {
     let role = &server.role;
     if server.superuser {
-        let hint = "Use a member of paper_engine_loader (db/roles.sql): it may load and nothing else";
+        let hint = "Use a member of paper_engine_loader (`migrate --roles` makes it): it may load and nothing else";
         report.warn(Part::Target, "role", format!("{role} is a superuser, which is more than loading needs"), hint);
     } else {
         report.ok(Part::Target, "role", format!("{role} is no superuser"));
@@ -103,7 +104,11 @@ async fn pooler(target: &Target, report: &mut Report) {
     }
 }
 
-const ROLES: &str = "Apply db/roles.sql for the grants";
+/// All grants at once.
+fn roles(role: &str) -> String {
+    let role = quote::ident(role);
+    format!("as a superuser `paper-engine-orders migrate --roles`, then `grant paper_engine_loader to {role}`")
+}
 
 /// The loader's own tables; whether they are there, so that grants can be looked at.
 async fn own(target: &Target, migrate: bool, server: &Server, report: &mut Report) -> bool {
@@ -129,7 +134,7 @@ async fn own(target: &Target, migrate: bool, server: &Server, report: &mut Repor
         Ok(Schema::Newer(words)) => {
             report.fail(Part::Target, thing, words, "Upgrade this program", End::Misconfigured);
         }
-        Err(trouble) => report.trouble(Part::Target, thing, &trouble, ROLES),
+        Err(trouble) => report.trouble(Part::Target, thing, &trouble, &format!("Run {}", roles(&server.role))),
     }
     false
 }
@@ -152,10 +157,10 @@ async fn version_of(target: &Target) -> Result<Schema, Trouble> {
     }
 }
 
-async fn grants(target: &Target, report: &mut Report) {
+async fn grants(target: &Target, role: &str, report: &mut Report) {
     let grants = match within(target.own_grants()).await {
         Ok(grants) => grants,
-        Err(trouble) => return report.trouble(Part::Target, "grants", &trouble, ROLES),
+        Err(trouble) => return report.trouble(Part::Target, "grants", &trouble, &format!("Run {}", roles(role))),
     };
     let lacking: Vec<_> = grants.iter().filter_map(|grant| Some((&grant.object, grant.wants.as_ref()?))).collect();
     if lacking.is_empty() {
@@ -170,7 +175,7 @@ async fn grants(target: &Target, report: &mut Report) {
             Part::Target,
             object,
             "the role lacks a grant",
-            &format!("{wants}; or apply db/roles.sql"),
+            &format!("{wants}; or {}", roles(role)),
             End::Stopped,
         );
     }

@@ -1,5 +1,5 @@
-//! The report as a person reads it: a mark, the thing, what was found; below it what to do. A line is never broken, so that
-//! scripts can read lines too.
+//! The report as a person reads it: a mark, the thing, what was found; below it what to do. On a terminal the lines fit it;
+//! elsewhere none is broken, so that scripts can read lines too.
 
 use std::io::{Result, Write};
 
@@ -8,9 +8,9 @@ use crate::commands::show::{self, Look};
 
 pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
     for line in &report.lines {
-        writeln!(out, "{} {}", mark(line.mark, look), show::line(&words(line), usize::MAX))?;
+        writeln!(out, "{} {}", mark(line.mark, look), look.beside(&words(line), MARK, MARK + 2))?;
         if let Some(hint) = &line.hint {
-            writeln!(out, "      {}", show::line(hint, usize::MAX))?;
+            writeln!(out, "{:MARK$}{}", "", look.beside(hint, MARK, MARK + 2))?;
         }
     }
     let (failed, warned) = (report.count(Mark::Fail) as u64, report.count(Mark::Warn) as u64);
@@ -23,6 +23,9 @@ fn words(line: &Line) -> String {
         (part, thing) => format!("{part}, {thing}: {}", line.found),
     }
 }
+
+/// A mark and a blank.
+const MARK: usize = 6;
 
 /// As wide as the widest, so that things stand below each other.
 fn mark(mark: Mark, look: Look) -> String {
@@ -41,7 +44,7 @@ mod tests {
         report.warn(Part::Source, "list", "nothing", "wait");
         report.fail(Part::Target, "dbo.e\u{1b}", "no", "do", End::Stopped);
         let mut out = Vec::new();
-        print(&report, Look { width: show::WIDTH, coloured }, &mut out).expect("written");
+        print(&report, Look { coloured, ..Look::PIPED }, &mut out).expect("written");
         String::from_utf8(out).expect("text")
     }
 
@@ -50,6 +53,16 @@ mod tests {
         let wanted = "ok    configuration: no fault\nwarn  source, list: nothing\n      wait\n\
                       FAIL  target, dbo.e\\u{1b}: no\n      do\n\n1 check failed, 1 warning.\n";
         assert_eq!(printed(false), wanted);
+    }
+
+    #[test]
+    fn a_terminal_gets_lines_that_fit() {
+        let mut report = Report::default();
+        report.warn(Part::Target, "dbo.e", "one two three four five", "six seven eight nine");
+        let mut out = Vec::new();
+        print(&report, Look { columns: Some(30), ..Look::PIPED }, &mut out).expect("written");
+        let wanted = "warn  target, dbo.e: one two\n        three four five\n      six seven eight nine\n\n";
+        assert_eq!(String::from_utf8(out).expect("text"), format!("{wanted}0 checks failed, 1 warning.\n"));
     }
 
     #[test]

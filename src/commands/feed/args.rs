@@ -10,10 +10,10 @@ use time::{Duration, PrimitiveDateTime};
 use crate::feed::{Anomaly, Dialect, Entity, Names, Packing, Partition, Segments, Shape, Timestamp};
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Where and what")]
+#[command(next_help_heading = "Where and what", group = clap::ArgGroup::new("place").required(true).args(["out", "bucket"]))]
 pub(in crate::commands) struct Args {
     /// Write below this folder; a file's time is that of its name
-    #[arg(long, value_name = "DIR", required_unless_present = "bucket", conflicts_with = "bucket")]
+    #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Write into the bucket that SOURCE names; S3 sets the time of an object itself
     #[arg(long)]

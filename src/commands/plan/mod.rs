@@ -25,8 +25,8 @@ use crate::visible;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: paper-engine-orders plan --out plan.json --html plan.html
 
-Then `run --plan plan.json` does what it shows, or refuses. Ends with the code
-that the run would end with. The keys are data: --keys 0 shows none.")]
+Then `run --plan plan.json` does what it shows, or refuses. \
+Ends with the code that the run would end with. The keys are data: --keys 0 shows none.")]
 pub(super) struct Args {
     /// One JSON object instead of the table
     #[arg(long)]
@@ -46,7 +46,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
-    let overrides = Overrides { silent: true, once: Some(true), dry_run: Some(true) };
+    let overrides = Overrides { silent: true, once: Some(true), dry_run: Some(true), ..Overrides::default() };
     let mut boot = boot::start_quietly(Config::from_env(overrides)?)?;
     // it waits for nobody to be quiet: that would keep the transaction open and show nothing else
     boot.config.settle = Duration::ZERO;

@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
-    let (boot, target, schema_version) = super::ledger().await?;
+    let (boot, target, schema_version) = super::ledger(crate::config::LOOKS).await?;
     let plan = super::stock::take(&boot, &target).await?;
     let states = target.tables().await.map_err(Error::from)?;
     let now = boot.clock.utc().unix_timestamp();

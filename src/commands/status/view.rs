@@ -5,37 +5,71 @@ use std::io::{Result, Write};
 
 use crate::commands::show::{self, Look};
 use crate::commands::when;
+use crate::source;
 use crate::standing::{Report, Stopped, Table};
 
 pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
     let place = if report.path.is_empty() { String::new() } else { format!(", path {}", report.path) };
     let at = report.generated_at.replace('T', " ").replace('Z', " UTC");
     let head = format!("Bucket {}{place}, {at}, schema version {}.", report.bucket, report.schema_version);
-    writeln!(out, "{}", show::wrapped(&head, 0))?;
+    writeln!(out, "{}", look.wrapped(&head, 0))?;
     if report.tables.is_empty() {
         writeln!(out, "\nNo table of the feed is loaded or pending.")?;
     } else {
         let longest = report.tables.iter().map(|table| table.table.chars().count()).max().unwrap_or(0);
-        let name = longest.clamp(NAME, NAME + look.width.saturating_sub(show::WIDTH));
-        writeln!(out, "\n{}", row(name, ["table", "last loaded", "age", "pending", "size", "oldest", "state"]))?;
-        report.tables.iter().try_for_each(|table| writeln!(out, "{}", table_row(table, name, look)))?;
+        let columns = Columns::of(longest, look);
+        writeln!(out, "\n{}", columns.row(["table", "last loaded", "age", "pending", "size", "oldest", "state"]))?;
+        report.tables.iter().try_for_each(|table| writeln!(out, "{}", table_row(table, columns, look)))?;
     }
-    for line in notes(report) {
+    for line in notes(report, look) {
         writeln!(out, "\n{line}")?;
     }
     Ok(())
 }
 
-/// As wide as the column of names is at least.
+/// As wide as the column of names is, where there are 80 columns.
 const NAME: usize = 23;
+/// How wide a row is behind the name, at most.
+const REST: usize = show::WIDTH - NAME;
 
-fn row(name: usize, [table, loaded, age, pending, size, oldest, state]: [&str; 7]) -> String {
-    let table = show::line(table, name);
-    let line = format!("{table:name$} {loaded:16} {age:>5} {pending:>7} {size:>8} {oldest:>6}  {state}");
-    line.trim_end().to_owned()
+/// What there is room for. A narrow terminal gets what matters most.
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    name: usize,
+    loaded: bool,
+    oldest: bool,
+    size: bool,
 }
 
-fn table_row(table: &Table, name: usize, look: Look) -> String {
+impl Columns {
+    fn of(longest: usize, look: Look) -> Self {
+        let width = look.columns.unwrap_or(look.width);
+        // the age says what the time does, and then what waits is left out
+        let (loaded, oldest, size) = (width >= 80, width >= 63, width >= 56);
+        let without = |column: bool, width: usize| if column { 0 } else { width };
+        let rest = REST - without(loaded, 17) - without(oldest, 7) - without(size, 9);
+        let room = width.saturating_sub(rest).max(8);
+        Self { name: longest.clamp(room.min(NAME), room), loaded, oldest, size }
+    }
+
+    fn row(self, [table, loaded, age, pending, size, oldest, state]: [&str; 7]) -> String {
+        let name = self.name;
+        let mut line = format!("{:name$}", show::line(table, name));
+        if self.loaded {
+            line += &format!(" {loaded:16}");
+        }
+        line += &format!(" {age:>5} {pending:>7}");
+        if self.size {
+            line += &format!(" {size:>8}");
+        }
+        if self.oldest {
+            line += &format!(" {oldest:>6}");
+        }
+        format!("{line}  {state}").trim_end().to_owned()
+    }
+}
+
+fn table_row(table: &Table, columns: Columns, look: Look) -> String {
     let loaded = table.last_loaded.as_ref().map_or("never".to_owned(), |at| at[..16].replace('T', " "));
     let age = |age: Option<i64>| age.map(when::span).unwrap_or_default();
     let waiting = &table.pending;
@@ -46,28 +80,29 @@ fn table_row(table: &Table, name: usize, look: Look) -> String {
     };
     let (last, oldest) = (age(table.last_loaded_age), age(waiting.oldest_age));
     let state = look.status(state);
-    row(name, [&table.table, &loaded, &last, &waiting.objects.to_string(), &size, &oldest, &state])
+    columns.row([&table.table, &loaded, &last, &waiting.objects.to_string(), &size, &oldest, &state])
 }
 
 /// What there is to say below the table, one paragraph each.
-fn notes(report: &Report) -> Vec<String> {
+fn notes(report: &Report, look: Look) -> Vec<String> {
     let stopped = report.tables.iter().filter_map(|table| Some((table, table.stopped.as_ref()?)));
-    let mut notes: Vec<String> = stopped.map(|(table, stopped)| stop(table, stopped)).collect();
-    notes.extend(report.tables.iter().filter(|table| table.rows_in_quarantine > 0).map(quarantine));
+    let mut notes: Vec<String> = stopped.map(|(table, stopped)| stop(table, stopped, look)).collect();
+    notes
+        .extend(report.tables.iter().filter(|table| table.rows_in_quarantine > 0).map(|table| quarantine(table, look)));
     notes.extend(report.unmapped.iter().map(|one| {
         let (files, verb) = (show::count(one.pending.objects, "file"), verb(one.pending.objects));
-        show::wrapped(&format!("{}: {files} {verb}: {}.", one.table, one.why), 0)
+        look.wrapped(&format!("{}: {files} {verb}: {}.", one.table, one.why), 0)
     }));
     let foreign = &report.foreign;
     if foreign.transactions + foreign.dfm + foreign.temporary + foreign.markers + foreign.other > 0 {
         let more = if foreign.examples.is_empty() { "." } else { ", like" };
         let examples = foreign.examples.iter().map(|key| show::middle(&show::line(key, usize::MAX), show::WIDTH - 2));
-        let words = show::wrapped(&format!("{}{more}", foreign.words), 0);
+        let words = look.wrapped(&format!("{}{more}", foreign.words), 0);
         notes.push(examples.fold(words, |words, key| format!("{words}\n  {key}")));
     }
     if report.listed == 0 {
         let Report { bucket, path, .. } = report;
-        notes.push(show::wrapped(&format!("There is nothing below bucket_path {path:?} in bucket {bucket}."), 0));
+        notes.push(look.wrapped(&format!("There is nothing below bucket_path {path:?} in bucket {bucket}."), 0));
     }
     if report.messages_waiting > 0 {
         let (messages, verb) = (show::count(report.messages_waiting, "message"), verb(report.messages_waiting));
@@ -77,7 +112,7 @@ fn notes(report: &Report) -> Vec<String> {
 }
 
 /// `dbo.e: 6 rows in quarantine, deliveries 14 and 15; …`
-fn quarantine(table: &Table) -> String {
+fn quarantine(table: &Table, look: Look) -> String {
     let (name, rows) = (&table.table, show::count(table.rows_in_quarantine, "row"));
     let words: Vec<String> = table.quarantine.iter().map(i64::to_string).collect();
     let of = match words.as_slice() {
@@ -85,22 +120,23 @@ fn quarantine(table: &Table) -> String {
         [some @ .., last] if some.len() < 5 => format!("deliveries {} and {last}", some.join(", ")),
         many => format!("{} deliveries, the last {}", many.len(), many.last().map_or("", String::as_str)),
     };
-    show::wrapped(&format!("{name}: {rows} in quarantine, {of}; `rejects list --entity {name}`."), 0)
+    look.wrapped(&format!("{name}: {rows} in quarantine, {of}; `rejects list --entity {name}`."), 0)
 }
 
 fn verb(number: u64) -> &'static str {
     if number == 1 { "waits" } else { "wait" }
 }
 
-fn stop(table: &Table, stopped: &Stopped) -> String {
+fn stop(table: &Table, stopped: &Stopped, look: Look) -> String {
     let Stopped { status, delivery, object_key, error, requested, next } = stopped;
-    let head = show::line(&format!("{}: delivery {delivery} is {status}: {object_key}", table.table), usize::MAX);
-    let mut lines = vec![show::wrapped(&head, 0), show::wrapped(error, 2)];
+    let stands = source::stands(status);
+    let head = show::line(&format!("{}: delivery {delivery} {stands}: {object_key}", table.table), usize::MAX);
+    let mut lines = vec![look.wrapped(&head, 0), look.wrapped(error, 2)];
     match requested {
         Some(wish) => lines.push(format!("  {wish} is asked for; the next iteration acts.")),
         None => {
             lines.push("  Next, one of".to_owned());
-            lines.extend(next.iter().map(|step| format!("    {step}")));
+            lines.extend(next.iter().map(|step| look.hanging(step, 4, 6)));
         }
     }
     lines.join("\n")
@@ -129,14 +165,20 @@ mod tests {
             }),
             ..Table::default()
         };
-        let plain = Look { width: show::WIDTH, coloured: false };
-        let row = table_row(&table, NAME, plain);
+        let plain = Look::PIPED;
+        let shown = |table: &Table, look: Look| table_row(table, Columns::of(table.table.chars().count(), look), look);
+        let row = shown(&table, plain);
         assert!(row.chars().count() <= show::WIDTH, "{row}");
         assert!(row.starts_with("a_schema_with_a_long_n… 2026-11-21 14:02   47h 1234567 999.9 MB"), "{row}");
         assert!(row.ends_with("99999d  release"), "{row}");
-        assert!(table_row(&Table { table: "t".into(), ..Table::default() }, NAME, plain).contains("never"));
-        let wide = table_row(&table, 46, Look { width: 120, coloured: true });
+        assert!(shown(&Table { table: "t".into(), ..Table::default() }, plain).contains("never"));
+        let wide = shown(&table, Look { width: 120, columns: Some(120), coloured: true });
         assert!(wide.starts_with("a_schema_with_a_long_name.and_a_table_with_one 2026-11-21 14:02   47h"), "{wide}");
         assert!(wide.ends_with("99999d  \u{1b}[34mrelease\u{1b}[0m"), "{wide}");
+        for columns in [46, 50, 60, 70, 79] {
+            let narrow = shown(&table, Look { columns: Some(columns), ..plain });
+            assert!(narrow.chars().count() <= columns && narrow.ends_with("  release"), "{columns}: {narrow}");
+            assert!(narrow.contains("…") && narrow.contains(" 1234567"), "{columns}: {narrow}");
+        }
     }
 }

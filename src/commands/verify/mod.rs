@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::number;
 use crate::boot::Boot;
 use crate::decode;
 use crate::loader::Error;
 use crate::loader::service::{self, End};
 use crate::loader::verdict::{self, Verdict};
 use crate::source::{Entity, Loaded, Plan, Source, TablePlan};
-use crate::target::{Found, TableState, Target, Verification};
-use crate::visible;
+use crate::target::{self, Found, TableState, Target, Verification};
+use crate::{pg, visible};
 use report::{Outcome, Table};
 
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,7 @@ pub(super) struct Args {
     #[arg(value_name = "TABLE")]
     tables: Vec<String>,
     /// Show at most so many keys of each kind of difference
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = number::parse::<usize>)]
     keys: usize,
     /// One JSON object per table
     #[arg(long)]
@@ -49,7 +50,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
-    let (boot, target, _) = super::ledger().await?;
+    let (boot, target, _) = super::ledger(crate::config::READS).await?;
     let plan = super::stock::take(&boot, &target).await?;
     let states = target.tables().await.map_err(Error::from)?;
     let tables = chosen(&args.tables, &plan, &states)?;
@@ -142,6 +143,8 @@ const LOST: &str = "After its next full load it can be verified again, as long a
 const OTHERWISE: &str = "Verify it with the FEED, the LIMITS and the columns that its files were loaded with; or after its next \
                          full load.";
 const AGAIN: &str = "Verify it again.";
+const GRANT: &str = "`check` names the statement that gives it.";
+const STATEMENT: &str = "Was the table altered? Then mend it. The server's log says more.";
 
 impl<E: Into<Error>> From<E> for Obstacle {
     fn from(error: E) -> Self {
@@ -170,6 +173,7 @@ impl Verifier<'_> {
             }
             let (next, end) = match verdict {
                 Verdict::Retry | Verdict::Abort => return Err(error),
+                Verdict::Stop(_) if of_statement(&error).is_some() => return Ok(refused(&error)),
                 // the bucket moved on while it was read
                 Verdict::Gone | Verdict::Relist => (LOST, End::Stopped),
                 Verdict::Stop(_) => ("Mend the table.", End::Stopped),
@@ -219,7 +223,7 @@ impl Verifier<'_> {
                 Ok(None) => {}
                 Ok(Some(unlike)) => return Err(doubt(unlike, OTHERWISE)),
                 // it was loaded once, so something else is not as it was
-                Err(error) if matches!(verdict::of(&error), Verdict::Stop(_)) => {
+                Err(error) if matches!(verdict::of(&error), Verdict::Stop(_)) && of_statement(&error).is_none() => {
                     let (key, words) = (&file.listed.key, error.to_string());
                     let first = words.split(". ").next().unwrap_or_default();
                     let words = format!("{key} cannot be read as it was when it was loaded: {first}");
@@ -230,6 +234,22 @@ impl Verifier<'_> {
         }
         Ok(())
     }
+}
+
+/// What Postgres says no to for its own reasons, neither the world's nor the rows': its words.
+fn of_statement(error: &Error) -> Option<(&str, String)> {
+    let Error::Target(target::Error::Pg(error @ pg::Error::Query { source, .. })) = error else { return None };
+    let code = error.code().filter(|code| !error.is_world() && !pg::sqlstate::is_of_rows(code))?;
+    Some((code, pg::describe(source)))
+}
+
+fn refused(error: &Error) -> Outcome {
+    let (why, next) = match of_statement(error) {
+        Some((code, words)) if pg::sqlstate::is_denial(code) => (format!("the role lacks a grant: {words}"), GRANT),
+        Some((_, words)) => (format!("Postgres refuses a statement: {words}"), STATEMENT),
+        None => (error.to_string(), STATEMENT),
+    };
+    Outcome::Unverified { why, next, end: End::Stopped }
 }
 
 /// Says every three seconds how far it is, until it is dropped.

@@ -4,6 +4,7 @@ use std::io::{Result, Write};
 
 use super::report::{Outcome, Table};
 use crate::commands::show;
+use crate::source;
 use crate::target::{Comparison, Key};
 
 pub(super) fn print(table: &Table, out: &mut impl Write) -> Result<()> {
@@ -99,8 +100,9 @@ fn notes(table: &Table) -> Vec<String> {
         (None, files) => notes.push(format!("not loaded yet, and not compared: {}.", counted(files, "file"))),
         (Some(state), files) => {
             notes.push(format!(
-                "not loaded, and not compared: {}; a delivery is {state}, see `status`.",
-                counted(files, "file")
+                "not loaded, and not compared: {}; a delivery {}, see `status`.",
+                counted(files, "file"),
+                source::stands(state)
             ));
         }
     }
@@ -174,7 +176,7 @@ mod tests {
         for outcome in [unverified, Outcome::NothingLoaded] {
             let table = Table { table: "dbo.e".into(), outcome, pending: 2, stopped: Some("failed".into()) };
             let words = lines(&table).join("\n");
-            assert!(!words.contains("equal") && words.contains("2 files; a delivery is failed"), "{words}");
+            assert!(!words.contains("equal") && words.contains("2 files; a delivery failed"), "{words}");
         }
     }
 }
