@@ -1,5 +1,6 @@
-//! Sets up the log: to stderr, one line per event, in the mission's form or as JSON. A message reads alone,
-//! so its fields are printed only in JSON; on a terminal the level has a colour, and lines come above what is drawn there. A closed or full stderr loses lines but never stops the loader.
+//! Sets up the log: to stderr, one line per event, in the mission's form or as JSON. A message reads alone, so its fields are
+//! printed only in JSON; on a terminal the level has a colour, and lines come above what is drawn there. A closed or full
+//! stderr loses lines but never stops the loader.
 
 use std::fmt;
 use std::io;

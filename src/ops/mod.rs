@@ -50,13 +50,16 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+#[derive(Clone, Copy)]
 struct Limits {
-    /// for a client to ask and to read the answer
+    /// for a client to ask
+    head: Duration,
+    /// for that and to read the answer
     time: Duration,
     connections: usize,
 }
 
-const LIMITS: Limits = Limits { time: Duration::from_secs(10), connections: 64 };
+const LIMITS: Limits = Limits { head: Duration::from_secs(2), time: Duration::from_secs(10), connections: 64 };
 
 /// As long as a request may be, in bytes, its head included; bodies are not read.
 const REQUEST: usize = 16 << 10;
@@ -89,7 +92,7 @@ impl Ops {
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept(), if !full => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(talk(stream, shown.clone(), self.limits.time));
+                        connections.spawn(talk(stream, shown.clone(), self.limits));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "Metrics and health: cannot accept a connection: {error}.");
@@ -102,19 +105,19 @@ impl Ops {
 }
 
 /// One connection, one answer. What goes wrong is the client's affair.
-async fn talk(stream: TcpStream, shown: Arc<Shown>, time: Duration) {
+async fn talk(stream: TcpStream, shown: Arc<Shown>, limits: Limits) {
     let service = service_fn(|request: Request<Incoming>| {
         let shown = shown.clone();
         async move { Ok::<_, Infallible>(shown.answer(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(time)
+        .header_read_timeout(limits.head)
         .keep_alive(false)
         .max_buf_size(REQUEST)
         .serve_connection(TokioIo::new(stream), service);
     // The header's timeout alone would let a client read for ever.
-    if let Ok(Err(error)) = tokio::time::timeout(time, connection).await {
+    if let Ok(Err(error)) = tokio::time::timeout(limits.time, connection).await {
         tracing::debug!(%error, "Metrics and health: a connection broke: {error}.");
     }
 }

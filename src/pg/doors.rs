@@ -34,8 +34,7 @@ set local datestyle = 'ISO, YMD';
 set local statement_timeout = '2s';
 set local lock_timeout = '1s';
 set local idle_in_transaction_session_timeout = '5s';
-set local max_parallel_workers_per_gather = 0;
-set local jit = off";
+set local max_parallel_workers_per_gather = 0";
 const GLANCE: Duration = Duration::from_secs(2);
 
 const CONNECTIONS: usize = 4;
@@ -104,7 +103,7 @@ impl Pg {
     /// The same database for who only looks: one connection, nothing can be written, and a statement that takes long is given
     /// up.
     pub fn onlooker(settings: &Settings) -> Result<Self, Error> {
-        let door = Door::Pool(pool(settings, 1, GLANCE)?, LOOK.to_owned());
+        let door = Door::Pool(pool(settings, 1, GLANCE)?, format!("{LOOK}; {BY_INDEX}"));
         Ok(Self { door, place: settings.to_string().into() })
     }
 

@@ -11,12 +11,10 @@ use super::arrays::Arrays;
 use super::batch::{Wanted, Wish};
 use super::catalog::Table;
 use super::current::Current;
+use super::shown::{self, Key};
 use super::spool::Spool;
 use super::{Error, sql, tuple};
 use crate::pg::Tx;
-
-/// The cells of a key as texts, in the order of `Comparison::key`. Of a table without a key: where a row lies (`ctid`).
-pub type Key = Vec<String>;
 
 /// A row that both have, and the columns in which it differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +52,23 @@ pub struct Comparison {
 impl Comparison {
     pub fn is_equal(&self) -> bool {
         self.missing + self.extra + self.different == 0
+    }
+
+    /// Rows of the table that were held against the files.
+    pub fn compared(&self) -> u64 {
+        self.rows.saturating_sub(self.unnamed + self.rejected)
+    }
+
+    /// Why equal would say nothing: there are rows, and not one was held against the files.
+    pub fn proves_nothing(&self) -> Option<&'static str> {
+        if !self.is_equal() || self.rows == 0 || self.compared() > 0 {
+            return None;
+        }
+        Some(match (self.unnamed, self.rejected) {
+            (0, _) => "no row of the table is named by a file, except by rejected rows",
+            (_, 0) => "there never was a full load, and no row of the table is named by a file",
+            _ => "there never was a full load, and no row of the table is named by a file, except by rejected rows",
+        })
     }
 }
 
@@ -171,8 +186,11 @@ impl<'a> Compare<'a> {
         }
         self.differences(tx, &mut rows, &mut differ).await?;
         let table = self.table;
-        self.found.some_missing = texts(tx, table, false, &self.missing).await?;
-        self.found.some_extra = texts(tx, table, table.is_keyless(), &self.extra).await?;
+        self.found.some_missing = shown::keys(tx, table, &self.missing).await?;
+        self.found.some_extra = match table.is_keyless() {
+            true => shown::addresses(tx, &self.extra).await?,
+            false => shown::keys(tx, table, &self.extra).await?,
+        };
         let named = |counts: &[u64]| {
             let all = table.columns.iter().zip(counts).filter(|(_, count)| **count > 0);
             all.map(|(column, count)| (column.name.clone(), *count)).collect::<Vec<_>>()
@@ -207,7 +225,7 @@ impl<'a> Compare<'a> {
         self.found.different += 1;
         if self.found.some_different.len() < self.keep {
             let names = columns.iter().map(|column| table.columns[*column].name.clone()).collect();
-            self.found.some_different.push(Different { key: key_texts(answer, width), columns: names });
+            self.found.some_different.push(Different { key: shown::key(answer, width), columns: names });
         }
     }
 }
@@ -215,24 +233,4 @@ impl<'a> Compare<'a> {
 /// Whether a row with this last word is in the table.
 fn is_there(wish: Wish) -> bool {
     matches!(wish, Wish::Put | Wish::Fresh | Wish::Here)
-}
-
-fn key_texts(answer: &Row, width: usize) -> Key {
-    (0..width).map(|place| answer.get::<_, Option<String>>(place).unwrap_or_default()).collect()
-}
-
-/// Keys, or addresses, as Postgres writes them.
-async fn texts(tx: &Tx, table: &Table, addresses: bool, tuples: &[Vec<u8>]) -> Result<Vec<Key>, Error> {
-    let (mut arrays, mut all) = match addresses {
-        true => (Arrays::of_addresses(), Vec::new()),
-        false => (Arrays::new(table, table.key.iter().copied()), Vec::new()),
-    };
-    let width = if addresses { 1 } else { table.key.len() };
-    for piece in tuples.chunks(1000) {
-        arrays.clear();
-        piece.iter().for_each(|tuple| arrays.push(tuple));
-        let answers = tx.query_typed(&sql::texts(width, &arrays.source()), &arrays.parameters()).await;
-        all.extend(answers.map_err(|error| tx.error(error))?.iter().map(|answer| key_texts(answer, width)));
-    }
-    Ok(all)
 }

@@ -7,7 +7,6 @@
 use std::io;
 
 use sha2::{Digest, Sha256};
-use tokio_postgres::Row;
 
 use super::arrays::Arrays;
 use super::batch::{Batch, Wish};
@@ -15,7 +14,7 @@ use super::catalog::Table;
 use super::current::Current;
 use super::delta::Delta;
 use super::spool::Spool;
-use super::{Error, pins, sql, tuple};
+use super::{Error, pins, shown, sql, tuple};
 use crate::pg::Tx;
 
 /// What there was to see. Keys are their columns' values as Postgres prints them, in the key's order; long ones are cut.
@@ -136,7 +135,7 @@ impl Look {
         let room = self.most.saturating_sub(self.amended.len());
         if room > 0 {
             let keys = tx.query_typed(&sql::differing_keys(table, &source, room), &rows.parameters()).await;
-            self.amended.extend(keys.map_err(|error| tx.error(error))?.iter().map(text));
+            self.amended.extend(keys.map_err(|error| tx.error(error))?.iter().map(|row| shown::key(row, row.len())));
         }
         rows.clear();
         Ok(())
@@ -174,9 +173,9 @@ impl Look {
         Ok(Seen {
             key: table.key.iter().map(|column| table.columns[*column].name.clone()).collect(),
             columns: named.filter(|(_, rows)| *rows > 0).collect(),
-            created: texts(tx, table, &self.created).await?,
+            created: shown::keys(tx, table, &self.created).await?,
             amended: self.amended,
-            removed: texts(tx, table, &self.removed).await?,
+            removed: shown::keys(tx, table, &self.removed).await?,
             digest: pins::short(&self.digest.finalize()),
         })
     }
@@ -200,30 +199,4 @@ fn first(rows: &Spool, most: usize) -> io::Result<Vec<Vec<u8>>> {
         found.push(row.clone());
     }
     Ok(found)
-}
-
-/// Has Postgres print keys.
-async fn texts(tx: &Tx, table: &Table, keys: &[Vec<u8>]) -> Result<Vec<Vec<String>>, Error> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut arrays = Arrays::new(table, table.key.iter().copied());
-    keys.iter().for_each(|key| arrays.push(key));
-    let sql = sql::texts(table.key.len(), &arrays.source());
-    let rows = tx.query_typed(&sql, &arrays.parameters()).await.map_err(|error| tx.error(error))?;
-    Ok(rows.iter().map(text).collect())
-}
-
-fn text(row: &Row) -> Vec<String> {
-    (0..row.len()).map(|column| cut(row.get::<_, Option<&str>>(column).unwrap_or_default())).collect()
-}
-
-/// So many characters of a key are shown.
-const SHOWN: usize = 120;
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
 }

@@ -131,10 +131,6 @@ impl Reader {
         Ok(Self { pg: Pg::onlooker(settings)?, feed })
     }
 
-    pub fn feed(&self) -> &Feed {
-        &self.feed
-    }
-
     /// How each table stands, and the newest deliveries.
     pub async fn overview(&self, newest: u32) -> Result<Overview, Error> {
         let (from, to) = self.feed.keys();

@@ -1,5 +1,6 @@
 -- The tables of a feed as steering_tables.sql has them, for who looks every few seconds: each step goes by an index, so that
--- it takes as long as there are tables, however long the history. What is newest is looked for among a table's last rows.
+-- it takes as long as there are tables, however long the history. What is newest is looked for among a table's last rows, and
+-- so is what was loaded last: behind thousands that were skipped it is not found.
 with recursive tables as (
     (select schema_name, entity from public.loader_deliveries
      where bucket = $1 order by schema_name, entity limit 1)
@@ -37,10 +38,12 @@ select json_build_object(
        )::text
 from tables
 left join lateral (
-    select id, last_modified, rows_rejected from public.loader_deliveries l
-    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
-      and l.object_key >= $2 and ($3 is null or l.object_key < $3) and l.status = 'loaded'
-    order by l.id desc limit 1
+    select id, last_modified, rows_rejected
+    from (select id, last_modified, rows_rejected, status from public.loader_deliveries l
+          where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+            and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+          order by l.id desc limit 5000) l
+    where status = 'loaded' order by id desc limit 1
 ) last on true
 left join lateral (
     select max(last_modified) filter (where status = 'loaded') as newest
@@ -60,7 +63,11 @@ left join lateral (
       and l.object_key >= $2 and ($3 is null or l.object_key < $3) and l.status in ('failed', 'held', 'late')
 ) stops on true
 left join aside using (schema_name, entity)
-where exists (select from public.loader_deliveries l
-              where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
-                and l.object_key >= $2 and ($3 is null or l.object_key < $3))
+-- one row is enough, and the limit keeps the planner from reading all
+cross join lateral (
+    select from public.loader_deliveries l
+    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+      and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+    limit 1
+) fed
 order by tables.schema_name, tables.entity

@@ -11,6 +11,10 @@ with recursive tables as (
 )
 select to_json(schema_name || '.' || entity)::text
 from tables
-where exists (select from public.loader_deliveries l
-              where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
-                and l.object_key >= $2 and ($3 is null or l.object_key < $3))
+-- one row is enough, and the limit keeps the planner from reading all
+cross join lateral (
+    select from public.loader_deliveries l
+    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+      and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+    limit 1
+) fed

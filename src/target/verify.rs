@@ -47,8 +47,8 @@ pub struct Verification {
     refold: Refold,
     /// rejected rows whose keys cannot be read
     pub blind: u64,
-    /// where the table is stored
-    stored: Option<u32>,
+    /// where the table and its partitions are stored
+    stored: String,
 }
 
 impl Target {
@@ -60,15 +60,15 @@ impl Target {
             set local idle_in_transaction_session_timeout = 0";
         tx.batch_execute(sql).await.map_err(|error| tx.error(error))?;
         let files = self.loaded(&tx, entity).await?;
-        let Some((generation, files)) = files else { return Ok(Found::Nothing) };
+        let Some((generation, files)) = files else { return nothing(tx, Found::Nothing).await };
         let found = Table::find(&tx, None, entity, self.settings.schema.as_deref()).await?;
-        let Some(table) = found.map(Arc::new) else { return Ok(Found::NoTable) };
+        let Some(table) = found.map(Arc::new) else { return nothing(tx, Found::NoTable).await };
         let changes = files.iter().any(|file| file.file == File::Changes);
         table.check(if changes { File::Changes } else { File::Snapshot })?;
         let skipped = self.skipped(&tx, entity, generation).await?;
-        let stored = stored(&tx, table.oid).await?;
         // to come back to, where Postgres refuses a value
         tx.mark().await?;
+        let stored = stored(&tx, table.oid).await?;
         let refold = Refold::new(table.clone());
         let entity = entity.clone();
         let verification = Verification { tx, table, entity, generation, files, skipped, refold, blind: 0, stored };
@@ -128,10 +128,20 @@ fn loaded(row: &Row) -> Loaded {
     }
 }
 
-/// The file of the server that holds the table, as it is now and not as this transaction sees it.
-async fn stored(tx: &Tx, oid: u32) -> Result<Option<u32>, Error> {
-    let row = tx.query_typed_one("select pg_catalog.pg_relation_filenode($1)", &[(&oid, Type::OID)]).await;
-    Ok(row.map_err(|error| tx.error(error))?.get(0))
+/// The end of a transaction that has nothing to compare.
+async fn nothing(tx: Tx, found: Found) -> Result<Found, Error> {
+    tx.rollback().await?;
+    Ok(found)
+}
+
+/// The files of the server that hold the table, and its partitions, as they are now and not as this transaction sees them.
+/// Asking locks the partitions; coming back to the mark lets go of them, so that nobody has to wait.
+async fn stored(tx: &Tx, oid: u32) -> Result<String, Error> {
+    let sql = "select pg_catalog.string_agg(pg_catalog.format('%s %s', part, pg_catalog.pg_relation_filenode(part)), ',' order by part)
+        from (select $1 as part union select relid::oid from pg_catalog.pg_partition_tree($1)) parts";
+    let row = tx.query_typed_one(sql, &[(&oid, Type::OID)]).await.map_err(|error| tx.error(error))?;
+    tx.back_to_mark().await?;
+    Ok(row.get(0))
 }
 
 impl Verification {

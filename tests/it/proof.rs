@@ -235,6 +235,102 @@ async fn a_table_that_is_rewritten_meanwhile_is_not_taken_for_empty() {
     assert!(ended.log.contains("dbo.f: equal"), "{}", ended.log);
 }
 
+/// A partitioned table has no file of its own; and whoever rewrites a partition does not wait for the proof.
+#[tokio::test]
+async fn a_partition_that_is_rewritten_meanwhile_is_not_taken_for_empty() {
+    let world = two_tables().await;
+    world
+        .sql(
+            "alter table dbo.e rename to old;
+             create table dbo.e (id bigint primary key, name text, price numeric(12, 2)) partition by range (id);
+             create table dbo.e_low partition of dbo.e for values from (minvalue) to (100);
+             create table dbo.e_high partition of dbo.e for values from (100) to (maxvalue);
+             insert into dbo.e select * from dbo.old; drop table dbo.old",
+        )
+        .await;
+    let (ended, ()) = {
+        let (command, asked) = slow(&world).await;
+        tokio::join!(run(command), async {
+            until(&asked).await;
+            world.sql("vacuum full dbo.e_high").await;
+        })
+    };
+    assert!(ended.code == 1 && ended.log.contains("the table was rewritten while it was compared"), "{}", ended.log);
+    let (said, code) = with_json(&world, "e").await;
+    assert_eq!((said["verdict"].as_str(), code), (Some("equal"), 0), "{said:#}");
+}
+
+#[tokio::test]
+async fn where_no_row_was_compared_nothing_is_called_equal() {
+    let world = World::with_table().await;
+    world.sql("insert into dbo.e select n, 'by hand', 1 from generate_series(1, 1000) n").await;
+    world.bucket.put(CHANGES[0], "D,5000,NULL,NULL\n").await;
+    run_once(&world).await.ok();
+    let (said, code) = judged(&world).await;
+    assert_eq!((said["verdict"].as_str(), code), (Some("unverified"), 1), "{said:#}");
+    assert_eq!(said["why"], "there never was a full load, and no row of the table is named by a file");
+    world.bucket.put(CHANGES[1], "U,7,c,7\nI,5000,d,4\n").await;
+    run_once(&world).await.ok();
+    let mut command = program(&world);
+    command.arg("verify");
+    let ended = run(command).await.ok();
+    assert!(ended.log.contains("dbo.e: equal, 2 rows, 2 files of generation 0\n"), "{}", ended.log);
+    assert!(flat(&ended).contains("not compared: 999 rows, which no file names"), "{}", ended.log);
+    world.sql("update dbo.e set name = 'x' where id = 7").await;
+    let mut command = program(&world);
+    command.arg("verify");
+    let ended = run(command).await;
+    assert!(ended.code == 1 && ended.log.contains("dbo.e: differs, 1 of 2 rows"), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn keys_are_few_and_short() {
+    let world = World::new().await;
+    world.sql("create schema dbo; create table dbo.e (id text primary key, v int)").await;
+    let long = "k".repeat(2000);
+    world.bucket.put(LOAD, &format!("{long}-1,1\n{long}-2,1\n{long}-3,1\n")).await;
+    run_once(&world).await.ok();
+    world.sql("delete from dbo.e where id like '%-1'; insert into dbo.e select repeat('z', 2000), 1").await;
+    world.sql("update dbo.e set v = 2 where id like '%-2'").await;
+    let (said, _) = judged(&world).await;
+    for (kind, letter) in [("missing", "k"), ("not_in_feed", "z")] {
+        assert_eq!(said[kind]["keys"], serde_json::json!([{"id": format!("{}…", letter.repeat(120))}]));
+    }
+    assert_eq!(said["different"]["keys"][0]["key"]["id"], format!("{}…", "k".repeat(120)));
+    let mut command = program(&world);
+    command.args(["verify", "--keys", "1001"]);
+    let ended = run(command).await;
+    assert!(ended.code != 0 && ended.log.contains("1001 is not in 0..=1000"), "{} {}", ended.code, ended.log);
+}
+
+#[tokio::test]
+async fn tables_with_nothing_to_compare_need_no_new_connection() {
+    let world = World::with_table().await;
+    for n in 0..20 {
+        world.sql(&format!("create table dbo.t{n} (id int primary key)")).await;
+        world.bucket.put(&format!("t{n}/LOAD00000001.csv.gz"), "1\n").await;
+    }
+    let sessions = async || {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let sql = "select sessions from pg_stat_database where datname = current_database()";
+        world.value(sql).await.parse::<i64>().expect("a number")
+    };
+    let before = sessions().await;
+    let mut command = program(&world);
+    command.arg("verify");
+    let ended = run(command).await;
+    assert_eq!(ended.log.matches("nothing is loaded, so there is nothing to compare").count(), 20, "{}", ended.log);
+    let made = sessions().await - before;
+    assert!((1..10).contains(&made), "{made} sessions for 20 tables");
+}
+
+/// The answer for one table, and the exit code.
+async fn with_json(world: &World, table: &'static str) -> (serde_json::Value, i32) {
+    let ended = with(program(world), &["verify", table, "--json"]).await;
+    let line = ended.log.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{}", ended.log));
+    (serde_json::from_str(line).expect("JSON"), ended.code)
+}
+
 #[tokio::test]
 async fn a_file_that_is_replaced_while_others_are_read_is_noticed() {
     let world = two_tables().await;

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::number;
 use crate::boot::Boot;
 use crate::decode;
 use crate::loader::Error;
@@ -36,8 +35,8 @@ pub(super) struct Args {
     #[arg(value_name = "TABLE")]
     tables: Vec<String>,
     /// Show at most so many keys of each kind of difference
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = number::parse::<usize>)]
-    keys: usize,
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    keys: u16,
     /// One JSON object per table
     #[arg(long)]
     json: bool,
@@ -55,7 +54,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let states = target.tables().await.map_err(Error::from)?;
     let tables = chosen(&args.tables, &plan, &states)?;
     let source = Source::connect(&boot.config.source, boot.config.dialect.order).await.map_err(Error::from)?;
-    let verifier = Verifier { boot: &boot, source, target, keys: args.keys };
+    let verifier = Verifier { boot: &boot, source, target, keys: usize::from(args.keys) };
     let (mut end, mut done, mut proved) = (End::Done, 0, false);
     for entity in &tables {
         let verified = tokio::select! {
@@ -142,6 +141,7 @@ const LOST: &str = "After its next full load it can be verified again, as long a
                     they were loaded.";
 const OTHERWISE: &str = "Verify it with the FEED, the LIMITS and the columns that its files were loaded with; or after its next \
                          full load.";
+const FIRST: &str = "After a full load all of it can be verified.";
 const AGAIN: &str = "Verify it again.";
 const GRANT: &str = "`check` names the statement that gives it.";
 const STATEMENT: &str = "Was the table altered? Then mend it. The server's log says more.";
@@ -201,15 +201,12 @@ impl Verifier<'_> {
         }
         self.read(&mut verification, entity, &files).await?;
         let (generation, skipped, blind) = (verification.generation, verification.skipped, verification.blind);
-        match verification.compare(self.keys).await? {
-            Some(comparison) => Ok(Outcome::Compared {
-                generation,
-                files: files.len(),
-                skipped,
-                blind,
-                comparison: Box::new(comparison),
-            }),
-            None => Err(doubt("the table was rewritten while it was compared", AGAIN)),
+        let Some(comparison) = verification.compare(self.keys).await?.map(Box::new) else {
+            return Err(doubt("the table was rewritten while it was compared", AGAIN));
+        };
+        match comparison.proves_nothing() {
+            Some(why) => Err(doubt(why, FIRST)),
+            None => Ok(Outcome::Compared { generation, files: files.len(), skipped, blind, comparison }),
         }
     }
 

@@ -101,6 +101,7 @@ fn describe(all: &mut Value, comparison: &Comparison) {
     let different = comparison.some_different.iter();
     let different: Vec<_> = different.map(|row| json!({"key": keyed(&row.key), "columns": row.columns})).collect();
     all["rows"] = comparison.rows.into();
+    all["rows_compared"] = comparison.compared().into();
     all["missing"] = json!({"rows": comparison.missing, "keys": keys(&comparison.some_missing)});
     all["not_in_feed"] = json!({"rows": comparison.extra, "keys": keys(&comparison.some_extra)});
     all["different"] = json!({

@@ -17,10 +17,10 @@ fn lines(table: &Table) -> Vec<String> {
         Outcome::Compared { generation, files, comparison, .. } => {
             let of = format!("{} of generation {generation}", counted(*files as u64, "file"));
             let rows = match comparison.is_equal() {
-                true => format!("equal, {}", counted(comparison.rows, "row")),
+                true => format!("equal, {}", counted(comparison.compared(), "row")),
                 false => {
                     let wrong = comparison.missing + comparison.extra + comparison.different;
-                    format!("differs, {} of {}", grouped(wrong), counted(comparison.rows, "row"))
+                    format!("differs, {} of {}", grouped(wrong), counted(comparison.compared(), "row"))
                 }
             };
             [vec![show::wrapped(&format!("{name}: {rows}, {of}"), 0)], differences(comparison)].concat()

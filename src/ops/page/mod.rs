@@ -78,6 +78,9 @@ impl Page {
                 let words = format!("The ledger of this feed has no delivery {id}.");
                 self.notice(StatusCode::NOT_FOUND, "There is no such delivery", &words)
             }
+            (_, Err(trouble)) if trouble.busy => {
+                self.notice(StatusCode::SERVICE_UNAVAILABLE, "Many are looking", &sentence(&trouble.why))
+            }
             (_, Err(trouble)) => {
                 self.notice(StatusCode::SERVICE_UNAVAILABLE, "The ledger cannot be read", &sentence(&trouble.why))
             }
@@ -95,10 +98,11 @@ impl Page {
     }
 
     fn overview(&self, read: Result<Answer, Trouble>, health: &Health, now: i64) -> (StatusCode, String) {
+        let busy = matches!(&read, Err(trouble) if trouble.busy);
         let (ledger, trouble) = match read {
             Ok(Answer::Overview(overview)) => (Some(overview), None),
             Ok(_) => (None, None),
-            Err(Trouble { why, before }) => {
+            Err(Trouble { why, before, .. }) => {
                 let at = before.as_ref().map(|(_, at)| *at);
                 (before.map(|(overview, _)| overview), Some((why, at)))
             }
@@ -110,6 +114,7 @@ impl Page {
             notifies: self.notifies,
             ledger: ledger.as_deref(),
             trouble,
+            busy,
             now,
         };
         html(StatusCode::OK, &overview::Page::new(self.frame("/", "paper-engine-orders", now), &seen))

@@ -22,6 +22,8 @@ pub struct Seen<'a> {
     pub ledger: Option<&'a Overview>,
     /// why it cannot be read now, and when it was read last
     pub trouble: Option<(String, Option<i64>)>,
+    /// only because others are reading it
+    pub busy: bool,
     pub now: i64,
 }
 
@@ -33,6 +35,7 @@ pub struct Page {
     headline: Mark,
     reach: Vec<Reach>,
     trouble: String,
+    busy: bool,
     read: Option<Time>,
     facts: Vec<Fact>,
     stops: Vec<Stop>,
@@ -94,6 +97,7 @@ impl Page {
             headline,
             reach: reach(seen_now),
             trouble: trouble.as_ref().map(|(why, _)| seen(why)).unwrap_or_default(),
+            busy: seen_now.busy,
             read: trouble.as_ref().and_then(|(_, at)| *at).map(|at| Time::at(at, *now)),
             facts: facts(seen_now, &report),
             stops: report.tables.iter().filter_map(Stop::of).collect(),
@@ -115,7 +119,8 @@ fn headline(seen: &Seen<'_>, report: &Report) -> Mark {
     match () {
         () if down(Part::Target) => Mark::new("bad", "✕", "The database cannot be reached"),
         () if down(Part::Source) => Mark::new("bad", "✕", "The bucket cannot be reached"),
-        () if seen.trouble.is_some() => Mark::new("bad", "✕", "The ledger cannot be read"),
+        () if seen.busy && seen.ledger.is_none() => Mark::new("busy", "…", "Many are looking"),
+        () if seen.trouble.is_some() && !seen.busy => Mark::new("bad", "✕", "The ledger cannot be read"),
         () if waits > 0 => {
             let verb = if waits == 1 { "waits" } else { "wait" };
             Mark::new("bad", "‖", format!("{} {verb} for a person", words::count(waits as u64, "table")))

@@ -1,21 +1,26 @@
-//! Readings of the ledger, shared: however many look, one at a time is asked for, and its answer holds for a while. What
-//! took long holds longer, so that looking never is a burden that the database feels.
+//! Readings of the ledger, shared: however many look, and at whatever, one at a time is asked for, none follows at once, and
+//! its answer holds for a while. What took long holds longer, so that looking never is a burden that the database feels.
+//!
+//! What is known lies under a lock that nobody holds while he waits; the turn to ask is another one. How all stands goes
+//! first: whoever asks for anything else rests outside the turn.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::sync::{Mutex as Turn, MutexGuard as TurnGuard};
+use tokio::time::{sleep, timeout};
 
 use super::asked::Asked;
 use crate::clock::Clock;
 use crate::target::{Dossier, Error, Listing, Overview, Reader};
 
-/// As long as an answer holds, at least.
+/// As long as an answer holds, and as long as nothing else is asked after it, at least.
 const FRESH: Duration = Duration::from_secs(1);
-/// And so many times as long as it took: a reading is at work a twentieth of the time at most.
+/// And so many times as long as it took: the same is read a twentieth of the time at most.
 const REST: u32 = 20;
-/// As long as somebody waits for one, the turn of others included.
+/// So many times as long as it took nothing else is asked: all readings are at work a fifth of the time at most.
+const PAUSE: u32 = 4;
+/// As long as somebody waits for his turn, and then for the answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// So many answers are kept at most.
 const KEPT: usize = 32;
@@ -35,6 +40,8 @@ pub enum Answer {
 #[derive(Debug, Clone)]
 pub struct Trouble {
     pub why: String,
+    /// only because others are reading it
+    pub busy: bool,
     /// what was read before, and at what time in seconds since 1970
     pub before: Option<(Arc<Overview>, i64)>,
 }
@@ -48,6 +55,10 @@ struct Room {
     reader: Option<Reader>,
     clock: Clock,
     kept: Mutex<Kept>,
+    /// whoever has it may ask
+    turn: Turn<()>,
+    /// before that, one of those who ask for anything but how all stands
+    aside: Turn<()>,
 }
 
 #[derive(Default)]
@@ -56,6 +67,8 @@ struct Kept {
     /// why nothing can be read at all, and until when that is answer enough
     down: Option<(String, Instant)>,
     overview: Option<(Arc<Overview>, i64)>,
+    /// when the next reading may begin
+    free: Option<Instant>,
 }
 
 struct Reading {
@@ -66,7 +79,7 @@ struct Reading {
 
 impl Readings {
     pub fn new(reader: Option<Reader>, clock: Clock) -> Self {
-        Self(Arc::new(Room { reader, clock, kept: Mutex::default() }))
+        Self(Arc::new(Room { reader, clock, kept: Mutex::default(), turn: Turn::default(), aside: Turn::default() }))
     }
 
     /// What the ledger says, now or a moment ago. A reading that was begun is finished, though who asked may have left: so
@@ -74,27 +87,60 @@ impl Readings {
     pub async fn read(&self, asked: &Asked) -> Result<Answer, Trouble> {
         let (room, asked) = (self.0.clone(), asked.clone());
         let reading = tokio::spawn(async move { room.read(asked).await });
-        reading.await.unwrap_or_else(|_| Err(Trouble { why: LATE.to_owned(), before: None }))
+        reading.await.unwrap_or_else(|_| Err(Trouble { why: LATE.to_owned(), busy: false, before: None }))
     }
 }
 
 const LATE: &str = "it does not answer in time";
+const BUSY: &str = "the ledger is being read for others";
 
 impl Room {
     async fn read(&self, asked: Asked) -> Result<Answer, Trouble> {
-        let kept = timeout(PATIENCE, self.kept.lock()).await;
-        let mut kept = kept.map_err(|_| Trouble { why: LATE.to_owned(), before: None })?;
-        let begun = self.clock.monotonic();
-        if let Some(known) = kept.known(&asked, begun) {
-            return kept.told(known);
+        if let Some(known) = self.known(&asked) {
+            return known;
         }
+        match timeout(PATIENCE, self.turn(&asked)).await {
+            Ok(_turn) => match self.known(&asked) {
+                Some(known) => known,
+                None => self.fetch(asked).await,
+            },
+            Err(_) => Err(Trouble { why: BUSY.to_owned(), busy: true, before: self.kept().overview.clone() }),
+        }
+    }
+
+    /// The turn to ask, after a rest; it comes early if what is asked has become known.
+    async fn turn(&self, asked: &Asked) -> (Option<TurnGuard<'_, ()>>, TurnGuard<'_, ()>) {
+        let mut aside = None;
+        if *asked != Asked::Overview {
+            aside = Some(self.aside.lock().await);
+            self.rest(asked).await;
+        }
+        let turn = self.turn.lock().await;
+        self.rest(asked).await;
+        (aside, turn)
+    }
+
+    async fn rest(&self, asked: &Asked) {
+        if self.known(asked).is_none() {
+            let free = self.kept().free.map(|free| free.saturating_duration_since(self.clock.monotonic()));
+            sleep(free.unwrap_or_default()).await;
+        }
+    }
+
+    /// Reads the ledger, and keeps what it says.
+    async fn fetch(&self, asked: Asked) -> Result<Answer, Trouble> {
+        let begun = self.clock.monotonic();
         let answer = match timeout(PATIENCE, self.ask(&asked)).await {
             Ok(answer) => answer.map_err(|error| (told(&error), is_down(&error))),
             Err(_) => Err((LATE.to_owned(), true)),
         };
         let now = self.clock.monotonic();
+        let mut kept = self.kept();
+        kept.free = Some(now + FRESH.max((now - begun) * PAUSE));
         if let Err((why, true)) = &answer {
             kept.down = Some((why.clone(), now + FRESH));
+            // nobody is at work there: no burden, and the first to notice that it is back
+            kept.free = Some(now + FRESH);
         }
         if let Ok(Answer::Overview(overview)) = &answer {
             kept.overview = Some((overview.clone(), self.clock.utc().unix_timestamp()));
@@ -102,6 +148,16 @@ impl Room {
         let (answer, until) = (answer.map_err(|(why, _)| why), now + FRESH.max((now - begun) * REST));
         kept.keep(Reading { asked, answer: answer.clone(), until }, now);
         kept.told(answer)
+    }
+
+    /// The answer, if one holds still.
+    fn known(&self, asked: &Asked) -> Option<Result<Answer, Trouble>> {
+        let (kept, now) = (self.kept(), self.clock.monotonic());
+        kept.known(asked, now).map(|known| kept.told(known))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, asked: &Asked) -> Result<Answer, Error> {
@@ -135,7 +191,7 @@ impl Kept {
     }
 
     fn told(&self, answer: Result<Answer, String>) -> Result<Answer, Trouble> {
-        answer.map_err(|why| Trouble { why, before: self.overview.clone() })
+        answer.map_err(|why| Trouble { why, busy: false, before: self.overview.clone() })
     }
 }
 
