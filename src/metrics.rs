@@ -51,9 +51,10 @@ metrics! {
     delivery_seconds: HistogramVec["stage"];
     /// When the newest loaded object was last modified, as a Unix time.
     newest_loaded_timestamp_seconds: GaugeVec["entity"];
-    /// How long the oldest pending object has been waiting, in seconds; 0 if none is. Those behind a stop do not count.
+    /// How long the oldest pending object has been waiting, in seconds; 0 if none is. Those behind a stop or without a
+    /// table do not count.
     oldest_pending_age_seconds: GaugeVec["entity"];
-    /// Objects that are listed and not loaded yet, but for those behind a stop.
+    /// Objects that are listed and not loaded yet, but for those behind a stop. Those without a table count.
     pending_objects: IntGauge;
     /// Tables that wait for an operator, by the status of the delivery that stops them.
     stopped_tables: IntGaugeVec["status"];

@@ -40,7 +40,10 @@ impl Complaint {
         }
         if let Some(BindError { address, source }) = error.downcast_ref() {
             let next = "Write another address or port into METRICS, or METRICS= to do without.";
-            return Self::new("cannot listen for /metrics, /healthz and /readyz").at(address).why(source).next(next);
+            return Self::new("cannot listen for the page, /metrics, /healthz and /readyz")
+                .at(address)
+                .why(source)
+                .next(next);
         }
         match error.downcast_ref::<Error>() {
             // what was at hand when it happened, like a file, stands before it

@@ -257,7 +257,8 @@ fn entry(row: &Value, look: Look) -> Vec<String> {
     let why = [word(row, "error"), &reason].map(|words| show::line(words, usize::MAX));
     lines.extend(why.iter().filter(|words| !words.is_empty()).map(|words| look.wrapped(words, 7)));
     if let Some(wish) = row["requested"].as_str() {
-        lines.push(format!("       {wish} is asked for; the next iteration acts"));
+        let (word, comes) = standing::asked(wish);
+        lines.push(look.wrapped(&format!("{word}: {comes}"), 7));
     }
     lines
 }

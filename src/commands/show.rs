@@ -50,7 +50,7 @@ impl Look {
             "failed" | "FAIL" => Colour::Red,
             "held" | "late" | "warn" => Colour::Yellow,
             "skipped" | "gone" => Colour::Faint,
-            "retry" | "release" => Colour::Blue,
+            "retry" | "released" => Colour::Blue,
             _ => return word.to_owned(),
         };
         if self.coloured { colour.paint(word) } else { word.to_owned() }

@@ -16,7 +16,7 @@ mod settling;
 pub mod tally;
 pub mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,7 @@ pub struct Outcome {
     /// the longest that a reload still has to be quiet
     pub settling: Option<Duration>,
     /// feed tables without a table in the target
-    pub unmapped: Vec<Entity>,
+    pub unmapped: BTreeSet<Entity>,
     /// why other files wait
     pub remarks: BTreeMap<Entity, Remark>,
     /// the plan is not true any more: take stock again
@@ -120,7 +120,7 @@ impl Outcome {
                 self.remarks.insert(entity.clone(), Remark::Busy);
             }
             Next::NoTable => {
-                self.unmapped.push(entity.clone());
+                self.unmapped.insert(entity.clone());
                 self.remarks.insert(entity.clone(), Remark::NoTable);
             }
             Next::Relist | Next::Whole => self.relist = true,
@@ -231,7 +231,8 @@ impl Loader {
             }
             self.noted.left(table, self.done_of(table, outcome), &outcome.remarks);
         }
-        self.tally.pending = say::pending(&self.corridor.metrics, &plan, &outcome.done, self.corridor.clock.utc());
+        let (metrics, now) = (&self.corridor.metrics, self.corridor.clock.utc());
+        self.tally.pending = say::pending(metrics, &plan, &outcome.done, &outcome.unmapped, now);
         let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
         Ok(done.map(|table| table.later.objects).sum())
     }
@@ -261,7 +262,8 @@ impl Loader {
         say::watches(&mut self.said, &self.corridor.source, &plan);
         say::plan(&mut self.said, &plan);
         let now = self.corridor.clock.utc();
-        self.tally.pending = say::pending(&self.corridor.metrics, &plan, &BTreeMap::new(), now);
+        let (metrics, unmapped) = (&self.corridor.metrics, &self.said.unmapped);
+        self.tally.pending = say::pending(metrics, &plan, &BTreeMap::new(), unmapped, now);
         self.noted.taken(Stock::of(&plan, now.unix_timestamp()));
         Ok(plan)
     }

@@ -14,7 +14,7 @@ use crate::target::{Changes, Receipt, Why};
 /// What was said already.
 #[derive(Debug, Default)]
 pub struct Said {
-    unmapped: BTreeSet<Entity>,
+    pub(super) unmapped: BTreeSet<Entity>,
     stopped: BTreeMap<Entity, i64>,
     assumed: BTreeSet<Entity>,
     /// the pair of files of each table whose names and times contradict each other
@@ -167,8 +167,15 @@ pub fn broker(said: &mut Said, reached: &Result<(), String>) {
     }
 }
 
-/// What is still pending of a plan, as gauges, and how many objects. `done` says how many deliveries of each table are.
-pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, now: OffsetDateTime) -> u64 {
+/// What is still pending of a plan, as gauges, and how many objects. `done` says how many deliveries of each table are. The
+/// files of an `unmapped` folder have no age: they wait for a table, of which another gauge tells.
+pub fn pending(
+    metrics: &Metrics,
+    plan: &Plan,
+    done: &BTreeMap<Entity, usize>,
+    unmapped: &BTreeSet<Entity>,
+    now: OffsetDateTime,
+) -> u64 {
     let mut oldest: BTreeMap<String, Duration> = BTreeMap::new();
     let mut objects = 0;
     for table in &plan.tables {
@@ -176,7 +183,8 @@ pub fn pending(metrics: &Metrics, plan: &Plan, done: &BTreeMap<Entity, usize>, n
         let new = left.flat_map(|pending| &pending.objects).filter(|object| object.new);
         let listed = new.map(|object| &object.listed);
         objects += listed.clone().count() as u64 + table.later.objects;
-        if let Some(first) = listed.map(|listed| listed.modified).chain(table.later.oldest).min() {
+        let first = listed.map(|listed| listed.modified).chain(table.later.oldest).min();
+        if let Some(first) = first.filter(|_| !unmapped.contains(&table.entity)) {
             let age = now.unix_timestamp().saturating_sub(first);
             oldest.insert(table.label.clone(), Duration::from_secs(u64::try_from(age).unwrap_or(0)));
         }
@@ -341,13 +349,13 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
         metrics.stopped_tables(status.as_str(), stopped as u64);
     }
     metrics.unmapped(outcome.unmapped.len() as u64);
-    for entity in outcome.unmapped.iter().filter(|entity| !said.unmapped.contains(*entity)) {
+    for entity in outcome.unmapped.difference(&said.unmapped) {
         tracing::warn!(
             entity = entity.to_string(),
             "{entity}: no such table in the target; its files wait until it is created."
         );
     }
-    said.unmapped = outcome.unmapped.iter().cloned().collect();
+    said.unmapped.clone_from(&outcome.unmapped);
 }
 
 #[cfg(test)]
@@ -400,10 +408,16 @@ mod tests {
         let mut plan = plan(None);
         plan.tables[0].pending.push(refold(vec![object("late", 90, true), object("loaded", 10, false)]));
         let metrics = Metrics::new("1");
-        pending(&metrics, &plan, &BTreeMap::new(), OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100));
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100);
+        pending(&metrics, &plan, &BTreeMap::new(), &BTreeSet::new(), at);
         let text = metrics.render();
         assert!(text.contains("\npaper_engine_pending_objects 1\n"), "{text}");
         assert!(text.contains("\npaper_engine_oldest_pending_age_seconds{entity=\"e\"} 10\n"), "{text}");
+        // without a table it waits too, and for nobody's help in loading
+        let unmapped = std::iter::once(plan.tables[0].entity.clone()).collect();
+        assert_eq!(pending(&metrics, &plan, &BTreeMap::new(), &unmapped, at), 1);
+        let text = metrics.render();
+        assert!(text.contains("\npaper_engine_oldest_pending_age_seconds{entity=\"e\"} 0\n"), "{text}");
     }
 
     #[test]

@@ -39,6 +39,9 @@ const ALWAYS: [(HeaderName, &str); 4] = [
     (REFERRER_POLICY, "no-referrer"),
 ];
 
+/// Paths for programs, which may ask under any name.
+pub(super) const PROBES: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+
 pub(super) fn route(method: &Method, uri: &Uri, metrics: &Metrics, health: &Health) -> Route {
     if ![Method::GET, Method::HEAD].contains(method) {
         let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
@@ -92,7 +95,7 @@ fn exposition(body: String) -> Response<Body> {
     with_type("text/plain; version=0.0.4; charset=utf-8", body)
 }
 
-fn text(status: StatusCode, body: String) -> Response<Body> {
+pub(super) fn text(status: StatusCode, body: String) -> Response<Body> {
     let mut response = with_type("text/plain; charset=utf-8", body);
     *response.status_mut() = status;
     response

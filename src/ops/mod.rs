@@ -3,6 +3,7 @@
 //! and it gives each client a short time and all of them together a few connections, so that none can make it grow.
 
 mod answer;
+mod host;
 mod page;
 
 use std::convert::Infallible;
@@ -23,7 +24,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::stop::Stopper;
 
-use answer::{Body, Route, route};
+use answer::{Body, PROBES, Route, route};
 use page::Page;
 pub use page::Sources;
 
@@ -38,6 +39,8 @@ struct Shown {
     metrics: Arc<Metrics>,
     health: Health,
     page: Page,
+    /// this machine only reaches it
+    private: bool,
 }
 
 /// Nobody can listen there.
@@ -83,7 +86,8 @@ impl Ops {
     /// Answers until `stopper` says so; then connections are cut. To be seen during the drain, hand in a stopper that is
     /// requested after it.
     pub async fn serve(self, metrics: Arc<Metrics>, health: Health, sources: Sources, stopper: Stopper) {
-        let shown = Arc::new(Shown { metrics, health, page: Page::new(sources) });
+        let private = self.address().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        let shown = Arc::new(Shown { metrics, health, page: Page::new(sources), private });
         let mut connections = JoinSet::new();
         loop {
             let full = connections.len() >= self.limits.connections;
@@ -124,6 +128,11 @@ async fn talk(stream: TcpStream, shown: Arc<Shown>, limits: Limits) {
 
 impl Shown {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+        let uri = request.uri();
+        if self.private && !PROBES.contains(&uri.path()) && !host::is_here(uri, request.headers()) {
+            let (status, words) = host::MISDIRECTED;
+            return answer::text(status, words.to_owned());
+        }
         match route(request.method(), request.uri(), &self.metrics, &self.health) {
             Route::Done(response) => response,
             Route::Page(asked) => answer::page(self.page.show(&asked, &self.health).await),

@@ -45,8 +45,13 @@ impl Running {
 
     /// The status line, the headers and the body of an answer.
     async fn ask(&self, request_line: &str) -> (String, String, String) {
+        self.ask_as("127.0.0.1:9464", request_line).await
+    }
+
+    /// The same, under another name.
+    async fn ask_as(&self, host: &str, request_line: &str) -> (String, String, String) {
         let mut stream = self.connect().await;
-        let request = format!("{request_line} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let request = format!("{request_line} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("asked");
         let mut answer = String::new();
         let read = timeout(SOON, stream.read_to_string(&mut answer)).await;
@@ -96,6 +101,21 @@ async fn head_has_no_body_and_the_rest_is_refused() {
     for path in ["/x", "/metrics/", "/healthz/x", "/deliveries/x", "*"] {
         let (status, ..) = running.ask(&format!("GET {path}")).await;
         assert!(status.contains("404"), "{path}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn under_the_name_of_a_web_site_this_machine_shows_no_page() {
+    let running = run(LIMITS).await;
+    for path in ["/", "/deliveries", "/deliveries/1", "/refresh.js", "/none"] {
+        let (status, headers, body) = running.ask_as("evil.example:9464", &format!("GET {path}")).await;
+        assert_eq!(status, "HTTP/1.1 421 Misdirected Request", "{path}");
+        assert!(body.starts_with("METRICS listens to this machine only") && headers.contains("no-store"), "{body}");
+        assert!(!running.ask_as("localhost:1", &format!("GET {path}")).await.0.contains("421"), "{path}");
+    }
+    // who scrapes and who probes may come under any name
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert!(!running.ask_as("loader.example", &format!("GET {path}")).await.0.contains("421"), "{path}");
     }
 }
 

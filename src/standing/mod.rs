@@ -116,6 +116,14 @@ pub fn next(status: &str, id: i64) -> Vec<String> {
     }
 }
 
+/// What was asked for a delivery that stops its table, told to people: a word, and what comes of it.
+pub fn asked(wish: &str) -> (&str, &'static str) {
+    match wish {
+        "release" => ("released", "the next iteration loads it, once it is quiet (SETTLE)"),
+        other => (other, "the next iteration acts"),
+    }
+}
+
 impl Report {
     /// Of a feed, `now` in seconds since 1970. Messages and schema are for whoever asks for them.
     pub fn new(feed: &Feed, stock: &Stock, states: &[TableState], now: i64) -> Self {

@@ -218,12 +218,14 @@ impl Target {
         self.end(tx, acted, ids, wish.word(), wish.states()).await
     }
 
-    /// Gives deliveries up for good, all of these or none: their tables go on without them. `rest` names the parts of a
+    /// Gives deliveries up for good, all of these or none: their tables go on without them. What a held one would have removed
+    /// is said by its error; as a count it would be summed with what was done. `rest` names the parts of a
     /// failed generation that the ledger does not account for yet.
     pub async fn skip(&self, ids: &[i64], actor: &str, reason: &str, rest: &[Rest]) -> Result<Vec<Acted>, Error> {
         let sql = format!(
             "update public.loader_deliveries l
-             set status = 'skipped', requested = null, actor = $6, reason = $7, committed_at = clock_timestamp()
+             set status = 'skipped', requested = null, actor = $6, reason = $7, committed_at = clock_timestamp(),
+                 rows_remove = 0
              {WHICH}"
         );
         let tx = self.pg.begin("steer").await?;

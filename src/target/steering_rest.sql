@@ -8,6 +8,6 @@ from public.loader_deliveries
 where id = $1
 on conflict (bucket, object_key, etag, last_modified) where kind = 'snapshot' do update set
     status = 'skipped', generation = excluded.generation, requested = null, actor = excluded.actor,
-    reason = excluded.reason, committed_at = clock_timestamp()
+    reason = excluded.reason, committed_at = clock_timestamp(), rows_remove = 0
 where l.status <> 'loaded'
 returning row_to_json(l)::text

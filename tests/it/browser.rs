@@ -125,6 +125,8 @@ async fn without_scripts_all_is_there_and_the_filters_work() {
     world.bucket.put("e/20991231-120000000.csv.gz", "I,2,b,much\n").await;
     let (running, address) = served(&world).await;
     running.says("Delivery 2: failed").await;
+    // what the page read a moment before holds for a second
+    shows(address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port"), "/", "1 table waits").await;
     let browser = Browser::open().await;
     browser.devtools("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
     for (path, words) in [

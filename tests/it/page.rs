@@ -101,7 +101,17 @@ async fn the_first_page_tells_how_each_table_stands_and_what_to_do() {
         assert!(row.contains(&number), "{table}: {row}");
         assert!(row.contains("<time datetime=\"20"), "{table}: {row}");
     }
-    assert!(row(&page, "dbo.nowhere").contains("create it; its files wait until then"), "{page}");
+    assert!(row(&page, "dbo.nowhere").contains("Create it; its files wait until then."), "{page}");
+    // as log, metrics and summary count: what is behind a stop is told beside
+    let tile = page.split("<dt>Files pending</dt><dd>").nth(1).and_then(|rest| rest.split("</dd>").next());
+    assert!(
+        tile.is_some_and(|tile| tile.starts_with("1 <") && tile.contains(", 4\u{a0}behind\u{a0}a\u{a0}stop<")),
+        "{tile:?}"
+    );
+    let metrics = get(port, "/metrics").await;
+    assert!(metrics.contains("\npaper_engine_pending_objects 1\n"), "{metrics}");
+    // a folder without a table has an alarm of its own, and none for a file that nobody takes up
+    assert!(metrics.contains("\npaper_engine_oldest_pending_age_seconds{entity=\"nowhere\"} 0\n"), "{metrics}");
     all_in(&page, &["<dt>Foreign objects</dt><dd>1", "strange.txt", "<dt>Without a table</dt><dd>1"]);
     let mut status = program(&world);
     status.args(["status", "--json"]);
@@ -120,6 +130,32 @@ async fn the_first_page_tells_how_each_table_stands_and_what_to_do() {
     for command in steps.iter().filter_map(|step| step.split('`').nth(1)) {
         assert!(page.contains(&format!("<code>paper-engine-orders {command}</code>")), "{command}: {page}");
     }
+    running.signal("TERM");
+    running.ends().await.ok();
+}
+
+#[tokio::test]
+async fn what_is_released_waits_for_nobody() {
+    let world = World::with_table().await;
+    let rows: String = (0..200).map(|id| format!("{id},n,1\n")).collect();
+    world.bucket.put(&format!("e/{LOAD1}"), &rows).await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(&format!("e/{LOAD1}"), "1,n,1\n").await;
+    run_once(&world).await;
+    let mut command = service(&world);
+    command.env("SETTLE", "300");
+    let running = start(command);
+    let port = ops_port(&running).await;
+    all_in(&shows(port, "/", "1 table waits for a person").await, &["What waits for a person", "deliveries release 2"]);
+    let mut release = program(&world);
+    release.args(["deliveries", "release", "2"]);
+    run(release).await.ok();
+    let page = shows(port, "/", "1 file pending").await;
+    assert!(!page.contains("What waits for a person") && !page.contains("a\u{a0}stop<"), "{page}");
+    let state = row(&page, "dbo.e");
+    assert!(state.contains("</span> released</span>") && !state.contains("held"), "{state}");
+    assert!(state.contains("The next iteration loads it, once it is quiet (SETTLE)."), "{state}");
+    all_in(&get(port, "/deliveries/2").await, &["Released: the next iteration loads it, once it is quiet (SETTLE)."]);
     running.signal("TERM");
     running.ends().await.ok();
 }
@@ -388,6 +424,7 @@ async fn while_the_database_is_away_the_page_says_so_and_shows_what_is_known() {
     gate.task.abort();
     shows(port, "/", "The database cannot be reached").await;
     let page = shows(port, "/", "The ledger cannot be read").await;
+    assert_eq!(page.matches("cannot reach Postgres").count(), 1, "told once: {page}");
     all_in(
         &page,
         &["The ledger cannot be read", "✕</span> database not reached", "What is shown of it is from", "dbo.e"],
@@ -400,7 +437,7 @@ async fn while_the_database_is_away_the_page_says_so_and_shows_what_is_known() {
     let begun = Instant::now();
     let page = get(port, "/").await;
     assert!(begun.elapsed() < Duration::from_secs(7), "it waited for {:?}", begun.elapsed());
-    all_in(&page, &["The ledger cannot be read", "it does not answer in time"]);
+    all_in(&page, &["The ledger cannot be read:", "it does not answer in time.</bdi>"]);
     drop(silent);
 }
 

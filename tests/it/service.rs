@@ -30,7 +30,7 @@ pub async fn ops_port(running: &Running) -> u16 {
 
 pub async fn get(port: u16, path: &str) -> String {
     let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("ops answers");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("asked");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.expect("answered");

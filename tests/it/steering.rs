@@ -62,8 +62,9 @@ async fn held_is_released() {
     let released = ask(&world, &["deliveries", "release", "2"]).await.ok();
     says(&released, &["Delivery 2: released; the next iteration may remove up to 200 rows"]);
     let asked = ask(&world, &["status"]).await.ok();
-    says(&asked, &["release is asked for; the next iteration acts"]);
-    says(&ask(&world, &["deliveries", "list"]).await.ok(), &["release is asked for; the next iteration acts"]);
+    let comes = "released: the next iteration loads it, once it is quiet (SETTLE)";
+    says(&asked, &[comes]);
+    says(&ask(&world, &["deliveries", "list"]).await.ok(), &[comes]);
     run_once(&world).await.ok();
     assert_eq!(world.value("select count(*) from dbo.e").await, "100");
     assert!(status(&world).await["tables"][0]["stopped"].is_null());
@@ -76,6 +77,9 @@ async fn held_is_skipped() {
     let said = json(&world, &skip).await.remove(0);
     assert_eq!((&said["id"], &said["action"], &said["status"]), (&2.into(), &"skip".into(), &"skipped".into()));
     assert!(said["next"].as_str().is_some_and(|next| next.starts_with("skipped by operator@")), "{said}");
+    let counted = "select rows_remove, error from loader_deliveries where id = 2";
+    let told = "0|would remove 200 of 300 rows (66.7 %), more than MAX_REMOVE=50%";
+    assert_eq!(world.value(counted).await, told, "it removed nothing, and the error says what it would have");
     run_once(&world).await.ok();
     assert_eq!(world.value("select count(*) from dbo.e").await, "300", "the table stays as it was");
     assert_eq!(ask(&world, &["status"]).await.code, 0);
@@ -88,6 +92,16 @@ async fn held_is_skipped() {
             "why: only a delivery that failed, is held or is late can be skipped next: A skipped delivery is final",
         ],
     );
+}
+
+#[tokio::test]
+async fn held_is_replaced_and_counts_as_nothing() {
+    let world = held().await;
+    assert_eq!(world.value("select rows_remove from loader_deliveries where id = 2").await, "200");
+    world.bucket.put_later(LOAD1, &rows(299)).await;
+    run_once(&world).await.ok();
+    let all = "select string_agg(status || ' ' || rows_remove, ', ' order by id) from loader_deliveries";
+    assert_eq!(world.value(all).await, "loaded 0, skipped 0, loaded 1");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::io::{Result, Write};
 use crate::commands::show::{self, Look};
 use crate::commands::when;
 use crate::source;
-use crate::standing::{Report, Stopped, Table};
+use crate::standing::{Report, Stopped, Table, asked};
 
 pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
     let place = if report.path.is_empty() { String::new() } else { format!(", path {}", report.path) };
@@ -76,7 +76,7 @@ fn table_row(table: &Table, columns: Columns, look: Look) -> String {
     let size = if waiting.objects > 0 { show::size(waiting.bytes) } else { String::new() };
     let state = match &table.stopped {
         None => "",
-        Some(stopped) => stopped.requested.as_deref().unwrap_or(&stopped.status),
+        Some(stopped) => stopped.requested.as_deref().map_or(stopped.status.as_str(), |wish| asked(wish).0),
     };
     let (last, oldest) = (age(table.last_loaded_age), age(waiting.oldest_age));
     let state = look.status(state);
@@ -133,7 +133,10 @@ fn stop(table: &Table, stopped: &Stopped, look: Look) -> String {
     let head = show::line(&format!("{}: delivery {delivery} {stands}: {object_key}", table.table), usize::MAX);
     let mut lines = vec![look.wrapped(&head, 0), look.wrapped(error, 2)];
     match requested {
-        Some(wish) => lines.push(format!("  {wish} is asked for; the next iteration acts.")),
+        Some(wish) => {
+            let (word, comes) = asked(wish);
+            lines.push(look.wrapped(&format!("{word}: {comes}."), 2));
+        }
         None => {
             lines.push("  Next, one of".to_owned());
             lines.extend(next.iter().map(|step| look.hanging(step, 4, 6)));
@@ -170,14 +173,14 @@ mod tests {
         let row = shown(&table, plain);
         assert!(row.chars().count() <= show::WIDTH, "{row}");
         assert!(row.starts_with("a_schema_with_a_long_n… 2026-11-21 14:02   47h 1234567 999.9 MB"), "{row}");
-        assert!(row.ends_with("99999d  release"), "{row}");
+        assert!(row.ends_with("99999d  released"), "{row}");
         assert!(shown(&Table { table: "t".into(), ..Table::default() }, plain).contains("never"));
         let wide = shown(&table, Look { width: 120, columns: Some(120), coloured: true });
         assert!(wide.starts_with("a_schema_with_a_long_name.and_a_table_with_one 2026-11-21 14:02   47h"), "{wide}");
-        assert!(wide.ends_with("99999d  \u{1b}[34mrelease\u{1b}[0m"), "{wide}");
+        assert!(wide.ends_with("99999d  \u{1b}[34mreleased\u{1b}[0m"), "{wide}");
         for columns in [46, 50, 60, 70, 79] {
             let narrow = shown(&table, Look { columns: Some(columns), ..plain });
-            assert!(narrow.chars().count() <= columns && narrow.ends_with("  release"), "{columns}: {narrow}");
+            assert!(narrow.chars().count() <= columns && narrow.ends_with("  released"), "{columns}: {narrow}");
             assert!(narrow.contains("…") && narrow.contains(" 1234567"), "{columns}: {narrow}");
         }
     }

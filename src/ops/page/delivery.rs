@@ -3,7 +3,7 @@
 use askama::Template;
 use serde_json::Value;
 
-use super::frame::{Frame, Mark, Piece, Time, number, seen, step};
+use super::frame::{Frame, Mark, Piece, Time, capital, number, seen, step};
 use super::list::{Count, table, table_address, took};
 use crate::standing::{self, words};
 use crate::target::{Delivery, Dossier};
@@ -77,7 +77,7 @@ impl Page {
             kind: seen(&delivery.kind),
             key: seen(&delivery.object_key),
             whys: whys(delivery),
-            requested: seen(delivery.requested.as_deref().unwrap_or_default()),
+            requested: delivery.requested.as_deref().map(asked).unwrap_or_default(),
             steps: steps(delivery),
             effect: if delivery.status == "held" { "What it would do" } else { "What it did" },
             no_counts: "Nothing: it was not loaded, and nobody knows what it would do.",
@@ -88,6 +88,12 @@ impl Page {
             message: dossier.message.as_ref().map(|message| Message::of(message, now)),
         }
     }
+}
+
+/// What was asked for, as a sentence.
+fn asked(wish: &str) -> String {
+    let (word, comes) = standing::asked(wish);
+    format!("{}: {comes}.", capital(&seen(word)))
 }
 
 fn whys(delivery: &Delivery) -> Vec<Why> {

@@ -128,11 +128,16 @@ pub fn number(number: u64) -> String {
     shown
 }
 
-/// A step as `standing` gives it: what stands between backquotes is a command.
-pub fn step(words: &str) -> Vec<Piece> {
+/// As a sentence begins.
+pub fn capital(words: &str) -> String {
     let mut letters = words.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter();
-    let words = first.chain(letters).collect::<String>();
+    first.chain(letters).collect()
+}
+
+/// A step as `standing` gives it: what stands between backquotes is a command.
+pub fn step(words: &str) -> Vec<Piece> {
+    let words = capital(words);
     let pieces = words.split('`').enumerate().filter(|(_, text)| !text.is_empty());
     let piece = |(place, text): (usize, &str)| match place % 2 {
         1 => Piece { text: format!("paper-engine-orders {text}"), command: true },

@@ -3,10 +3,10 @@
 use askama::Template;
 
 use super::asked::of_table;
-use super::frame::{Frame, Mark, Piece, Time, cut, number, seen, step};
+use super::frame::{Frame, Mark, Piece, Time, capital, cut, number, seen, step};
 use super::list::Line;
 use crate::health::Part;
-use crate::standing::{Remark, Report, Shelf, Stock, Table, words};
+use crate::standing::{self, Remark, Report, Shelf, Stock, Table, words};
 use crate::target::{Feed, Overview};
 
 /// All that the first page tells of.
@@ -34,7 +34,8 @@ pub struct Page {
     frame: Frame,
     headline: Mark,
     reach: Vec<Reach>,
-    trouble: String,
+    /// why the ledger cannot be read; empty if that is told beside the database
+    trouble: Option<String>,
     busy: bool,
     read: Option<Time>,
     facts: Vec<Fact>,
@@ -66,7 +67,6 @@ struct Stop {
     id: i64,
     key: String,
     error: String,
-    requested: String,
     steps: Vec<Vec<Piece>>,
 }
 
@@ -96,11 +96,11 @@ impl Page {
             frame,
             headline,
             reach: reach(seen_now),
-            trouble: trouble.as_ref().map(|(why, _)| seen(why)).unwrap_or_default(),
+            trouble: trouble.as_ref().map(|(why, _)| unread(seen_now, why)),
             busy: seen_now.busy,
             read: trouble.as_ref().and_then(|(_, at)| *at).map(|at| Time::at(at, *now)),
             facts: facts(seen_now, &report),
-            stops: report.tables.iter().filter_map(Stop::of).collect(),
+            stops: report.tables.iter().filter(|table| table.waits()).filter_map(Stop::of).collect(),
             tables: rows,
             nothing: nothing(seen_now),
             listed: stock.as_ref().map(|stock| Time::at(stock.at, *now)),
@@ -169,6 +169,29 @@ impl Reach {
     }
 }
 
+/// Why the ledger cannot be read, as a sentence; nothing if `reach` says the same two lines above.
+fn unread(seen_now: &Seen<'_>, why: &str) -> String {
+    let same = |told: &String| told.trim_end_matches('.') == why.trim_end_matches('.');
+    let told = seen_now.reached.iter().any(|(_, reached)| matches!(reached, Some(Err(told)) if same(told)));
+    if told { String::new() } else { format!("{}.", seen(why).trim_end_matches('.')) }
+}
+
+/// How many files are pending, as the log, the metrics and a run's summary count them; those behind a stop are told beside.
+fn pending(report: &Report) -> Fact {
+    let (mut objects, mut bytes, mut behind) = (0, 0, 0);
+    for table in &report.tables {
+        let waiting = &table.pending;
+        match table.waits() {
+            true => behind += waiting.objects,
+            false => (objects, bytes) = (objects + waiting.objects, bytes + waiting.bytes),
+        }
+    }
+    let size = (objects > 0).then(|| words::size(bytes));
+    let stopped = (behind > 0).then(|| format!("{}\u{a0}behind\u{a0}a\u{a0}stop", number(behind)));
+    let note = size.into_iter().chain(stopped).collect::<Vec<_>>().join(", ");
+    Fact { label: "Files pending", value: number(objects), note, stands_out: false }
+}
+
 fn facts(seen: &Seen<'_>, report: &Report) -> Vec<Fact> {
     let fact = |label, count: u64, note: String, stands_out: bool| {
         let value = number(count);
@@ -180,12 +203,7 @@ fn facts(seen: &Seen<'_>, report: &Report) -> Vec<Fact> {
     };
     let mut facts = Vec::new();
     if let Some(stock) = &seen.stock {
-        let (objects, bytes) = report
-            .tables
-            .iter()
-            .fold((0, 0), |(objects, bytes), table| (objects + table.pending.objects, bytes + table.pending.bytes));
-        let size = if objects > 0 { words::size(bytes) } else { String::new() };
-        facts.push(fact("Files pending", objects, size, false));
+        facts.push(pending(report));
         let missing = stock.tables.values().filter(|shelf| shelf.remark == Some(Remark::NoTable)).count();
         facts.push(fact("Without a table", missing as u64, String::new(), true));
     }
@@ -213,7 +231,6 @@ impl Stop {
             id: stopped.delivery,
             key: seen(&stopped.object_key),
             error: seen(&stopped.error),
-            requested: seen(stopped.requested.as_deref().unwrap_or_default()),
             steps: stopped.next.iter().map(|words| step(words)).collect(),
         })
     }
@@ -255,14 +272,14 @@ fn state(table: &Table, shelf: Option<&Shelf>, listed: bool, now: i64) -> (Mark,
             (Mark::new("busy", "▸", "loading"), format!("{}, for {age}", super::frame::middle(&one.key, 60)))
         }
         (Some(stopped), _) => {
-            let wish = seen(stopped.requested.as_deref().unwrap_or_default());
-            (Mark::of(&stopped.status), format!("{wish} is asked for; the next iteration acts"))
+            let (word, comes) = standing::asked(stopped.requested.as_deref().unwrap_or_default());
+            (Mark::new("busy", "…", seen(word)), format!("{}.", capital(comes)))
         }
         (_, Some(Shelf { remark: Some(remark), .. })) => match remark {
-            Remark::NoTable => (Mark::new("bad", "!", "no table"), "create it; its files wait until then".to_owned()),
-            Remark::Busy => (Mark::new("busy", "…", "pending"), "another loader has it in hand".to_owned()),
+            Remark::NoTable => (Mark::new("bad", "!", "no table"), "Create it; its files wait until then.".to_owned()),
+            Remark::Busy => (Mark::new("busy", "…", "pending"), "Another loader has it in hand.".to_owned()),
             Remark::Settling => {
-                (Mark::new("busy", "…", "pending"), "a reload that is not quiet yet (SETTLE)".to_owned())
+                (Mark::new("busy", "…", "pending"), "A reload that is not quiet yet (SETTLE).".to_owned())
             }
             Remark::Trouble(why) => (Mark::new("warn", "!", "tried again"), cut(why, 300)),
         },
