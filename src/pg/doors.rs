@@ -26,6 +26,10 @@ pub const BY_INDEX: &str = "set local enable_seqscan = off; set local jit = off"
 /// The planner decides again.
 pub const AS_PLANNED: &str = "set local enable_seqscan to default; set local jit to default";
 
+/// Who looks takes a few rows from the end of an index, also where the planner, not knowing the table, would read all of them
+/// and sort.
+const IN_ORDER: &str = "set local enable_sort = off; set local enable_bitmapscan = off";
+
 /// What holds for who only looks: one moment is shown, nothing is written, and the server ends what takes long, or what we
 /// left in the middle.
 const LOOK: &str = "begin isolation level repeatable read, read only;
@@ -103,7 +107,7 @@ impl Pg {
     /// The same database for who only looks: one connection, nothing can be written, and a statement that takes long is given
     /// up.
     pub fn onlooker(settings: &Settings) -> Result<Self, Error> {
-        let door = Door::Pool(pool(settings, 1, GLANCE)?, format!("{LOOK}; {BY_INDEX}"));
+        let door = Door::Pool(pool(settings, 1, GLANCE)?, format!("{LOOK}; {BY_INDEX}; {IN_ORDER}"));
         Ok(Self { door, place: settings.to_string().into() })
     }
 

@@ -1,6 +1,7 @@
 -- The tables of a feed as steering_tables.sql has them, for who looks every few seconds: each step goes by an index, so that
 -- it takes as long as there are tables, however long the history. What is newest is looked for among a table's last rows, and
--- so is what was loaded last: behind thousands that were skipped it is not found.
+-- so is what was loaded last: behind thousands that were skipped it is not found. These rows are asked for in the index's own
+-- order, from the table's last one down, so that no other index will do.
 with recursive tables as (
     (select schema_name, entity from public.loader_deliveries
      where bucket = $1 order by schema_name, entity limit 1)
@@ -22,7 +23,8 @@ kept as (
 ),
 aside as (
     select l.schema_name, l.entity, sum(l.rows_rejected) as rows, json_agg(l.id order by l.id) as ids
-    from kept join public.loader_deliveries l on l.id = kept.id
+    from kept
+    cross join lateral (select * from public.loader_deliveries where id = kept.id limit 1) l
     where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
     group by l.schema_name, l.entity
 )
@@ -39,18 +41,20 @@ select json_build_object(
 from tables
 left join lateral (
     select id, last_modified, rows_rejected
-    from (select id, last_modified, rows_rejected, status from public.loader_deliveries l
-          where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+    from (select id, schema_name, entity, last_modified, rows_rejected, status from public.loader_deliveries l
+          where l.bucket = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
             and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-          order by l.id desc limit 5000) l
-    where status = 'loaded' order by id desc limit 1
+          order by l.schema_name desc, l.entity desc, l.id desc limit 5000) l
+    where status = 'loaded' and schema_name = tables.schema_name and entity = tables.entity
+    order by schema_name desc, entity desc, id desc limit 1
 ) last on true
 left join lateral (
-    select max(last_modified) filter (where status = 'loaded') as newest
-    from (select last_modified, status from public.loader_deliveries l
-          where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+    select max(last_modified) as newest
+    from (select schema_name, entity, last_modified, status from public.loader_deliveries l
+          where l.bucket = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
             and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-          order by l.id desc limit 200) l
+          order by l.schema_name desc, l.entity desc, l.id desc limit 200) l
+    where status = 'loaded' and schema_name = tables.schema_name and entity = tables.entity
 ) recent on true
 left join lateral (
     select coalesce(
@@ -58,16 +62,17 @@ left join lateral (
                                           'snapshot', kind = 'snapshot', 'why', coalesce(error, reason)) order by id),
                '[]'::json
            ) as rows
-    from public.loader_deliveries l
-    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
-      and l.object_key >= $2 and ($3 is null or l.object_key < $3) and l.status in ('failed', 'held', 'late')
+    from (select * from public.loader_deliveries l
+          where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+            and l.object_key >= $2 and ($3 is null or l.object_key < $3) and l.status in ('failed', 'held', 'late')
+          offset 0) l
 ) stops on true
 left join aside using (schema_name, entity)
--- one row is enough, and the limit keeps the planner from reading all
 cross join lateral (
-    select from public.loader_deliveries l
-    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+    select schema_name, entity from public.loader_deliveries l
+    where l.bucket = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
       and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-    limit 1
+    order by l.schema_name desc, l.entity desc, l.id desc limit 1
 ) fed
+where (fed.schema_name, fed.entity) = (tables.schema_name, tables.entity)
 order by tables.schema_name, tables.entity

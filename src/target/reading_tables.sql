@@ -9,12 +9,12 @@ with recursive tables as (
                   where bucket = $1 and (schema_name, entity) > (tables.schema_name, tables.entity)
                   order by schema_name, entity limit 1) following
 )
-select to_json(schema_name || '.' || entity)::text
+select to_json(tables.schema_name || '.' || tables.entity)::text
 from tables
--- one row is enough, and the limit keeps the planner from reading all
 cross join lateral (
-    select from public.loader_deliveries l
-    where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+    select schema_name, entity from public.loader_deliveries l
+    where l.bucket = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
       and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-    limit 1
+    order by l.schema_name desc, l.entity desc, l.id desc limit 1
 ) fed
+where (fed.schema_name, fed.entity) = (tables.schema_name, tables.entity)
