@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::number;
 use crate::boot::Boot;
 use crate::decode;
 use crate::loader::Error;
@@ -35,11 +36,19 @@ pub(super) struct Args {
     #[arg(value_name = "TABLE")]
     tables: Vec<String>,
     /// Show at most so many keys of each kind of difference
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = few)]
     keys: u16,
     /// One JSON object per table
     #[arg(long)]
     json: bool,
+}
+
+/// They are kept in memory.
+fn few(text: &str) -> Result<u16, String> {
+    match number::parse(text)? {
+        keys @ 0..=1000 => Ok(keys),
+        _ => Err("at most 1000".to_owned()),
+    }
 }
 
 /// How often a table is tried that the world is in the way of, and how long to wait in between.

@@ -18,8 +18,6 @@ use crate::target::{Dossier, Error, Listing, Overview, Reader};
 const FRESH: Duration = Duration::from_secs(1);
 /// And so many times as long as it took: the same is read a twentieth of the time at most.
 const REST: u32 = 20;
-/// So many times as long as it took nothing else is asked: all readings are at work a fifth of the time at most.
-const PAUSE: u32 = 4;
 /// As long as somebody waits for his turn, and then for the answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// So many answers are kept at most.
@@ -136,11 +134,9 @@ impl Room {
         };
         let now = self.clock.monotonic();
         let mut kept = self.kept();
-        kept.free = Some(now + FRESH.max((now - begun) * PAUSE));
+        kept.free = Some(now + FRESH);
         if let Err((why, true)) = &answer {
             kept.down = Some((why.clone(), now + FRESH));
-            // nobody is at work there: no burden, and the first to notice that it is back
-            kept.free = Some(now + FRESH);
         }
         if let Ok(Answer::Overview(overview)) = &answer {
             kept.overview = Some((overview.clone(), self.clock.utc().unix_timestamp()));
