@@ -134,7 +134,8 @@ impl Room {
         };
         let now = self.clock.monotonic();
         let mut kept = self.kept();
-        kept.free = Some(now + FRESH);
+        // all readings are at work half of the time at most
+        kept.free = Some(now + FRESH.max(now - begun));
         if let Err((why, true)) = &answer {
             kept.down = Some((why.clone(), now + FRESH));
         }
