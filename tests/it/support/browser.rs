@@ -136,5 +136,8 @@ impl Drop for Browser {
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+        // the browser outlives a driver that is killed
+        let own = self._profile.path().display().to_string();
+        let _ = Command::new("pkill").args(["-9", "-f", &own]).status();
     }
 }
