@@ -26,7 +26,7 @@ use crate::failpoint;
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
-use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, TablePlan};
+use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::standing::{Files, InHand, Noted, Remark, Stock};
 use crate::stop::Stopper;
 use crate::target::Target;
@@ -303,6 +303,11 @@ impl Loader {
         outcome: &mut Outcome,
         untold: &mut Vec<Loaded>,
     ) -> Result<(), Error> {
+        if self.grows_in_parts(table).await? {
+            self.load_whole(&table.entity);
+            outcome.relist = true;
+            return Ok(());
+        }
         let mut last_id = table.pending.first().map_or(0, |pending| pending.after);
         let mut opened = None;
         for (place, pending) in table.pending.iter().enumerate() {
@@ -326,10 +331,7 @@ impl Loader {
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
             let next = next?;
             match next {
-                Next::Whole => {
-                    self.corridor.book.whole(&table.entity);
-                    self.asked.whole.insert(table.entity.clone());
-                }
+                Next::Whole => self.load_whole(&table.entity),
                 Next::Busy => self.corridor.book.trouble(&table.entity, "another loader has the table in hand"),
                 _ => {}
             }
@@ -344,6 +346,19 @@ impl Loader {
         // somebody asked for a late file between the two looks
         outcome.relist |= table.wants_history;
         Ok(())
+    }
+
+    /// Returns true for a first load of several parts whose rows may refer to rows of other parts: it goes into one transaction.
+    async fn grows_in_parts(&self, table: &TablePlan) -> Result<bool, Error> {
+        let parts = table.pending.iter().take(2).filter(|pending| matches!(pending.step, Step::Append { .. })).count();
+        let first = table.pending.first().is_some_and(|pending| pending.step == Step::Append { first: true });
+        Ok(first && parts == 2 && self.corridor.target.refers_to_itself(&table.entity).await?)
+    }
+
+    /// From the next plan on, a table's full load is compared with it as a whole.
+    fn load_whole(&mut self, entity: &Entity) {
+        self.corridor.book.whole(entity);
+        self.asked.whole.insert(entity.clone());
     }
 
     fn note_begin(&self, pending: &Pending) {

@@ -15,6 +15,11 @@ pub fn list<'a>(prefix: &str, names: impl IntoIterator<Item = &'a str>) -> Strin
     names.into_iter().map(|name| format!("{prefix}{}", ident(name))).collect::<Vec<_>>().join(", ")
 }
 
+/// `text` as a literal.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

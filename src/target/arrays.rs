@@ -14,6 +14,8 @@ use super::tuple;
 /// What one statement takes at most.
 const ROWS: u32 = 8_192;
 const BYTES: usize = 1 << 20;
+/// The same where rows should not be parted.
+const MOST_BYTES: usize = 32 << 20;
 /// Postgres counts parameters with 16 bits; a list of this many cells is still quickly planned.
 const CELLS: usize = 8_192;
 
@@ -85,6 +87,14 @@ impl Arrays {
             Form::Cells { cells, .. } => cells.len() >= CELLS,
         };
         many || self.bytes >= BYTES
+    }
+
+    /// Whether it is time to send, though all rows should go together.
+    pub fn is_overfull(&self) -> bool {
+        match &self.form {
+            Form::Arrays(_) => self.bytes >= MOST_BYTES,
+            Form::Cells { .. } => self.is_full(),
+        }
     }
 
     /// What the rows are called in SQL: something to select from, with the columns `c1`, `c2`, ….

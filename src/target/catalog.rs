@@ -26,6 +26,8 @@ pub struct Table {
     pub key: Vec<usize>,
     /// rows of it may refer to other rows of it
     pub refers_to_itself: bool,
+    /// has an index beside its primary key in which no two rows may be alike
+    pub constrained: bool,
     /// changes with every change of its columns or its indexes
     fingerprint: String,
     /// why it cannot be loaded, whatever the file
@@ -82,8 +84,9 @@ impl Table {
     #[cfg(test)]
     pub(super) fn of(schema: &str, name: &str, columns: Vec<Column>, key: &[usize]) -> Self {
         let (schema, name, key) = (schema.into(), name.into(), key.to_vec());
-        let (oid, refers_to_itself, fingerprint, refused, remembered) = (0, false, String::new(), None, false);
-        Self { oid, schema, name, columns, key, refers_to_itself, fingerprint, refused, remembered }
+        let (oid, fingerprint, refused) = (0, String::new(), None);
+        let (refers_to_itself, constrained, remembered) = (false, false, false);
+        Self { oid, schema, name, columns, key, refers_to_itself, constrained, fingerprint, refused, remembered }
     }
 
     /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table. Without a
@@ -112,6 +115,7 @@ impl Table {
             columns: shape.columns.clone(),
             key: shape.key.clone(),
             refers_to_itself: row.get("refers_to_itself"),
+            constrained: row.get("constrained"),
             fingerprint,
             refused: hidden.or_else(|| shape.refused.clone()),
             remembered: false,

@@ -17,7 +17,7 @@ use super::catalog::Table;
 use super::current::Current;
 use super::look::Look;
 use super::spool::Spool;
-use super::{Counts, Error, sql, tuple};
+use super::{Counts, Error, careful, sql, tuple};
 use crate::failpoint;
 use crate::pg::Tx;
 
@@ -128,24 +128,68 @@ impl Delta {
         Ok(counts)
     }
 
+    /// Writes it in the usual order; where rows stand in each other's way, again, with care.
+    async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
+        if !table.refers_to_itself && !table.constrained {
+            return self.put_in_order(tx, table).await;
+        }
+        let (saved, done) = tokio::join!(careful::begin(tx), self.put_in_order(tx, table));
+        saved?;
+        match done {
+            Err(error) if careful::may_help(&error, table) => careful::put(&self, tx, table, error).await,
+            done => done,
+        }
+    }
+
     /// Removes first, so that what they free (a unique value) can be taken by the rest. Where rows of the table
     /// refer to each other, creates come first, for amended rows may refer to them, and removes last: by then nothing refers
     /// to them any more.
-    async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
-        let sent = self.amends.count();
+    pub(super) async fn put_in_order(&self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
         // nothing is done until it is waited for
-        let create = create(tx, table, self.creates, self.partial);
-        let amend = amend(tx, table, self.amends, self.resets);
-        let remove = remove(tx, table, self.removes);
+        let (create, amend, remove) =
+            (self.put_creates(tx, table), self.put_amends(tx, table), self.put_removes(tx, table));
         let (create, (amend, reset), remove) = if table.refers_to_itself {
             (create.await?, amend.await?, remove.await?)
         } else {
             let (remove, amend) = (remove.await?, amend.await?);
             (create.await?, amend, remove)
         };
-        // what was sent as amended and found equal is unchanged
-        let unchanged = self.unchanged + sent - amend;
-        Ok(Counts { create, amend: amend + reset, remove, unchanged, rejected: 0 })
+        Ok(self.counts(create, (amend, reset), remove))
+    }
+
+    /// What was sent as amended and found equal is unchanged.
+    pub(super) fn counts(&self, create: u64, (amend, reset): (u64, u64), remove: u64) -> Counts {
+        let unchanged = self.unchanged + self.amends.count() - amend;
+        Counts { create, amend: amend + reset, remove, unchanged, rejected: 0 }
+    }
+
+    pub(super) async fn put_removes(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
+        let which = match table.is_keyless() {
+            true => Arrays::of_addresses(),
+            false => Arrays::new(table, table.key.iter().copied()),
+        };
+        run(tx, |source| sql::delete(table, source), &self.removes, which).await
+    }
+
+    /// Whole rows, and rows whose holes are reset.
+    pub(super) async fn put_amends(&self, tx: &Tx, table: &Table) -> Result<(u64, u64), Error> {
+        let all = Arrays::new(table, 0..table.columns.len());
+        let amended = run(tx, |source| sql::update(table, source), &self.amends, all).await?;
+        let mut reset = 0;
+        for (columns, rows) in &self.resets {
+            let arrays = Arrays::new(table, columns.iter().copied());
+            reset += run(tx, |source| sql::reset(table, columns, source), rows, arrays).await?;
+        }
+        Ok((amended, reset))
+    }
+
+    pub(super) async fn put_creates(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        let mut created = copy_spool(tx, &sql::copy_in(table, &all), &self.creates).await?;
+        for (columns, rows) in &self.partial {
+            created += copy_spool(tx, &sql::copy_in(table, columns), rows).await?;
+        }
+        Ok(created)
     }
 }
 
@@ -159,39 +203,10 @@ fn spool_part(parts: &mut Partial, row: &[u8], scratch: &mut Vec<u8>) -> Result<
     Ok(parts.entry(columns).or_default().push(scratch)?)
 }
 
-async fn remove(tx: &Tx, table: &Table, rows: Spool) -> Result<u64, Error> {
-    let which = match table.is_keyless() {
-        true => Arrays::of_addresses(),
-        false => Arrays::new(table, table.key.iter().copied()),
-    };
-    run(tx, |source| sql::delete(table, source), rows, which).await
-}
-
-/// Whole rows, and rows whose holes are reset.
-async fn amend(tx: &Tx, table: &Table, rows: Spool, resets: Partial) -> Result<(u64, u64), Error> {
-    let all = Arrays::new(table, 0..table.columns.len());
-    let amended = run(tx, |source| sql::update(table, source), rows, all).await?;
-    let mut reset = 0;
-    for (columns, rows) in resets {
-        let arrays = Arrays::new(table, columns.iter().copied());
-        reset += run(tx, |source| sql::reset(table, &columns, source), rows, arrays).await?;
-    }
-    Ok((amended, reset))
-}
-
-async fn create(tx: &Tx, table: &Table, rows: Spool, partial: Partial) -> Result<u64, Error> {
-    let all: Vec<usize> = (0..table.columns.len()).collect();
-    let mut created = copy_spool(tx, &sql::copy_in(table, &all), rows).await?;
-    for (columns, rows) in partial {
-        created += copy_spool(tx, &sql::copy_in(table, &columns), rows).await?;
-    }
-    Ok(created)
-}
-
 /// Runs a statement for all tuples of a spool, thousands at a time; the rows it affected.
-async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: Spool, mut arrays: Arrays) -> Result<u64, Error> {
+async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: &Spool, mut arrays: Arrays) -> Result<u64, Error> {
     let mut affected = 0;
-    let mut tuples = spool.into_reader()?;
+    let mut tuples = spool.reader()?;
     let mut row = Vec::new();
     while tuple::read(&mut tuples, &mut row)? {
         arrays.push(&row);
@@ -202,7 +217,7 @@ async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: Spool, mut arra
     Ok(affected + send(tx, &statement(&arrays.source()), &mut arrays).await?)
 }
 
-async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Error> {
+pub(super) async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Error> {
     if arrays.is_empty() {
         return Ok(0);
     }
@@ -213,12 +228,12 @@ async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Erro
 }
 
 /// Runs a binary `COPY … from stdin` with a spool's tuples; the rows that arrived.
-pub async fn copy_spool(tx: &Tx, statement: &str, spool: Spool) -> Result<u64, Error> {
+pub async fn copy_spool(tx: &Tx, statement: &str, spool: &Spool) -> Result<u64, Error> {
     if spool.count() == 0 {
         return Ok(0);
     }
     let mut rows = Rows::open(tx, statement).await?;
-    let mut reader = spool.into_reader()?;
+    let mut reader = spool.reader()?;
     loop {
         let mut piece = vec![0; 64 << 10];
         match reader.read(&mut piece)? {

@@ -6,10 +6,12 @@
 
 mod arrays;
 mod batch;
+mod careful;
 mod catalog;
 mod chain;
 mod changes;
 mod compare;
+mod constraints;
 mod convert;
 mod current;
 mod delta;

@@ -118,7 +118,7 @@ impl Rejects {
         }
         let sql = "copy public.loader_rejects (delivery_id, object_key, line, column_name, reason, raw)
             from stdin (format binary)";
-        copy_spool(tx, sql, named).await.map(drop)
+        copy_spool(tx, sql, &named).await.map(drop)
     }
 
     /// A thread that panicked in between left a whole row or none.

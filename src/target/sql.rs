@@ -1,6 +1,8 @@
 //! The SQL that is made for a table. Pure: a table in, text out; `tests/golden` keeps examples. `source` is what the given
 //! rows are called: something with the columns `c1`, `c2`, … of an alias `v`.
 
+use std::collections::BTreeMap;
+
 use super::arrays::unnest;
 use super::catalog::{Column, Table};
 use super::encode::Wire;
@@ -100,6 +102,64 @@ pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
         table.quoted(),
         set.collect::<Vec<_>>().join(", "),
         key_match(table, keys)
+    )
+}
+
+/// How many of the given rows differ from those with their keys. `None` for a table that is all key.
+pub fn count_differing(table: &Table, source: &str) -> Option<String> {
+    let differ = others(table).map(|(index, column)| differs(index, column)).collect::<Vec<_>>().join(" or ");
+    (!differ.is_empty()).then(|| format!("select count(*) from {} where {differ}", met(table, source)))
+}
+
+/// The highest and the lowest of the given values, as texts, of the columns at some places.
+pub fn extremes(places: &[usize], source: &str) -> String {
+    let both = places.iter().map(|place| format!("max(c{0})::text, min(c{0})::text", place + 1));
+    format!("select {} from {source}", both.collect::<Vec<_>>().join(", "))
+}
+
+/// The highest value, or the lowest, of a column and some literals, as text.
+pub fn extreme(table: &Table, column: usize, lowest: bool, literals: &[String]) -> String {
+    let (one, all) = if lowest { ("min", "least") } else { ("max", "greatest") };
+    let column = &table.columns[column];
+    let literals = literals.iter().map(|text| format!(", {}::pg_catalog.{}", quote::literal(text), column.base.name()));
+    format!(
+        "select {all}({one}(t.{}){})::text from {} t",
+        quote::ident(&column.name),
+        literals.collect::<String>(),
+        table.quoted()
+    )
+}
+
+/// Writes values into the rows that have the keys of the given rows. `values` are columns with SQL in which `v.n` is the number
+/// of the row, beginning after `before`; `supplied` are the columns of the given rows. Only rows are touched in which one of the
+/// `watched` columns changes, if there are any.
+pub fn park(
+    table: &Table,
+    supplied: &[usize],
+    source: &str,
+    (values, watched, before): (&BTreeMap<usize, String>, &[usize], u64),
+) -> String {
+    let place = |column: usize| supplied.iter().position(|other| *other == column);
+    let name = |column: &usize| quote::ident(&table.columns[*column].name);
+    let set = values.iter().map(|(column, value)| format!("{} = {value}", name(column))).collect::<Vec<_>>().join(", ");
+    let keys = key_match(table, table.key.iter().filter_map(|column| Some((place(*column)?, *column))));
+    let changed = watched.iter().filter(|column| place(**column) == Some(**column));
+    let changed = changed.map(|column| differs(*column, &table.columns[*column])).collect::<Vec<_>>().join(" or ");
+    let changed = if changed.is_empty() { changed } else { format!(" and ({changed})") };
+    format!(
+        "update {} t set {set} from (select v.*, row_number() over () + {before} as n from {source}) v where {keys}{changed}",
+        table.quoted()
+    )
+}
+
+/// Deletes the rows that have the keys of the given rows and differ from them; the numbers of those given rows.
+pub fn delete_differing(table: &Table, source: &str) -> String {
+    let differ = others(table).map(|(index, column)| differs(index, column)).collect::<Vec<_>>().join(" or ");
+    let keys = key_match(table, table.key.iter().map(|column| (*column, *column)));
+    format!(
+        "delete from {} t using (select v.*, row_number() over () as n from {source}) v where {keys} and ({differ}) \
+         returning v.n",
+        table.quoted()
     )
 }
 

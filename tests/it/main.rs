@@ -9,6 +9,7 @@ mod bytes;
 mod cells;
 mod check;
 mod config;
+mod constraints;
 mod corpus;
 mod deploy;
 mod dialect;

@@ -1,0 +1,237 @@
+//! Constraints beyond the key: whatever the source could do with its rows is loaded, though in between the rows would stand in
+//! each other's way.
+
+use crate::support::World;
+use crate::support::program::run_once;
+
+const LOAD1: &str = "e/LOAD00000001.csv.gz";
+const LOAD2: &str = "e/LOAD00000002.csv.gz";
+
+fn change(minute: usize) -> String {
+    format!("e/20991231-23{minute:02}00000.csv.gz")
+}
+
+async fn with(table: &str) -> World {
+    let world = World::new().await;
+    world.sql(&format!("create schema dbo; {table}")).await;
+    world
+}
+
+/// A table, its first load, a change file, what the loader says of it, and the table's rows then.
+struct Case {
+    table: &'static str,
+    load: &'static str,
+    change: &'static str,
+    effect: &'static str,
+    rows: &'static [&'static str],
+}
+
+const PEOPLE: &str = "create table dbo.e (id int primary key, email text unique, boss int references dbo.e)";
+const UNIQUE: &str = "create table dbo.e (id int primary key, u text unique)";
+const NOT_NULL: &str = "create table dbo.e (id int primary key, u int not null unique)";
+
+const CASES: &[Case] = &[
+    Case {
+        table: PEOPLE,
+        load: "1,alice,\n",
+        change: "D,1,alice,\nI,2,alice,\n",
+        effect: "e (create: 1, amend: 0, remove: 1).",
+        rows: &["2|alice|∅"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, email text not null unique check (email like '%a%'),
+                                    boss int references dbo.e)",
+        load: "1,alice,\n",
+        change: "D,1,alice,\nI,2,alice,\n",
+        effect: "e (create: 1, amend: 0, remove: 1).",
+        rows: &["2|alice|∅"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, email text unique, boss int references dbo.e on delete cascade)",
+        load: "1,alice,\n2,bob,1\n3,carl,2\n",
+        change: "D,1,alice,\nI,4,alice,\nU,2,bob,4\n",
+        effect: "e (create: 1, amend: 1, remove: 1).",
+        rows: &["2|bob|4", "3|carl|2", "4|alice|∅"],
+    },
+    Case {
+        table: UNIQUE,
+        load: "1,a\n2,b\n",
+        change: "U,2,c\nU,1,b\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|b", "2|c"],
+    },
+    Case {
+        table: UNIQUE,
+        load: "1,a\n2,b\n3,c\n",
+        change: "U,1,~\nU,2,a\nU,1,b\nU,3,c\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|b", "2|a", "3|c"],
+    },
+    Case {
+        table: NOT_NULL,
+        load: "1,10\n2,20\n",
+        change: "U,1,30\nU,2,10\nU,1,20\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|20", "2|10"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, u int not null unique check (u < 100 and u > 0));
+                create table dbo.child (e int references dbo.e on delete cascade on update cascade);",
+        load: "1,99\n2,98\n",
+        change: "U,1,97\nU,2,99\nU,1,98\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|98", "2|99"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, u varchar(1) not null unique)",
+        load: "1,a\n2,b\n",
+        change: "U,1,c\nU,2,a\nU,1,b\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|b", "2|a"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, u bool not null unique)",
+        load: "1,true\n2,false\n",
+        change: "D,1,true\nU,2,true\nI,1,false\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|f", "2|t"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, g int not null, active bool not null);
+                create unique index on dbo.e (g) where active",
+        load: "1,7,true\n2,7,false\n",
+        change: "U,1,7,false\nU,2,7,true\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|7|f", "2|7|t"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, u text); create unique index on dbo.e (lower(u))",
+        load: "1,A\n2,b\n",
+        change: "U,1,x\nU,2,a\nU,1,B\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|B", "2|a"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, u text not null); create unique index on dbo.e (lower(u))",
+        load: "1,A\n2,b\n",
+        change: "U,1,x\nU,2,a\nU,1,B\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|B", "2|a"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, during int4range not null, exclude using gist (during with &&))",
+        load: "1,\"[1,5)\"\n2,\"[5,9)\"\n",
+        change: "D,1,\nU,2,\"[1,5)\"\nI,1,\"[5,9)\"\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|[5,9)", "2|[1,5)"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, u bool not null unique deferrable);
+                create table dbo.child (e int references dbo.e on delete cascade);",
+        load: "1,true\n2,false\n",
+        change: "D,1,true\nU,2,true\nI,1,false\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|f", "2|t"],
+    },
+    Case {
+        table: "create table dbo.e (id int primary key, u int not null unique deferrable initially deferred)",
+        load: "1,10\n2,20\n",
+        change: "U,1,20\nU,2,10\n",
+        effect: "e (create: 0, amend: 2, remove: 0).",
+        rows: &["1|20", "2|10"],
+    },
+];
+
+#[tokio::test]
+async fn values_that_move_between_rows_are_loaded() {
+    for Case { table, load, change: text, effect, rows } in CASES {
+        let world = with(table).await;
+        world.bucket.put(LOAD1, load).await;
+        run_once(&world).await.ok();
+        world.bucket.put(&change(1), text).await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.code, 0, "{table}\n{text}{}", ended.log);
+        assert_eq!(ended.effects(), [*effect], "{table}");
+        assert_eq!(world.rows("select * from dbo.e order by id").await, *rows, "{table}");
+    }
+}
+
+/// The same as full loads: what the change files make of the table is written as a second full load.
+#[tokio::test]
+async fn values_that_move_between_rows_of_a_reload_are_loaded() {
+    for Case { table, load, rows, effect, .. } in CASES {
+        let world = with(table).await;
+        world.bucket.put(LOAD1, load).await;
+        run_once(&world).await.ok();
+        let quote = |cell: &str| match cell {
+            "∅" => String::new(),
+            cell if cell.contains(',') => format!("\"{cell}\""),
+            cell => cell.to_owned(),
+        };
+        let line = |row: &&str| row.split('|').map(quote).collect::<Vec<_>>().join(",") + "\n";
+        world.bucket.put_later(LOAD1, &rows.iter().map(line).collect::<String>()).await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.code, 0, "{table}\n{}", ended.log);
+        assert_eq!(ended.effects(), [*effect], "{table}");
+        assert_eq!(world.rows("select * from dbo.e order by id").await, *rows, "{table}");
+    }
+}
+
+/// More rows than one statement takes.
+#[tokio::test]
+async fn values_that_move_up_by_one_are_loaded() {
+    let children = "create table dbo.child (e int references dbo.e on delete cascade);
+                    insert into dbo.child select id from dbo.e";
+    for (column, more) in
+        [("u int not null unique", ""), ("u int unique", children), ("u int not null unique", children)]
+    {
+        let world = with(&format!("create table dbo.e (id int primary key, {column}, note text)")).await;
+        let load: String = (1..=9_000).map(|id| format!("{id},{id},n\n")).collect();
+        world.bucket.put(LOAD1, &load).await;
+        run_once(&world).await.ok();
+        world.sql(more).await;
+        let shift: String = (1..=9_000).rev().map(|id| format!("U,{id},{},n\n", id + 1)).collect();
+        world.bucket.put(&change(1), &(shift + "I,9001,1,new\n")).await;
+        let ended = run_once(&world).await.ok();
+        assert_eq!(ended.effects(), ["e (create: 1, amend: 9000, remove: 0)."]);
+        assert_eq!(world.value("select count(*) from dbo.e where u = id % 9001 + 1").await, "9001");
+        if !more.is_empty() {
+            assert_eq!(world.value("select count(*) from dbo.child").await, "9000");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_of_a_first_load_may_refer_to_rows_of_a_later_part() {
+    let world = with("create table dbo.e (name text primary key, boss text references dbo.e)").await;
+    world.bucket.put(LOAD1, "bart,omer\n").await;
+    world.bucket.put(LOAD2, "omer,NULL\n").await;
+    let ended = run_once(&world).await.ok();
+    assert_eq!(world.rows("select * from dbo.e order by name").await, ["bart|omer", "omer|∅"], "{}", ended.log);
+    assert_eq!(ended.effects(), ["e (create: 2, amend: 0, remove: 0)."]);
+}
+
+#[tokio::test]
+async fn the_same_parts_written_again_are_loaded_again() {
+    let world = with("create table dbo.e (name text primary key, boss text not null references dbo.e)").await;
+    world.bucket.put(LOAD1, "bart,omer\n").await;
+    world.bucket.put(LOAD2, "omer,omer\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "lisa,marge\n").await;
+    world.bucket.put_later(LOAD2, "marge,marge\n").await;
+    let ended = run_once(&world).await.ok();
+    assert_eq!(world.rows("select * from dbo.e order by name").await, ["lisa|marge", "marge|marge"], "{}", ended.log);
+}
+
+/// What the file says of the end is against a constraint: nothing is applied, and the constraint is named.
+#[tokio::test]
+async fn an_end_that_is_against_a_constraint_is_refused() {
+    let world = with(UNIQUE).await;
+    world.bucket.put(LOAD1, "1,a\n2,b\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put(&change(1), "U,1,b\nU,2,b\n").await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains("constraint e_u_key"), "{}", ended.log);
+    assert_eq!(world.rows("select * from dbo.e order by id").await, ["1|a", "2|b"]);
+}
