@@ -121,7 +121,7 @@ fn keep_planned(table: &mut TablePlan, kept: &Kept) -> Vec<String> {
     let planned = kept.agreed.table(&table.entity).map_or(0, |planned| planned.deliveries.len());
     let rest = planned.saturating_sub(kept.done(&table.entity));
     let left = table.pending.split_off(rest.min(table.pending.len()));
-    (table.later, table.wants_history) = (Later::default(), false);
+    (table.later, table.wants_history, table.wants_times) = (Later::default(), false, false);
     if planned == 0 {
         table.superseded.clear();
     }

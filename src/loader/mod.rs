@@ -246,16 +246,13 @@ impl Loader {
         }
     }
 
-    /// Stock, taken twice if a late file is to be folded in: which loaded files that takes is kept in mind for its table only.
+    /// Stock, taken again where a table needs more than was kept in mind: what was loaded, to fold a late file in, or the times
+    /// of all its change files.
     async fn take_stock(&mut self) -> Result<Plan, Error> {
-        let mut plan = self.look().await?;
-        let late = plan.tables.iter().filter(|table| table.wants_history).map(|table| table.entity.clone());
-        self.asked.history = late.collect();
-        if !self.asked.history.is_empty() {
-            let again = self.look().await;
-            self.asked.history.clear();
-            plan = again?;
-        }
+        let plan = self.look_again().await;
+        self.asked.history.clear();
+        self.asked.times.clear();
+        let plan = plan?;
         for (one, other) in &plan.twins {
             self.corridor.target.tell_apart(one, other).await?;
         }
@@ -265,6 +262,25 @@ impl Loader {
         let (metrics, unmapped) = (&self.corridor.metrics, &self.said.unmapped);
         self.tally.pending = say::pending(metrics, &plan, &BTreeMap::new(), unmapped, now);
         self.noted.taken(Stock::of(&plan, now.unix_timestamp()));
+        Ok(plan)
+    }
+
+    async fn look_again(&mut self) -> Result<Plan, Error> {
+        let mut plan = self.look().await?;
+        // the times decide which files are late
+        for _ in 0..2 {
+            let wants = |which: fn(&TablePlan) -> bool| {
+                let tables = plan.tables.iter().filter(move |table| which(table));
+                tables.map(|table| table.entity.clone()).collect::<Vec<_>>()
+            };
+            let (history, times) = (wants(|table| table.wants_history), wants(|table| table.wants_times));
+            if history.is_empty() && times.is_empty() {
+                break;
+            }
+            self.asked.history.extend(history);
+            self.asked.times.extend(times);
+            plan = self.look().await?;
+        }
         Ok(plan)
     }
 
@@ -343,8 +359,8 @@ impl Loader {
                 None => return Ok(()),
             }
         }
-        // somebody asked for a late file between the two looks
-        outcome.relist |= table.wants_history;
+        // somebody asked for a late file, or a file came, between the looks
+        outcome.relist |= table.wants_history || table.wants_times;
         Ok(())
     }
 

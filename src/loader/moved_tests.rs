@@ -27,6 +27,7 @@ fn stock(files: &[(&str, &str)]) -> TablePlan {
         assumed: 0,
         regression: None,
         wants_history: false,
+        wants_times: false,
         later: Later::default(),
     };
     table.pending = files.iter().map(|(key, etag)| pending(&table.entity, object(key, etag))).collect();

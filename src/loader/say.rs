@@ -375,6 +375,7 @@ mod tests {
             assumed: 0,
             regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),
             wants_history: false,
+            wants_times: false,
             later: Later::default(),
         };
         Plan { tables: vec![table], ..Plan::default() }

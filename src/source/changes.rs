@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::copied::{self, Times, Verdict};
 use super::entry::{Entry, Listed, Request, Status};
 use super::key::NameTime;
 use super::plan::{Later, Object, Step, TablePlan};
@@ -35,6 +36,10 @@ pub(super) struct ChangeStock {
     later: Later,
     /// when the newest of all was modified
     newest: Option<i64>,
+    /// the times of all change files, accounted for or not, if they are kept in mind
+    times: Option<Vec<Times>>,
+    /// an operator released a file that was held: all of them follow the snapshot
+    released: bool,
 }
 
 #[derive(Debug)]
@@ -58,8 +63,14 @@ pub(super) struct Base {
 }
 
 impl ChangeStock {
-    pub(super) fn new(order: Order, keeps: bool) -> Self {
-        Self { order, keeps, files: BTreeMap::new(), later: Later::default(), newest: None }
+    pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
+        let (files, later, times) = (BTreeMap::new(), Later::default(), times.then(Vec::new));
+        Self { order, keeps, files, later, newest: None, times, released: false }
+    }
+
+    /// Returns true if neither names nor times were set to decide.
+    pub(super) fn is_auto(&self) -> bool {
+        self.order == Order::Auto
     }
 
     /// Takes in what another folder of the same table has.
@@ -67,6 +78,10 @@ impl ChangeStock {
         self.files.extend(other.files);
         self.later.join(other.later);
         self.newest = self.newest.max(other.newest);
+        self.released |= other.released;
+        if let (Some(times), Some(others)) = (&mut self.times, other.times) {
+            times.extend(others);
+        }
     }
 
     /// Leaves all but the first `room` files for a later plan; how many are left.
@@ -83,15 +98,28 @@ impl ChangeStock {
         Turn::of(self.order, time, modified, key)
     }
 
+    /// Keeps the times of the versions that the ledger accounts for.
+    pub(super) fn see_accounted(&mut self, time: NameTime, rows: &[Entry]) {
+        let Some(times) = &mut self.times else { return };
+        let accounted = rows.iter().filter(|row| row.is_accounted());
+        let named = time.unix_seconds().unwrap_or_default();
+        times.extend(accounted.map(|row| Times { named, written: row.modified, generation: Some(row.generation) }));
+    }
+
     pub(super) fn see(&mut self, time: NameTime, listed: Listed, rows: &[Entry]) {
         let row = rows.iter().find(|row| row.etag == listed.etag);
         if row.is_some_and(Entry::is_accounted) {
             return;
         }
+        if let Some(times) = &mut self.times {
+            times.push(times_of(time, listed.modified));
+        }
         let turn = self.turn(time, listed.modified, &listed.key);
         let loaded = rows.iter().filter(|row| row.status == Status::Loaded);
         let rewritten_in = loaded.map(|row| row.generation).max();
-        let again = row.is_some_and(|row| row.requested == Some(Request::Retry));
+        let requested = row.and_then(|row| row.requested);
+        let again = requested == Some(Request::Retry);
+        self.released |= requested == Some(Request::Release);
         self.newest = self.newest.max(Some(listed.modified));
         self.files.insert(turn, Change { object: Object::of(listed, row, rows), rewritten_in, again });
     }
@@ -132,15 +160,17 @@ impl ChangeStock {
     pub(super) fn add_to(&self, plan: &mut TablePlan, now: &Generation, base: Base, after: i64) {
         let mut folded = false;
         plan.later = self.later;
-        if self.may_assume(base) {
-            plan.assumed = self.later.copied;
-        }
+        let Some(verdict) = self.judge(now, base) else {
+            plan.wants_times = true;
+            return;
+        };
+        plan.assumed = self.assumed(base, verdict);
         for (turn, change) in &self.files {
-            plan.assumed += usize::from(self.is_assumed(turn, change, base));
             let late = is_late(turn, change, now, base);
             let mut objects = vec![change.object.clone()];
             let step = match () {
-                () if self.is_contained(turn, change, base) => {
+                () if let Verdict::Unsure(unsure) = verdict => Step::Stop(Status::Held, unsure.reason(base.number)),
+                () if self.is_contained(change, base, verdict) => {
                     Step::Skip(format!("contained in snapshot {}", base.number))
                 }
                 () if late && change.again && folded => continue,
@@ -150,7 +180,7 @@ impl ChangeStock {
                 }
                 () if late && change.again => {
                     folded = true;
-                    self.refold(turn, now, base, &mut objects)
+                    self.refold(turn, now, base, verdict, &mut objects)
                 }
                 () if late => Step::Stop(Status::Late, late_reason(now, change)),
                 () => Step::Changes,
@@ -159,26 +189,52 @@ impl ChangeStock {
         }
     }
 
-    /// Whether a file's `LastModified` says nothing, so that it is assumed to follow the snapshot. For a later snapshot
-    /// there is no such guess: the times are all there is.
-    fn is_assumed(&self, turn: &Turn, change: &Change, base: Base) -> bool {
-        self.may_assume(base) && is_copied(turn.time, change.object.listed.modified)
+    /// What the times of the change files say about the snapshot that they stand on; none if they were not kept in mind and
+    /// must be.
+    fn judge(&self, now: &Generation, base: Base) -> Option<Verdict> {
+        let Some(earliest) = base.earliest.filter(|_| self.order == Order::Auto) else { return Some(Verdict::Genuine) };
+        if self.released {
+            return Some(Verdict::Copied);
+        }
+        let pending = self.counted();
+        // what comes after a loaded change file of the generation by its name follows the snapshot as that one does
+        let follows = !base.renewed && now.last_change.is_some();
+        let copied = pending.copied > 0 && !follows;
+        if !copied && pending.oldest.is_none_or(|oldest| oldest >= earliest) {
+            return Some(Verdict::Genuine);
+        }
+        Some(copied::judge(base.number, earliest, self.times.as_ref()?))
     }
 
-    fn may_assume(&self, base: Base) -> bool {
-        self.order == Order::Auto && base.number <= 1 && base.earliest.is_some()
+    /// What the times say about a first full load that comes after change files were loaded; none if they were not kept in mind.
+    pub(super) fn judge_loaded(&self, earliest: i64) -> Option<Verdict> {
+        match self.order {
+            Order::Auto => Some(copied::judge(1, earliest, self.times.as_ref()?)),
+            Order::Name | Order::Modified => Some(Verdict::Genuine),
+        }
     }
 
-    fn is_contained(&self, turn: &Turn, change: &Change, base: Base) -> bool {
+    /// How many pending files are assumed to follow the snapshot, because they were copied.
+    fn assumed(&self, base: Base, verdict: Verdict) -> usize {
+        let Some(earliest) = base.earliest.filter(|_| self.order == Order::Auto && base.number <= 1) else { return 0 };
+        let pending = self.times.iter().flatten().filter(|times| times.generation.is_none());
+        match verdict {
+            Verdict::Copied => pending.filter(|times| times.is_copied() || times.written < earliest).count(),
+            Verdict::Genuine => self.counted().copied,
+            Verdict::Unsure(_) => 0,
+        }
+    }
+
+    fn is_contained(&self, change: &Change, base: Base, verdict: Verdict) -> bool {
         let older = base.earliest.is_some_and(|earliest| change.object.listed.modified < earliest);
-        older && self.order != Order::Name && !self.is_assumed(turn, change, base)
+        older && self.order != Order::Name && verdict == Verdict::Genuine
     }
 
     /// All late files that are asked for, and what was loaded of the generation after the `first` of them, in feed order.
     /// Of a file that is among the late ones the older version is left out.
-    fn refold(&self, first: &Turn, now: &Generation, base: Base, objects: &mut Vec<Object>) -> Step {
+    fn refold(&self, first: &Turn, now: &Generation, base: Base, verdict: Verdict, objects: &mut Vec<Object>) -> Step {
         let asked = self.files.iter().filter(|(turn, change)| {
-            change.again && is_late(turn, change, now, base) && !self.is_contained(turn, change, base)
+            change.again && is_late(turn, change, now, base) && !self.is_contained(change, base, verdict)
         });
         let asked: BTreeMap<&Turn, Object> = asked.map(|(turn, change)| (turn, change.object.clone())).collect();
         let keys: BTreeSet<&str> = asked.keys().map(|turn| turn.key.as_str()).collect();
@@ -221,8 +277,10 @@ fn lost(key: &str) -> Step {
     Step::Stop(Status::Late, reason)
 }
 
-/// A change file that was modified more than a day after the time in its name was evidently copied.
+fn times_of(time: NameTime, modified: i64) -> Times {
+    Times { named: time.unix_seconds().unwrap_or_default(), written: modified, generation: None }
+}
+
 fn is_copied(time: NameTime, modified: i64) -> bool {
-    const DAY: i64 = 86_400;
-    time.unix_seconds().is_some_and(|named| modified - named > DAY)
+    times_of(time, modified).is_copied()
 }

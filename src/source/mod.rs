@@ -5,6 +5,7 @@
 
 mod changes;
 mod client;
+mod copied;
 mod entry;
 mod error;
 mod history;

@@ -19,6 +19,8 @@ pub struct Asked {
     pub whole: HashSet<Entity>,
     /// tables that have a late file to fold in: their loaded change files are kept in mind
     pub history: HashSet<Entity>,
+    /// tables of which the times of all change files are to be kept in mind, to tell whether they were copied
+    pub times: HashSet<Entity>,
     /// all that is pending at once, however much it is: for a plan that somebody looks at
     pub all: bool,
 }
@@ -147,10 +149,12 @@ impl<'a> Stock<'a> {
     }
 
     fn table(&mut self, entity: Entity) -> &mut TableStock {
-        let (asked, order) = (&self.asked.history, self.order);
+        let (asked, order) = (self.asked, self.order);
         self.tables.entry(entity).or_insert_with_key(|entity| {
-            let keeps = asked.contains(entity) || entity.changes_of().is_some_and(|table| asked.contains(&table));
-            TableStock::new(order, keeps)
+            let asks = |set: &HashSet<Entity>| {
+                set.contains(entity) || entity.changes_of().is_some_and(|table| set.contains(&table))
+            };
+            TableStock::new(order, asks(&asked.history), asks(&asked.times))
         })
     }
 }
@@ -174,3 +178,7 @@ mod rule_tests;
 #[cfg(test)]
 #[path = "arrow_tests.rs"]
 mod arrow_tests;
+
+#[cfg(test)]
+#[path = "copied_tests.rs"]
+mod copied_tests;

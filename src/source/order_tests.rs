@@ -47,9 +47,21 @@ pub(super) fn plan_of(bucket: &[Listed], ledger: &[Entry], order: Order, asked: 
 
 /// The same, stock taken again if a late file is to be folded in.
 pub(super) fn whole_plan(bucket: &[Listed], ledger: &[Entry], order: Order) -> Plan {
-    let plan = plan_of(bucket, ledger, order, &Asked::default());
-    let history = plan.tables.iter().filter(|table| table.wants_history).map(|table| table.entity.clone());
-    plan_of(bucket, ledger, order, &Asked { history: history.collect(), ..Asked::default() })
+    looked_again(|asked| plan_of(bucket, ledger, order, asked))
+}
+
+/// A plan, made again with what its tables want.
+pub(super) fn looked_again(look: impl Fn(&Asked) -> Plan) -> Plan {
+    let mut asked = Asked::default();
+    for _ in 0..2 {
+        let plan = look(&asked);
+        let wants = |which: fn(&TablePlan) -> bool| {
+            plan.tables.iter().filter(move |table| which(table)).map(|table| table.entity.clone())
+        };
+        asked.history.extend(wants(|table| table.wants_history));
+        asked.times.extend(wants(|table| table.wants_times));
+    }
+    look(&asked)
 }
 
 pub(super) fn entity() -> Entity {
@@ -383,9 +395,7 @@ proptest! {
     ) {
         // without the last, whose folder may be a table
         let seen = &seen[..6];
-        let first = plan_seen(seen, order, &Asked::default());
-        let history = first.tables.iter().filter(|table| table.wants_history).map(|table| table.entity.clone()).collect();
-        let plan = plan_seen(seen, order, &Asked { history, ..Asked::default() });
+        let plan = looked_again(|asked| plan_seen(seen, order, asked));
         let stopped = |key: &str| {
             let table = if key.contains("/f/") { "f" } else { "e" };
             // behind a late file that cannot be folded in nothing goes on
@@ -393,7 +403,7 @@ proptest! {
             let stops = |plan: &&TablePlan| plan.stopped.is_some() || plan.pending.iter().any(ends);
             plan.tables.iter().filter(stops).any(|plan| plan.entity.name == table)
         };
-        prop_assert!(plan.tables.iter().all(|table| !table.wants_history));
+        prop_assert!(plan.tables.iter().all(|table| !table.wants_history && !table.wants_times));
         let planned = plan.tables.iter().flat_map(|table| &table.pending).flat_map(|pending| &pending.objects);
         let planned: Vec<&Object> = planned.collect();
         for key in seen {

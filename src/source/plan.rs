@@ -43,6 +43,9 @@ pub struct TablePlan {
     /// a late file is to be folded in, for which stock must be taken again with this table in `Asked::history`: what is
     /// pending ends before it
     pub wants_history: bool,
+    /// whether change files were copied is to be decided, for which stock must be taken again with this table in
+    /// `Asked::times`: what is pending ends before them
+    pub wants_times: bool,
     /// change files whose turn comes after all that is pending here: for a later plan
     pub later: Later,
 }
@@ -165,7 +168,8 @@ impl Pending {
 
 impl TablePlan {
     pub(super) fn says_something(&self) -> bool {
-        !self.pending.is_empty() || self.stopped.is_some() || !self.superseded.is_empty() || self.wants_history
+        let wants = self.wants_history || self.wants_times;
+        !self.pending.is_empty() || self.stopped.is_some() || !self.superseded.is_empty() || wants
     }
 
     /// Across tables: by the first pending object's time, then its key.

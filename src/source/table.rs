@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::changes::{Base, ChangeStock, Turn};
+use super::copied::Verdict;
 use super::entry::{Entry, Listed, Request, Status};
 use super::key::{Entity, NameTime, Part};
 use super::plan::{Later, Object, Pending, Step, Stop, TablePlan};
@@ -22,6 +23,8 @@ pub(super) struct TableStock {
     stops: Vec<Stop>,
     /// snapshot parts that are held: they stop the table until a part more comes
     held_parts: Vec<Stop>,
+    /// change files that are held because their times do not tell where they belong: they stop the table until `FEED order` does
+    held_changes: Vec<Stop>,
     superseded: Vec<i64>,
     /// the newest generation that the ledger has
     now: Generation,
@@ -74,8 +77,8 @@ impl Generation {
 }
 
 impl TableStock {
-    /// `keeps` says that the loaded change files must be kept in mind.
-    pub(super) fn new(order: Order, keeps: bool) -> Self {
+    /// `keeps` says that the loaded change files must be kept in mind, `times` that the times of all must.
+    pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         Self {
             shown: false,
             knows_parts: false,
@@ -86,7 +89,8 @@ impl TableStock {
             superseded: Vec::new(),
             now: Generation::default(),
             parts: BTreeMap::new(),
-            changes: ChangeStock::new(order, keeps),
+            held_changes: Vec::new(),
+            changes: ChangeStock::new(order, keeps, times),
         }
     }
 
@@ -121,6 +125,7 @@ impl TableStock {
         self.shown |= other.shown;
         self.last_id = self.last_id.max(other.last_id);
         self.stops.extend(other.stops);
+        self.held_changes.extend(other.held_changes);
         self.superseded.extend(other.superseded);
         self.now.join(other.now);
         self.changes.join(other.changes);
@@ -146,6 +151,7 @@ impl TableStock {
             }
             now.last_change = now.last_change.take().max(Some(turn));
         }
+        self.changes.see_accounted(time, rows);
         if let Some(listed) = listed {
             self.changes.see(time, listed, rows);
         }
@@ -161,8 +167,11 @@ impl TableStock {
             if !listed.is_some_and(|listed| same(row, listed)) {
                 self.superseded.push(row.id);
             } else if row.requested.is_none() {
-                let held_part = row.status == Status::Held && row.file == File::Snapshot;
-                let stops = if held_part { &mut self.held_parts } else { &mut self.stops };
+                let stops = match (row.status, row.file) {
+                    (Status::Held, File::Snapshot) => &mut self.held_parts,
+                    (Status::Held, File::Changes) => &mut self.held_changes,
+                    _ => &mut self.stops,
+                };
                 stops.push(Stop { id: row.id, status: row.status, key: row.key.clone() });
             }
         }
@@ -172,6 +181,10 @@ impl TableStock {
         let part_more = self.parts.values().any(|part| part.object.is_untried());
         if !part_more {
             self.stops.append(&mut self.held_parts);
+        }
+        // a part that is loaded before them would be stopped by them
+        if self.changes.is_auto() || self.parts.values().any(|part| part.object.new) {
+            self.stops.append(&mut self.held_changes);
         }
         self.superseded.sort_unstable();
         self.stops.sort_by_key(|stop| stop.id);
@@ -186,10 +199,17 @@ impl TableStock {
             assumed: 0,
             regression: self.changes.regression(),
             wants_history: false,
+            wants_times: false,
             later: Later::default(),
         };
         if plan.stopped.is_none() {
-            plan.pending = self.snapshot(&plan, whole);
+            match self.snapshot(&plan, whole) {
+                Some(pending) => plan.pending = pending,
+                None => {
+                    plan.wants_times = true;
+                    return plan;
+                }
+            }
             let base = self.base(&plan.pending);
             let after = self.last_id;
             self.changes.add_to(&mut plan, &self.now, base, after);
@@ -202,11 +222,12 @@ impl TableStock {
         plan
     }
 
-    /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once.
-    fn snapshot(&self, table: &TablePlan, whole: bool) -> Vec<Pending> {
+    /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once. None if the
+    /// times of the change files decide, which were not kept in mind.
+    fn snapshot(&self, table: &TablePlan, whole: bool) -> Option<Vec<Pending>> {
         let new: Vec<&Object> = self.parts.values().map(|part| &part.object).filter(|object| object.new).collect();
         if new.is_empty() {
-            return Vec::new();
+            return Some(Vec::new());
         }
         let pending = |generation, step, objects: Vec<Object>| Pending {
             file: File::Snapshot,
@@ -219,24 +240,44 @@ impl TableStock {
             let number = self.now.number.max(1);
             let step = |index| Step::Append { first: first_load && index == 0 };
             let one = |(index, object): (usize, &Object)| pending(number, step(index), vec![object.clone()]);
-            return new.into_iter().enumerate().map(one).collect();
+            return Some(new.into_iter().enumerate().map(one).collect());
         }
         let wanted = self.parts.values().filter(|part| !part.skipped);
         let all = wanted.map(|part| part.object.clone()).collect();
-        let (step, remark) = self.reload();
-        vec![Pending { remark, ..pending(self.now.number + 1, step, all) }]
+        let (step, remark) = self.reload()?;
+        Some(vec![Pending { remark, ..pending(self.now.number + 1, step, all) }])
     }
 
     /// A reload is diffed, unless its parts do not look like one whole load; and what the ledger is to say of it.
-    fn reload(&self) -> (Step, Option<String>) {
+    fn reload(&self) -> Option<(Step, Option<String>)> {
         let mixed = self.mixed();
         if self.parts.values().any(|part| part.released) {
-            return (Step::Replace, mixed.map(|mixed| format!("released: {mixed}")));
+            return Some((Step::Replace, mixed.map(|mixed| format!("released: {mixed}"))));
         }
-        match mixed.or_else(|| self.incomplete()) {
+        let reason = match mixed.or_else(|| self.incomplete()) {
+            None => self.undone()?,
+            reason => reason,
+        };
+        Some(match reason {
             Some(reason) => (Step::Stop(Status::Held, reason), None),
             None => (Step::Replace, None),
-        }
+        })
+    }
+
+    /// Change files were loaded before the table's first full load, and it is not sure that it contains them: if they were
+    /// copied, it does not, and would undo them. None outside if their times were not kept in mind.
+    fn undone(&self) -> Option<Option<String>> {
+        let earliest = self.parts.values().map(|part| part.object.listed.modified).min();
+        let Some(earliest) = earliest.filter(|_| self.now.number == 0 && self.now.change_files > 0) else {
+            return Some(None);
+        };
+        let files = self.now.change_files;
+        let why = "which came before this full load, may have been copied, and then it does not contain them: comparing the \
+                   table with it would undo them. FEED order=modified, then `deliveries retry`, says that it contains them";
+        Some(match self.changes.judge_loaded(earliest)? {
+            Verdict::Genuine => None,
+            Verdict::Copied | Verdict::Unsure(_) => Some(format!("the {files} change files that were loaded, {why}")),
+        })
     }
 
     /// Some parts were written again and some were not. The old ones know nothing of the change files since, and one that was

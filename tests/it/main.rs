@@ -10,6 +10,7 @@ mod cells;
 mod check;
 mod config;
 mod constraints;
+mod copies;
 mod corpus;
 mod deploy;
 mod dialect;

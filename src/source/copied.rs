@@ -1,0 +1,108 @@
+//! Whether the times of a table's change files tell if a full load contains them. Pure.
+//!
+//! An object that was copied has the time of the copying as its `LastModified`. That is decided once for all change files of a
+//! table, never file by file: no threshold cuts a feed in two. Where the files disagree, or may have been copied, the table is
+//! held and `FEED order=` decides.
+
+/// A change file that was written so long after the time in its name was evidently copied: that is more than a time zone and
+/// the retries of an upload make.
+pub(super) const DAY: i64 = 86_400;
+/// If names span so much more time than the writing of their files took, the files may have been copied at once. It is more than
+/// a change of the clocks and the delay of one upload.
+pub(super) const GATHERED: i64 = 90 * 60;
+/// Several files are copied at once, so that of one copying any may be the first by so much.
+const SLACK: i64 = 300;
+
+/// When a change file was made by its name, and written by its `LastModified`, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub named: i64,
+    pub written: i64,
+    /// the generation for which the ledger accounts for it; none if it is pending
+    pub generation: Option<i32>,
+}
+
+/// What the times of change files say about a full load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// they are those of the writing: the load contains what was written before it
+    Genuine,
+    /// those before it were copied: all follow it, at a table's first full load
+    Copied,
+    /// neither is sure
+    Unsure(Unsure),
+}
+
+/// What makes it unsure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unsure {
+    /// how many files were written before the load by their `LastModified`
+    before: usize,
+    /// how many files were evidently copied
+    copied: usize,
+}
+
+impl Times {
+    pub(super) fn is_copied(&self) -> bool {
+        self.written - self.named > DAY
+    }
+
+    /// Returns true if the name may be a time: nothing is written long before it is named.
+    fn is_timed(&self) -> bool {
+        self.named - self.written <= DAY
+    }
+}
+
+/// Decides about a full load whose earliest part was written at `earliest`, from the change files of its generation and those
+/// that are pending.
+pub(super) fn judge(number: i32, earliest: i64, all: &[Times]) -> Verdict {
+    // what was loaded without a full load before the first one belongs to it as well
+    let is_of_this = |times: &&Times| times.generation.is_none_or(|generation| number <= 1 || generation >= number);
+    let of_this = || all.iter().filter(is_of_this);
+    let before: Vec<&Times> = of_this().filter(|times| times.written < earliest).collect();
+    let copied = of_this().filter(|times| times.is_copied());
+    let unsure = Verdict::Unsure(Unsure { before: before.len(), copied: copied.clone().count() });
+    match copied.map(|times| times.written).min() {
+        _ if before.is_empty() => Verdict::Genuine,
+        None if are_gathered(&before) => unsure,
+        None => Verdict::Genuine,
+        // at a later full load there is nothing to assume: it may be a copy of what was there before
+        Some(first) if number <= 1 && before.iter().all(|times| may_be_of_a_copying(times, first)) => Verdict::Copied,
+        Some(_) => unsure,
+    }
+}
+
+/// Returns true if the file was evidently copied, or was made before a copying began and written in the course of it.
+fn may_be_of_a_copying(times: &Times, first: i64) -> bool {
+    times.is_copied() || (times.is_timed() && times.named < first && times.written >= first - SLACK)
+}
+
+/// Returns true if the names span much more time than the writing of the files took.
+fn are_gathered(files: &[&Times]) -> bool {
+    let span = |of: fn(&Times) -> i64| {
+        let all = || files.iter().filter(|times| times.is_timed()).map(|times| of(times));
+        all().max().zip(all().min()).map_or(0, |(last, first)| last - first)
+    };
+    span(|times| times.named) - span(|times| times.written) > GATHERED
+}
+
+impl Unsure {
+    /// Says why the table is held, and what decides.
+    pub(super) fn reason(self, number: i32) -> String {
+        let Self { before, copied } = self;
+        let files = if before == 1 { "1 change file".to_owned() } else { format!("{before} change files") };
+        let how = match copied {
+            0 => "their names span far more time than their writing took, so they may have been copied".to_owned(),
+            1 => "1 change file of the table was written more than a day after the time in its name, so it was copied"
+                .to_owned(),
+            _ => format!(
+                "{copied} change files of the table were written more than a day after the times in their names, so they were copied"
+            ),
+        };
+        format!(
+            "the times do not tell whether snapshot {number} contains the change files: {files} came before it by LastModified, \
+             but {how}. Write FEED order=name if all change files follow it, FEED order=modified if it contains what was written \
+             before it (FEED order=auto holds the table while the files disagree)"
+        )
+    }
+}

@@ -1,0 +1,221 @@
+//! Copied buckets: what the times say, and that no feed is cut in two, whatever the files' ages and the order of the copying.
+
+use proptest::prelude::*;
+
+use super::tests::{LOAD1, NINE, entity, entry, lines, listed, looked_again, plan_of};
+use super::*;
+use crate::source::copied::{DAY, GATHERED};
+use crate::source::{Request, Status, Step};
+
+const HOUR: i64 = 3600;
+
+/// A change file that was made so long before the copying at `NINE + COPY`.
+fn name(age: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(NINE + COPY - age).expect("a time");
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    format!("e/{year:04}{month:02}{day:02}-{:02}{:02}{:02}.csv.gz", at.hour(), at.minute(), at.second())
+}
+
+/// Ten days after the hour of the other tests.
+const COPY: i64 = 10 * DAY;
+
+/// A file of that age, written so many seconds after the copying began.
+fn copied(age: i64, after: i64) -> Listed {
+    listed(&name(age), "c", COPY + after)
+}
+
+fn ages() -> Vec<i64> {
+    vec![3 * DAY, 2 * DAY, 20 * HOUR, 2 * HOUR, 600]
+}
+
+/// The step of each change file, in feed order.
+fn steps(bucket: &[Listed], ledger: &[Entry], order: Order) -> Vec<String> {
+    let lines = lines(bucket, ledger, order);
+    lines
+        .iter()
+        .filter(|line| !line.contains("LOAD"))
+        .map(|line| line.split([':', '(']).next().unwrap_or("").trim().into())
+        .collect()
+}
+
+#[test]
+fn a_bucket_that_was_copied_in_key_order_follows_the_snapshot_as_a_whole() {
+    let mut bucket: Vec<Listed> = ages().into_iter().map(|age| copied(age, 1)).collect();
+    bucket.push(listed(LOAD1, "a", COPY + 2));
+    assert_eq!(steps(&bucket, &[], Order::Auto), ["1 changes"; 5]);
+    let plan = looked_again(|asked| plan_of(&bucket, &[], Order::Auto, asked));
+    assert_eq!(plan.tables[0].assumed, 5, "and it is said of all");
+    // what was written after the copying follows it as well
+    bucket.push(listed(&name(-600), "n", COPY + 660));
+    assert_eq!(steps(&bucket, &[], Order::Auto), ["1 changes"; 6]);
+}
+
+#[test]
+fn what_was_loaded_already_and_what_there_is_no_room_for_decide_with_the_rest() {
+    let bucket: Vec<Listed> =
+        ages().into_iter().map(|age| copied(age, 1)).chain([listed(LOAD1, "a", COPY + 2)]).collect();
+    let mut ledger = vec![entry(1, LOAD1, "a", COPY + 2, Status::Loaded)];
+    for (id, age) in [(2, 3 * DAY), (3, 2 * DAY)] {
+        ledger.push(entry(id, &name(age), "c", COPY + 1, Status::Loaded));
+    }
+    assert_eq!(steps(&bucket, &ledger, Order::Auto), ["1 changes"; 3], "those that follow are younger than a day");
+}
+
+#[test]
+fn files_that_disagree_are_held_until_the_order_is_set() {
+    // files that were written when they were made, and one that was written again long after
+    let mut bucket: Vec<Listed> = [6, 4, 2].map(|days| listed(&name(days * DAY), "c", COPY - days * DAY + 60)).into();
+    bucket.push(listed(&name(7 * DAY), "c", COPY - DAY));
+    bucket.push(listed(LOAD1, "a", COPY));
+    let held = steps(&bucket, &[], Order::Auto);
+    assert!(held.iter().all(|step| step == "1 held"), "{held:?}");
+    let words = &lines(&bucket, &[], Order::Auto)[1];
+    assert!(words.contains("FEED order=name if all change files follow it, FEED order=modified"), "{words}");
+    assert_eq!(steps(&bucket, &[], Order::Name), ["1 changes"; 4]);
+    assert_eq!(steps(&bucket, &[], Order::Modified), ["1 skip"; 4]);
+    // the row stops the table, and the order lifts it
+    let mut ledger = vec![entry(1, LOAD1, "a", COPY, Status::Loaded)];
+    ledger.push(entry(2, &name(7 * DAY), "c", COPY - DAY, Status::Held));
+    assert_eq!(lines(&bucket, &ledger, Order::Auto), ["stopped by 2 held"]);
+    assert_eq!(steps(&bucket, &ledger, Order::Name), ["1 changes"; 4]);
+    assert_eq!(steps(&bucket, &ledger, Order::Modified), ["1 skip"; 4]);
+    ledger[1].requested = Some(Request::Release);
+    assert_eq!(steps(&bucket, &ledger, Order::Auto), ["1 changes"; 4], "released, they follow");
+}
+
+#[test]
+fn files_that_were_gathered_within_a_day_are_held() {
+    let mut bucket: Vec<Listed> = [20 * HOUR, 2 * HOUR, 600].map(|age| copied(age, 1)).into();
+    bucket.push(listed(LOAD1, "a", COPY + 2));
+    assert_eq!(steps(&bucket, &[], Order::Auto), ["1 held"; 3]);
+}
+
+#[test]
+fn delays_zones_and_names_of_the_future_are_no_copies() {
+    for zone in [-12 * HOUR, 0, 14 * HOUR] {
+        // one upload took five hours
+        let written = |age: i64| COPY - age + zone + if age == 8 * HOUR { 5 * HOUR } else { 60 };
+        let ages = [9 * HOUR, 8 * HOUR, 7 * HOUR, HOUR];
+        let mut bucket: Vec<Listed> = ages.map(|age| listed(&name(age), "c", written(age))).into();
+        bucket.push(listed(LOAD1, "a", COPY + zone));
+        assert_eq!(steps(&bucket, &[], Order::Auto), ["1 skip"; 4], "{zone}");
+    }
+    let bucket =
+        [listed("e/20991231-120100.csv.gz", "c", 1), listed("e/20991231-230100.csv.gz", "c", 2), listed(LOAD1, "a", 3)];
+    assert_eq!(steps(&bucket, &[], Order::Auto), ["1 skip"; 2]);
+}
+
+#[test]
+fn made_in_the_course_of_the_copying_is_unsure() {
+    let mut bucket = vec![copied(3 * DAY, 0), copied(-HOUR, HOUR + 60), listed(LOAD1, "a", COPY + 2 * HOUR)];
+    assert_eq!(steps(&bucket, &[], Order::Auto), ["1 held"; 2]);
+    bucket.remove(1);
+    assert_eq!(steps(&bucket, &[], Order::Auto), ["1 changes"]);
+}
+
+#[test]
+fn a_copy_at_a_later_full_load_is_held() {
+    let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded)];
+    let bucket = [listed(LOAD1, "b", COPY + 2), copied(3 * DAY, 1), copied(600, 1)];
+    let lines = lines(&bucket, &ledger, Order::Auto);
+    assert!(lines[0].starts_with("2 replace") && lines[1].starts_with("2 held"), "{lines:?}");
+    // what was copied for an earlier generation says nothing of this one
+    let old = Entry { generation: 1, ..entry(2, &name(9 * DAY), "c", COPY - DAY, Status::Loaded) };
+    let bucket = [bucket[0].clone(), listed(&name(9 * DAY), "c", COPY - DAY), copied(120, -60)];
+    assert_eq!(steps(&bucket, &[ledger[0].clone(), old], Order::Auto), ["2 skip"]);
+}
+
+#[test]
+fn a_full_load_that_is_copied_behind_loaded_change_files_is_held() {
+    let files = ages().into_iter().enumerate();
+    let row = |(place, age): (usize, i64)| Entry {
+        generation: 0,
+        ..entry(place as i64 + 1, &name(age), "c", COPY + 1, Status::Loaded)
+    };
+    let ledger: Vec<Entry> = files.map(row).collect();
+    let mut bucket: Vec<Listed> = ages().into_iter().map(|age| copied(age, 1)).collect();
+    bucket.push(listed(LOAD1, "a", COPY + 2));
+    assert!(lines(&bucket, &ledger, Order::Auto)[0].starts_with("1 held (the 5 change files that were loaded"));
+    assert!(lines(&bucket, &ledger, Order::Modified)[0].starts_with("1 replace"));
+    // written when they were made, they are contained
+    let ledger: Vec<Entry> =
+        ledger.into_iter().map(|row| Entry { modified: NINE + COPY - 60 * row.id, ..row }).collect();
+    let ledger: Vec<Entry> =
+        ledger.iter().map(|row| Entry { key: format!("data/dbo/{}", name(60 * row.id)), ..row.clone() }).collect();
+    assert_eq!(lines(&bucket[5..], &ledger, Order::Auto), [format!("1 replace: {LOAD1}")]);
+}
+
+/// A change file of the generator: its age at the copying in seconds, and when it was written after the copying; none if it was
+/// written when it was made.
+type Age = (i64, Option<i64>);
+
+fn bucket_of(files: &[Age], load: i64) -> Vec<Listed> {
+    let file = |(age, after): &Age| listed(&name(*age), "c", after.map_or(COPY - age + 30, |after| COPY + after));
+    let mut bucket: Vec<Listed> = files.iter().map(file).collect();
+    bucket.push(listed(LOAD1, "a", COPY + load));
+    bucket.sort_by(|a, b| a.key.cmp(&b.key));
+    bucket.dedup_by(|a, b| a.key == b.key);
+    bucket
+}
+
+fn plan_with(bucket: &[Listed], room: usize) -> Plan {
+    looked_again(|asked: &Asked| {
+        let mut stock = Stock::with_room("data", Order::Auto, asked, room);
+        bucket.iter().for_each(|listed| stock.see(Some(listed.clone()), &[]));
+        stock.plan()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    /// A bucket that was copied whole, in any order and at any speed up to two hours: no file of it is skipped, and if one
+    /// is loaded, all are.
+    #[test]
+    fn no_file_of_a_copied_bucket_is_skipped(
+        files in prop::collection::vec((7200i64..20 * DAY, (0i64..7200).prop_map(Some)), 2..12),
+        load in 0i64..7200, room in 1usize..20,
+    ) {
+        let named = |at: fn(i64, i64) -> i64| files.iter().map(|(age, _)| *age).reduce(at).unwrap_or_default();
+        // copied within a day, and so little apart that nobody can tell
+        prop_assume!(named(i64::max) > DAY + 7200 || named(i64::max) - named(i64::min) > GATHERED + 7200);
+        let bucket = bucket_of(&files, load);
+        let plan = plan_with(&bucket, room);
+        let steps: Vec<&Step> = plan.tables[0].pending.iter().skip(1).map(|pending| &pending.step).collect();
+        prop_assert!(!steps.iter().any(|step| matches!(step, Step::Skip(_))), "{steps:?}");
+        let held = steps.iter().filter(|step| matches!(step, Step::Stop(Status::Held, _))).count();
+        prop_assert!(held == 0 || held == steps.len(), "{steps:?}");
+        prop_assert_eq!(plan.tables[0].entity.clone(), entity());
+    }
+
+    /// Files that were written when they were made are loaded or skipped by their times, beside any that were copied; or the
+    /// table is held. What was written after the full load is never skipped.
+    #[test]
+    fn a_genuine_file_is_never_applied_if_it_is_contained_nor_skipped_if_it_is_not(
+        genuine in prop::collection::vec((-DAY..9 * DAY, Just(None)), 1..8),
+        copies in prop::collection::vec((DAY + 7200..20 * DAY, (0i64..7200).prop_map(Some)), 0..4),
+        load in -DAY..DAY,
+    ) {
+        let files: Vec<Age> = genuine.iter().chain(&copies).copied().collect();
+        let bucket = bucket_of(&files, load);
+        let plan = plan_with(&bucket, 100);
+        for pending in plan.tables[0].pending.iter().skip(1) {
+            let listed = &pending.objects[0].listed;
+            let is_copy = copies.iter().any(|(age, _)| listed.key.ends_with(&name(*age)));
+            if is_copy {
+                continue;
+            }
+            let contained = listed.modified < NINE + COPY + load;
+            match &pending.step {
+                Step::Changes => {
+                    // within the few minutes in which copies begin nobody can tell
+                    let near = copies.iter().any(|_| (listed.modified - NINE - COPY).abs() < 2 * 7200);
+                    prop_assert!(!contained || near, "{listed:?}");
+                }
+                Step::Skip(_) => prop_assert!(contained),
+                Step::Stop(status, _) => prop_assert_eq!(*status, Status::Held),
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+}
