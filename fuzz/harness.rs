@@ -173,7 +173,7 @@ fn shape(how: u8, feed: u8) -> Shape {
 
 /// The types of the columns, each with and without a modifier; the first is the key's.
 fn wires() -> Vec<Wire> {
-    let asked = Asked { type_name: "inet".into(), text: false, equality: true, canonical: true };
+    let asked = Asked { type_name: "inet".into(), text: false, scaled: false, canonical: true };
     vec![
         Wire::Int8,
         Wire::Text,

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind, ToSql, Type};
 
-use super::encode::{Asked, Wire};
+use super::encode::{Asked, Comparison, Wire};
 use super::{Error, tuple};
 use crate::decode::{self, File};
 use crate::pg::{AS_PLANNED, Tx, quote};
@@ -49,6 +49,9 @@ pub struct Column {
     pub send: String,
     /// texts that differ may be equal, by a collation that says so
     pub loose: bool,
+    /// the type below the domain that the column has, as SQL writes it, where values must be cast to it: functions and
+    /// operators for any enum or any range do not take a domain over one
+    pub cast: Option<String>,
 }
 
 /// Why a table cannot be loaded.
@@ -200,11 +203,14 @@ impl Table {
         }
     }
 
-    /// Where whole rows are compared, null comes before any value.
+    /// Where whole rows are compared, null comes before any value, and equal values that read differently are two.
     fn whole_row_key(&self, column: usize, cell: tuple::Framed<'_>, out: &mut Vec<u8>) {
         out.push(u8::from(!cell.is_null()));
         if !cell.is_null() {
             self.cell_key(column, cell, out);
+            if self.columns[column].wire.reads_apart() {
+                let _ = Wire::Bytea.sort_key(cell.value(), out);
+            }
         }
     }
 
@@ -325,12 +331,25 @@ impl Shape {
 }
 
 impl Column {
+    /// Returns the column's value of the row that is called `t`, for use with functions and operators of its type.
+    pub(super) fn value(&self) -> String {
+        match &self.cast {
+            Some(base) => format!("t.{}::{base}", quote::ident(&self.name)),
+            None => format!("t.{}", quote::ident(&self.name)),
+        }
+    }
+
+    /// Returns how two values of the column are told apart.
+    pub(super) fn comparison(&self) -> Comparison {
+        if self.loose { Comparison::Bytes } else { self.wire.comparison() }
+    }
+
     fn read(row: &Row) -> Self {
         let (type_oid, typmod) = (row.get("type_oid"), row.get("typmod"));
         let asked = || Asked {
             type_name: row.get("base_name"),
             text: row.get("text"),
-            equality: row.get("equality"),
+            scaled: row.get("scaled"),
             canonical: row.get("canonical"),
         };
         let array: u32 = row.get("array_oid");
@@ -342,6 +361,7 @@ impl Column {
             array: (array != 0).then(|| type_of(array)),
             send: row.get::<_, Option<String>>("send").unwrap_or_default(),
             loose: row.get("loose"),
+            cast: row.get::<_, bool>("is_domain").then(|| row.get("bare_name")),
         }
     }
 
@@ -349,7 +369,7 @@ impl Column {
     fn compare_as_stored(&mut self) {
         if self.wire == Wire::Jsonb {
             let type_name = "jsonb".to_owned();
-            self.wire = Wire::Asked(Asked { type_name, text: false, equality: true, canonical: true });
+            self.wire = Wire::Asked(Asked { type_name, text: false, scaled: true, canonical: true });
         }
     }
 

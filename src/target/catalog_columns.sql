@@ -37,33 +37,53 @@ base as (
     from step s
     join pg_type t on t.oid = s.type_oid and t.typtype <> 'd'
 ),
--- what `=` and a key look at: an array's elements (of the type below a domain), else the type itself
-inner_type as (
-    select b.attnum, coalesce(nullif(e.typbasetype, 0), e.oid, b.type_oid) as type_oid
-    from base b
-    left join pg_type e on b.typcategory = 'A' and e.oid = b.typelem
+-- the types that a value of a column is made of: below domains, in arrays, ranges and rows
+part (attnum, type_oid, is_leaf) as (
+    select attnum, type_oid, false from base
+    union
+    select p.attnum, n.type_oid, n.is_leaf
+    from part p
+    join pg_type t on t.oid = p.type_oid and not p.is_leaf
+    cross join lateral (
+        select t.typbasetype as type_oid, false as is_leaf where t.typtype = 'd'
+        union all
+        select t.typelem, false where t.typelem <> 0 and t.typlen = -1 and t.typcategory = 'A'
+        union all
+        select r.rngsubtype, false from pg_range r where r.rngtypid = t.oid
+        union all
+        select c.atttypid, false
+        from pg_attribute c
+        where c.attrelid = nullif(t.typrelid, 0) and c.attnum > 0 and not c.attisdropped
+        union all
+        select t.oid, true
+        where t.typtype not in ('d', 'r', 'c') and not (t.typelem <> 0 and t.typlen = -1 and t.typcategory = 'A')
+    ) n
+),
+-- values are equal by `=` and read differently only in the scale of numbers
+scaled as (
+    select attnum
+    from part
+    where is_leaf
+    group by attnum
+    having bool_and(type_oid = any (array['numeric', 'jsonb', 'smallint', 'integer', 'bigint', 'boolean', 'uuid', 'date',
+                                          'timestamp', 'timestamptz']::regtype[]))
+       and bool_or(type_oid = any (array['numeric', 'jsonb']::regtype[]))
 )
 select a.attname::text as name,
        b.type_oid,
        b.typmod,
        format_type(a.atttypid, a.atttypmod) as type_name,
        format_type(b.type_oid, b.typmod) as base_name,
+       -- without the modifier: a cast with one could change the value
+       format_type(b.type_oid, null) as bare_name,
+       a.atttypid <> b.type_oid and b.typtype in ('e', 'r', 'm') as is_domain,
        -- `unnest` would take a composite value apart
        case when b.typtype = 'c' then 0 else b.typarray end as array_oid,
        b.typcategory = 'S' as text,
        b.not_null,
        b.typtype <> 'p' and b.typsend <> 0 and b.typreceive <> 0 as travels,
        quote_ident(sn.nspname) || '.' || quote_ident(sp.proname) as send,
-       b.typtype in ('e', 'r', 'm') or (b.typtype <> 'c' and exists (
-           select from pg_opclass o
-           join pg_am am on am.oid = o.opcmethod and am.amname in ('btree', 'hash')
-           where o.opcdefault
-             and (o.opcintype = i.type_oid
-                  or o.opcintype = any (array['anyenum', 'anyrange']::regtype[]) and it.typtype in ('e', 'r')
-                     and (o.opcintype = 'anyenum'::regtype) = (it.typtype = 'e')
-                  or exists (select from pg_cast c
-                             where c.castsource = i.type_oid and c.casttarget = o.opcintype and c.castmethod = 'b'))
-       )) as equality,
+       exists (select from scaled where scaled.attnum = b.attnum) as scaled,
        -- equal values have equal bytes, so it can be a key
        b.typtype = 'e'
        or b.type_oid = any (array['inet', 'cidr', 'macaddr', 'macaddr8', 'bit', 'varbit', 'money', 'timetz', 'name',
@@ -76,8 +96,6 @@ select a.attname::text as name,
         from key, unnest((key.columns)[0 : key.width - 1]) with ordinality as k (attnum, position)
         where k.attnum = a.attnum) as key_position
 from base b
-join inner_type i on i.attnum = b.attnum
-join pg_type it on it.oid = i.type_oid
 join pg_attribute a on a.attrelid = $1 and a.attnum = b.attnum
 left join pg_proc sp on sp.oid = b.typsend
 left join pg_namespace sn on sn.oid = sp.pronamespace

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::arrays::unnest;
 use super::catalog::{Column, Table};
-use super::encode::Wire;
+use super::encode::{Comparison, Wire};
 use crate::pg::quote;
 
 /// Rows of the given columns into the table.
@@ -24,8 +24,8 @@ pub fn copy_out(table: &Table) -> String {
 /// The rows that have the given keys, in key order. A type that the driver may not know comes as its bytes.
 pub fn rows_of_keys(table: &Table, source: &str) -> String {
     let value = |column: &Column| match column.wire {
-        Wire::Asked(_) => format!("{}(t.{})", column.send, quote::ident(&column.name)),
-        _ => format!("t.{}", quote::ident(&column.name)),
+        Wire::Asked(_) => format!("{}({})", column.send, column.value()),
+        _ => column.value(),
     };
     let (values, from) = (table.columns.iter().map(value).collect::<Vec<_>>().join(", "), table.quoted());
     let which = match one_array(table, source) {
@@ -182,13 +182,17 @@ pub fn texts(columns: usize, source: &str) -> String {
     format!("select {} from {source}", texts.join(", "))
 }
 
-/// A value differs by its type's equality; a type without one is compared as text.
+/// A value differs where it reads differently, numbers of another scale aside. Nothing here is looked up in the search path
+/// of whoever runs it: a type of another schema has its `=` there.
 fn differs(index: usize, column: &Column) -> String {
-    let (name, number) = (quote::ident(&column.name), index + 1);
-    if column.wire.has_equality() {
-        format!("t.{name} is distinct from v.c{number}")
-    } else {
-        format!("t.{name}::text is distinct from v.c{number}::text")
+    let (old, new, send) = (column.value(), format!("v.c{}", index + 1), &column.send);
+    match column.comparison() {
+        Comparison::Equality => format!("{old} is distinct from {new}"),
+        Comparison::Bytes => format!("{send}({old}) is distinct from {send}({new})"),
+        Comparison::Float => {
+            format!("({old} is distinct from {new} or ({old} = 0 and {send}({old}) is distinct from {send}({new})))")
+        }
+        Comparison::Text => format!("{old}::text is distinct from {new}::text"),
     }
 }
 
@@ -197,12 +201,17 @@ fn columns(prefix: &str, table: &Table) -> String {
 }
 
 fn order(table: &Table) -> String {
-    let name = |column: &Column| format!("t.{}", quote::ident(&column.name));
     let by_key = |column: &usize| {
         let column = &table.columns[*column];
-        column.wire.order_by(&name(column), &column.send)
+        column.wire.order_by(&column.value(), &column.send)
     };
-    let by_value = |column: &Column| format!("{} nulls first", column.wire.order_by(&name(column), &column.send));
+    let by_value = |column: &Column| {
+        let order = format!("{} nulls first", column.wire.order_by(&column.value(), &column.send));
+        match column.wire.reads_apart() {
+            true => format!("{order}, {}({})", column.send, column.value()),
+            false => order,
+        }
+    };
     let terms: Vec<_> = match table.is_keyless() {
         true => table.columns.iter().map(by_value).collect(),
         false => table.key.iter().map(by_key).collect(),
@@ -213,13 +222,12 @@ fn order(table: &Table) -> String {
 /// A key of one column that comes in one array is looked up without a join, which is planned sooner.
 fn one_array(table: &Table, source: &str) -> Option<String> {
     let [key] = table.key[..] else { return None };
-    (source == unnest(1)).then(|| format!("t.{} = any($1)", quote::ident(&table.columns[key].name)))
+    (source == unnest(1)).then(|| format!("{} = any($1)", table.columns[key].value()))
 }
 
 /// `t.key = v.c1 and …`; each pair is (place among the given columns, column).
 fn key_match(table: &Table, pairs: impl Iterator<Item = (usize, usize)>) -> String {
-    let one =
-        |(place, column): (usize, usize)| format!("t.{} = v.c{}", quote::ident(&table.columns[column].name), place + 1);
+    let one = |(place, column): (usize, usize)| format!("{} = v.c{}", table.columns[column].value(), place + 1);
     pairs.map(one).collect::<Vec<_>>().join(" and ")
 }
 
@@ -233,17 +241,23 @@ mod tests {
 
     fn column(name: &str, wire: Wire, base: Type, array: Type) -> Column {
         let send = format!("pg_catalog.{}send", base.name());
-        Column { name: name.into(), wire, not_null: false, base, array: Some(array), send, loose: false }
+        Column { name: name.into(), wire, not_null: false, base, array: Some(array), send, loose: false, cast: None }
     }
 
     fn tables() -> Vec<Table> {
         let id = || column("id", Wire::Int8, Type::INT8, Type::INT8_ARRAY);
         let text = |name: &str| column(name, Wire::Text, Type::TEXT, Type::TEXT_ARRAY);
         let json = || column("json", Wire::Json, Type::JSON, Type::JSON_ARRAY);
-        let asked = Asked { type_name: "inet".into(), text: false, equality: true, canonical: true };
+        let asked = Asked { type_name: "inet".into(), text: false, scaled: false, canonical: true };
         let inet = column("ip", Wire::Asked(asked), Type::INET, Type::INET_ARRAY);
+        let float = column("f", Wire::Float8, Type::FLOAT8, Type::FLOAT8_ARRAY);
+        let loose = Column { loose: true, ..text("loose") };
+        let own = Asked { type_name: "x.mood".into(), text: false, scaled: false, canonical: true };
+        let own =
+            Column { cast: Some("x.mood".into()), ..column("m", Wire::Asked(own), Type::ANYENUM, Type::ANYARRAY) };
         vec![
             Table::of("dbo", "orders", vec![id(), text("name"), json(), inet], &[0]),
+            Table::of("dbo", "apart", vec![own, float, loose], &[0]),
             Table::of("Odd \"one\"", "e; drop table x", vec![text("a"), id(), text("b")], &[2, 1]),
         ]
     }
@@ -271,9 +285,11 @@ mod tests {
             statements.join(";\n")
         };
         let made = tables().iter().map(statements).collect::<Vec<_>>().join(";\n\n");
-        let [mut keyless, _] = <[Table; 2]>::try_from(tables()).expect("two");
+        let [mut keyless, mut apart, _] = <[Table; 3]>::try_from(tables()).expect("three");
         keyless.key.clear();
-        let made = [made, [copy_out(&keyless), delete(&keyless, &unnest(2))].join(";\n")].join(";\n\n") + ";\n";
+        apart.key.clear();
+        let keyless = [copy_out(&keyless), copy_out(&apart), delete(&keyless, &unnest(2))].join(";\n");
+        let made = [made, keyless].join(";\n\n") + ";\n";
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/statements.sql");
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(file, &made).expect("written");

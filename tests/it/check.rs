@@ -141,7 +141,7 @@ async fn a_healthy_world_is_ok_from_configuration_to_broker() {
     checked.finds("target, role", "ok", "no superuser");
     checked.finds("target, pooler", "ok", "none seen");
     checked.finds("target, the loader's tables", "ok", "version ");
-    checked.finds("target, grants", "ok", "all on the loader's 8 tables, sequences and functions");
+    checked.finds("target, grants", "ok", " tables, sequences and functions");
     checked.finds("target, dbo.e", "ok", "can be loaded");
     checked.finds("broker, connect", "ok", "NATS 2");
     checked.finds("broker, stream", "ok", "is kept by news");
@@ -406,7 +406,7 @@ async fn the_loaders_tables_are_missing_or_newer() {
     let world = World::empty_with_table().await;
     check_world(&world).await.ends(0).finds("target, the loader's tables", "ok", "the next start applies them");
     let never = with(&world, "MIGRATE", "False").await;
-    let line = never.ends(78).finds("target, the loader's tables", "fail", "4 migrations are missing");
+    let line = never.ends(78).finds("target, the loader's tables", "fail", " migrations are missing");
     assert!(line.hint.contains("migrate"), "{line:?}");
     let role = Role::new(&world).await;
     role.check().await.ends(1).finds("target, the loader's tables", "fail", "may not create tables in public");

@@ -17,6 +17,7 @@ mod dialect;
 mod documents;
 mod dry_run;
 mod encode;
+mod equality;
 mod exits;
 mod faults;
 mod hints;

@@ -65,11 +65,27 @@ pub struct Asked {
     pub type_name: String,
     /// whether an empty cell is the empty text
     pub text: bool,
-    /// whether `=` says when two values are the same; else their texts do
-    pub equality: bool,
+    /// equal values read the same, but for the scale of numbers in them
+    pub scaled: bool,
     /// equal values have equal bytes, so that a key can be of it
     pub canonical: bool,
 }
+
+/// How two values of a column are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// by the type's `=`
+    Equality,
+    /// by their binary forms
+    Bytes,
+    /// by `=`, and zeros by their signs too
+    Float,
+    /// by their texts
+    Text,
+}
+
+/// The name of the type whose binary form leaves out a part of the text.
+const XML: &str = "xml";
 
 impl Wire {
     /// The wire of a type, given as `pg_attribute.atttypid` and `atttypmod` (a domain's base type
@@ -142,23 +158,32 @@ impl Wire {
         }
     }
 
-    /// Whether the type has an `=`. What has none, like `json`, is compared as text.
-    pub fn has_equality(&self) -> bool {
+    /// Returns how two values of the column are told apart. The type's equality decides only where equal values read the
+    /// same for everybody (numbers of another scale count as the same); elsewhere their binary forms do.
+    pub fn comparison(&self) -> Comparison {
         match self {
-            Wire::Asked(asked) => asked.equality,
-            _ => *self != Wire::Json,
+            Wire::Json => Comparison::Text,
+            Wire::Float4 | Wire::Float8 => Comparison::Float,
+            Wire::Bpchar { len: None } => Comparison::Bytes,
+            Wire::Asked(asked) if asked.type_name == XML => Comparison::Text,
+            Wire::Asked(asked) if !asked.scaled => Comparison::Bytes,
+            _ => Comparison::Equality,
         }
     }
 
-    /// Whether two values of the column are equal only if their binary forms are: false where one
+    /// Returns true if equal values may have binary forms, and readings, that differ: `0` and `-0`, `'a'` and `'a '`.
+    pub fn reads_apart(&self) -> bool {
+        matches!(self, Wire::Float4 | Wire::Float8 | Wire::Bpchar { len: None })
+    }
+
+    /// Returns true if two values of the column are equal only if their binary forms are: false where one
     /// value has several forms (`1.0` and `1.00`, `0` and `-0`, JSON with other blanks).
     pub fn is_canonical(&self) -> bool {
         match self {
-            Wire::Float4 | Wire::Float8 | Wire::Json | Wire::Jsonb => false,
+            Wire::Json | Wire::Jsonb => false,
             Wire::Asked(asked) => asked.canonical,
             Wire::Numeric { limit } => limit.is_some(), // the column's scale is every value's scale
-            Wire::Bpchar { len } => len.is_some(),      // padded, so trailing blanks agree
-            _ => true,
+            _ => !self.reads_apart(),
         }
     }
 
