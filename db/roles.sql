@@ -26,7 +26,7 @@ begin
         where schemaname = 'public' and tablename like 'loader\_%'
     loop
         execute format('grant select on %s to paper_engine_reader, paper_engine_loader', found.name);
-        if found.name <> 'public.loader_schema_history' then
+        if found.name not in ('public.loader_schema_history', 'public.loader_target') then
             execute format('grant insert, update, delete on %s to paper_engine_loader', found.name);
         end if;
     end loop;

@@ -21,7 +21,7 @@ use crate::retry::Backoff;
 use crate::source::Source;
 use crate::standing::Noted;
 use crate::stop::Stopper;
-use crate::target::{Feed, Reader, Target};
+use crate::target::{self, Feed, Reader, Target};
 use crate::terminal::Screen;
 
 /// What every command shares.
@@ -68,10 +68,9 @@ impl Boot {
         Ok(Target::new(&self.config.target, self.feed(), &self.host, self.clock.clone())?)
     }
 
-    /// The bucket and the path of the feed.
+    /// Returns the scope of the ledger.
     pub fn feed(&self) -> Feed {
-        let source = &self.config.source;
-        Feed { bucket: source.bucket.clone(), path: source.path.clone() }
+        Feed::new(&self.config.source, self.config.target.schema.as_deref())
     }
 
     /// Loads as the configuration says: once, as a service, or as a rehearsal. How it ended, and but for a service what it
@@ -132,7 +131,7 @@ impl Boot {
         }
         if let Some(kept) = book.kept() {
             // a plan for another database must not make tables here
-            let Feed { bucket, path } = self.feed();
+            let Feed { bucket, path, .. } = self.feed();
             kept.begin(&Place::find(&bucket, &path, &self.config.dialect, &target).await?)?;
         }
         self.prepare(&target).await?;
@@ -150,7 +149,7 @@ impl Boot {
         tracing::info!("Dry run: everything is done in one transaction, which is then rolled back.");
         self.config.settle = Duration::ZERO;
         let stage = target.rehearse().await?;
-        stage.prepare().await?;
+        ready(&stage).await?;
         let mut loader = self.loader(stage.clone(), book).await?;
         let end = loader.once(true).await;
         *tally = loader.tally();
@@ -163,12 +162,8 @@ impl Boot {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         let mut said = false;
         loop {
-            match target.prepare().await.map_err(Error::from) {
-                Ok(0) => return Ok(()),
-                Ok(applied) => {
-                    tracing::info!("Applied {applied} migrations to the loader's tables.");
-                    return Ok(());
-                }
+            match ready(target).await.map_err(Error::from) {
+                Ok(()) => return Ok(()),
                 Err(error) if !self.config.run_as_service || service::end_of(&error) != End::Unreachable => {
                     return Err(error);
                 }
@@ -206,6 +201,22 @@ impl Boot {
             metrics_file: self.config.metrics_file.clone(),
         }))
     }
+}
+
+/// Brings the loader's tables up to date and registers the scope of the ledger.
+pub async fn ready(target: &Target) -> Result<(), target::Error> {
+    let applied = target.prepare().await?;
+    if applied > 0 && !target.is_rehearsal() {
+        tracing::info!("Applied {applied} migrations to the loader's tables.");
+    }
+    let claimed = target.start_scope().await?;
+    if claimed > 0 {
+        tracing::info!(
+            "{claimed} ledger rows from before there were scopes belong to this feed now: {}.",
+            target.feed()
+        );
+    }
+    Ok(())
 }
 
 /// What is written down of a run when it is over.

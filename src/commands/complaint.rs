@@ -157,6 +157,10 @@ impl Complaint {
             NoDelivery { id } => Self::new(format!("the ledger has no delivery {id}"))
                 .at(postgres())
                 .next("`deliveries list` shows those there are. Nothing was changed."),
+            OtherFeed { id, feed } => Self::new(format!("delivery {id} belongs to another feed"))
+                .at(postgres())
+                .why(feed)
+                .next("Run the command with the SOURCE and TARGET_SCHEMA of that feed. Nothing was changed."),
             NotInState { id, status, only, possible } => Self::new(format!("delivery {id} {}", source::stands(status)))
                 .at(postgres())
                 .why(only)

@@ -120,7 +120,7 @@ async fn rest(boot: &Boot, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<R
     for id in ids {
         let row = match target.delivery(*id).await {
             // it is said of all that are not there, at once
-            Err(target::Error::NoDelivery { .. }) => continue,
+            Err(target::Error::NoDelivery { .. } | target::Error::OtherFeed { .. }) => continue,
             row => row.map_err(Error::from)?,
         };
         if row["kind"] == "snapshot" && row["status"] == "failed" {
@@ -228,7 +228,11 @@ async fn nothing(list: &List, target: &Target) -> anyhow::Result<String> {
     let unknown = |name: &&String| {
         !states.iter().any(|state| **name == state.entity || **name == format!("{}.{}", state.schema, state.entity))
     };
-    let Some(name) = list.entity.as_ref().filter(unknown) else { return Ok("No deliveries.".to_owned()) };
+    let Some(name) = list.entity.as_ref().filter(unknown) else {
+        let others = target.other_scopes().await.map_err(Error::from)?;
+        let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+        return Ok(Look::of_stdout().wrapped(&format!("No deliveries.{}", standing::other_feeds(&others)), 0));
+    };
     let known: Vec<String> = states.iter().take(20).map(|state| format!("{}.{}", state.schema, state.entity)).collect();
     let known = if known.is_empty() { "no table yet".to_owned() } else { known.join(", ") };
     Ok(Look::of_stdout().wrapped(&format!("No deliveries of {name}; the ledger knows: {known}."), 0))

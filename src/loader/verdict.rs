@@ -99,7 +99,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Panicked => Verdict::Stop(Status::Failed),
         Spill(_) => Verdict::RetryTable,
         Garbled => Verdict::Retry,
-        NoDelivery { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
+        NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
         Ambiguous { .. } | Altered { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }

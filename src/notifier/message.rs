@@ -36,7 +36,7 @@ pub(super) fn compose(changes: &Changes, host: &str, at: OffsetDateTime) -> News
     };
     News {
         subject: SUBJECT.to_owned(),
-        message_id: message_id(changes.bucket(), changes.pending()),
+        message_id: message_id(&changes.feed().bucket, changes.pending()),
         payload: serde_json::to_string(&message).expect("strings and numbers are JSON"),
     }
 }

@@ -22,7 +22,7 @@ struct Running {
 
 /// Of a loader that has done nothing yet, whose database nobody can reach.
 fn sources() -> Sources {
-    let feed = Feed { bucket: "feed".into(), path: "data".into() };
+    let feed = Feed::of(["aws", "feed", "data", ""].map(str::to_owned));
     let postgres = "host=127.0.0.1 port=1 user=x dbname=x sslmode=disable".parse().expect("settings");
     let reader = Reader::new(&postgres, feed.clone()).ok();
     let (noted, clock, host) = (Noted::default(), Clock::system(), "h".to_owned());

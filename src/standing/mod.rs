@@ -28,6 +28,10 @@ pub struct Report {
     pub generated_at: String,
     pub bucket: String,
     pub path: String,
+    /// the schema of all tables; empty for the feed's own
+    pub target_schema: String,
+    /// the feeds whose ledgers are in the same database
+    pub other_feeds: Vec<String>,
     pub schema_version: i32,
 }
 
@@ -116,6 +120,15 @@ pub fn next(status: &str, id: i64) -> Vec<String> {
     }
 }
 
+/// Returns the sentence about the other feeds whose ledgers are in the database; empty if there are none.
+pub fn other_feeds(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!(" The database holds the ledger of another feed too: {one}."),
+        many => format!(" The database holds the ledgers of {} other feeds too: {}.", many.len(), many.join("; ")),
+    }
+}
+
 /// What was asked for a delivery that stops its table, told to people: a word, and what comes of it.
 pub fn asked(wish: &str) -> (&str, &'static str) {
     match wish {
@@ -136,6 +149,8 @@ impl Report {
             generated_at: written(now),
             bucket: feed.bucket.clone(),
             path: feed.path.clone(),
+            target_schema: feed.target_schema.clone(),
+            other_feeds: Vec::new(),
             schema_version: 0,
         }
     }

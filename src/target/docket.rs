@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use super::ledger::{self, Line};
 use super::work::{Changes, Why};
-use super::{Counts, Error};
+use super::{Counts, Error, Feed};
 use crate::pg::Tx;
 use crate::source::{Object, Pending, Status};
 
@@ -12,7 +12,7 @@ use crate::source::{Object, Pending, Status};
 pub struct Docket {
     pub id: i64,
     pub pending: Pending,
-    pub bucket: String,
+    pub feed: Feed,
     pub host: String,
     pub started_at: OffsetDateTime,
 }
@@ -80,7 +80,7 @@ impl Docket {
     fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
         Line {
             id,
-            bucket: &self.bucket,
+            feed: &self.feed,
             pending: &self.pending,
             object,
             status,

@@ -11,7 +11,10 @@ with needed (relname, privilege, place) as (
            ('loader_notifications', 'delete', 4),
            ('loader_notifications_id_seq', 'usage', 1),
            ('loader_rejects', 'select', 1),
-           ('loader_rejects', 'insert', 2)
+           ('loader_rejects', 'insert', 2),
+           ('loader_scopes', 'select', 1),
+           ('loader_scopes', 'insert', 2),
+           ('loader_target', 'select', 1)
 ),
 judged as (
     select c.oid, c.relkind, n.place, n.privilege,
@@ -36,5 +39,5 @@ select format('public.%I', proname),
        case when not has_function_privilege(oid, 'execute')
             then format('grant execute on function %s to %I', oid::regprocedure, current_user) end
 from pg_proc
-where pronamespace = 'public'::regnamespace and proname in ('loader_fingerprint', 'loader_head')
+where pronamespace = 'public'::regnamespace and proname in ('loader_fingerprint', 'loader_table_head')
 order by object

@@ -14,7 +14,7 @@ use crate::source::{Entry, Object, Pending, Request, Status};
 #[derive(Debug)]
 pub struct Line<'a> {
     pub id: i64,
-    pub bucket: &'a str,
+    pub feed: &'a Feed,
     pub pending: &'a Pending,
     pub object: &'a Object,
     pub status: Status,
@@ -41,7 +41,7 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
 pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>) -> Result<(), Error> {
     let columns = Columns::of(line);
     let row = (write_sql(line), columns.parameters(line));
-    let message = news.map(|news| outbox::insert(&tx, &line.id, news));
+    let message = news.map(|news| outbox::insert(&tx, &line.id, &columns.scope, news));
     let last: Vec<_> = [row].into_iter().chain(message).collect();
     Ok(tx.commit_after(&last).await?)
 }
@@ -58,6 +58,7 @@ fn write_sql(line: &Line<'_>) -> String {
 struct Columns {
     size: i64,
     modified: f64,
+    scope: i64,
     kind: &'static str,
     status: &'static str,
     counts: [i64; 6],
@@ -70,6 +71,7 @@ impl Columns {
         Self {
             size: listed.size as i64,
             modified: listed.modified as f64,
+            scope: line.feed.id(),
             kind: line.pending.file.as_str(),
             status: line.status.as_str(),
             counts: [line.rows_read, create, amend, remove, unchanged, rejected].map(|count| count as i64),
@@ -80,7 +82,7 @@ impl Columns {
         let (listed, entity, counts) = (&line.object.listed, &line.pending.entity, &self.counts);
         vec![
             (&line.id, Type::INT8),
-            (&line.bucket, Type::TEXT),
+            (&line.feed.bucket, Type::TEXT),
             (&listed.key, Type::TEXT),
             (&listed.etag, Type::TEXT),
             (&self.size, Type::INT8),
@@ -103,6 +105,7 @@ impl Columns {
             (&line.actor, Type::TEXT),
             (&line.reason, Type::TEXT),
             (&counts[5], Type::INT8),
+            (&self.scope, Type::INT8),
         ]
     }
 }
@@ -121,23 +124,10 @@ async fn replace(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
 
 /// All rows of a feed, in key order.
 pub async fn entries(tx: Tx, feed: &Feed) -> Result<impl Stream<Item = Result<Entry, Error>> + use<>, Error> {
-    let (from, to) = feed.keys();
-    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-        [(&feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
+    let parameters: [(i64, Type); 1] = [(feed.id(), Type::INT8)];
     let rows = tx.query_typed_raw(include_str!("ledger_entries.sql"), parameters).await;
     let rows = Box::pin(rows.map_err(|error| tx.error(error))?);
     Ok(futures_util::stream::unfold(Some((tx, rows)), step))
-}
-
-impl Feed {
-    /// The keys of the feed: from the first, and up to (without) the second. A key below `data` lies between `data/` and
-    /// `data0`, the next character after the slash.
-    pub(super) fn keys(&self) -> (String, Option<String>) {
-        if self.path.is_empty() {
-            return (String::new(), None);
-        }
-        (format!("{}/", self.path), Some(format!("{}0", self.path)))
-    }
 }
 
 type Open = (Tx, std::pin::Pin<Box<RowStream>>);
@@ -198,45 +188,39 @@ impl Head {
 
 /// The rows of `pending` itself do not stop it. An id is drawn for it if it has none and may follow `after`.
 pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result<Head, Error> {
-    let span = feed.keys();
+    let scope = feed.id();
     let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
     // a rehearsal draws none
     let (kind, draw) = (pending.file.as_str(), pending.carrier().entry.is_none() && !tx.is_rehearsal());
-    let mut parameters = one_table(feed, pending, &span);
+    let mut parameters = one_table(&scope, pending);
     parameters.extend([(&kind as _, Type::TEXT), (&own as _, Type::INT8_ARRAY)]);
     parameters.extend([(&after as _, Type::INT8), (&draw as _, Type::BOOL)]);
-    let sql = "select last_id, stopped, had_op, next_id from public.loader_head($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let sql = "select last_id, stopped, had_op, next_id from public.loader_table_head($1, $2, $3, $4, $5, $6, $7)";
     let row = tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?;
     Ok(Head { last_id: row.get(0), stopped: row.get(1), had_op: row.get(2), next_id: row.get(3) })
 }
 
 /// Whether the last loaded file of the delivery's kind had an op in front.
 pub async fn had_op(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Option<bool>, Error> {
-    let (span, kind) = (feed.keys(), pending.file.as_str());
-    let mut parameters = one_table(feed, pending, &span);
+    let (scope, kind) = (feed.id(), pending.file.as_str());
+    let mut parameters = one_table(&scope, pending);
     parameters.push((&kind, Type::TEXT));
     let row = tx.query_typed_opt(include_str!("ledger_had_op.sql"), &parameters).await;
     Ok(row.map_err(|error| tx.error(error))?.and_then(|row| row.get(0)))
 }
 
-/// The parameters that name the rows of one table: `$1` to `$5`.
-fn one_table<'a>(feed: &'a Feed, pending: &'a Pending, (from, to): &'a (String, Option<String>)) -> Vec<Parameter<'a>> {
+/// The parameters that name the rows of one table: `$1` to `$3`.
+fn one_table<'a>(scope: &'a i64, pending: &'a Pending) -> Vec<Parameter<'a>> {
     let entity = &pending.entity;
-    vec![
-        (&feed.bucket, Type::TEXT),
-        (&entity.schema, Type::TEXT),
-        (&entity.name, Type::TEXT),
-        (from, Type::TEXT),
-        (to, Type::TEXT),
-    ]
+    vec![(scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)]
 }
 
 /// Whether the ledger accounts for this version of the object already.
-pub async fn has(tx: &Tx, bucket: &str, pending: &Pending, object: &Object) -> Result<bool, Error> {
-    let listed = &object.listed;
+pub async fn has(tx: &Tx, feed: &Feed, pending: &Pending, object: &Object) -> Result<bool, Error> {
+    let (scope, listed) = (feed.id(), &object.listed);
     let modified = (pending.file == File::Snapshot).then_some(listed.modified as f64);
     let parameters: [(&(dyn ToSql + Sync), Type); 4] =
-        [(&bucket, Type::TEXT), (&listed.key, Type::TEXT), (&listed.etag, Type::TEXT), (&modified, Type::FLOAT8)];
+        [(&scope, Type::INT8), (&listed.key, Type::TEXT), (&listed.etag, Type::TEXT), (&modified, Type::FLOAT8)];
     let row = tx.query_typed_one(include_str!("ledger_has.sql"), &parameters).await;
     Ok(row.map_err(|error| tx.error(error))?.get(0))
 }

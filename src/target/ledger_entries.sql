@@ -3,5 +3,5 @@ select id, object_key, etag, extract(epoch from last_modified)::bigint as modifi
        (status = 'skipped' and actor = 'loader' and reason like 'superseded:%') as superseded,
        (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added
 from public.loader_deliveries
-where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
+where scope = $1
 order by object_key, id

@@ -34,6 +34,7 @@ mod pooler;
 mod reading;
 mod refold;
 mod rejects;
+mod scope;
 pub mod settings;
 mod shown;
 mod sinks;
@@ -64,6 +65,7 @@ pub use outbox::{News, Republished, Turn, Waiting};
 pub use pins::digest;
 pub use pooler::Pooler;
 pub use reading::{Delivery, Dossier, Listing, Message, Overview, Reader, Reject, Start, Wanted};
+pub use scope::Feed;
 use settings::Settings;
 pub use shown::Key;
 pub use steering::{Acted, Filter, Rejected, Rest, StopRow, TableState};
@@ -165,6 +167,8 @@ pub enum Error {
     SchemaNewer { found: i32, known: i32 },
     #[error("the ledger has no delivery {id}")]
     NoDelivery { id: i64 },
+    #[error("delivery {id} belongs to another feed: {feed}")]
+    OtherFeed { id: i64, feed: String },
     #[error("delivery {id} {}; {only}. {possible}. Nothing was changed", source::stands(.status))]
     NotInState { id: i64, status: String, only: &'static str, possible: &'static str },
     #[error("{}; {only}. Nothing was changed", .bad.join("; "))]
@@ -207,13 +211,6 @@ pub struct Target {
     lock_waits: LockWaits,
     /// how many keys of each kind a rehearsal is to show
     look: Option<usize>,
-}
-
-/// The part of the ledger that speaks of one feed: a bucket, and a path in it without a slash at either end.
-#[derive(Debug, Clone, Default)]
-pub struct Feed {
-    pub bucket: String,
-    pub path: String,
 }
 
 impl Target {
@@ -265,16 +262,16 @@ impl Target {
 
     /// The publisher's turn; none if another process has it.
     pub async fn take_turn(&self) -> Result<Option<Turn>, Error> {
-        outbox::take_turn(&self.pg).await
+        outbox::take_turn(&self.pg, &self.feed).await
     }
 
     /// How many messages wait to be published.
     pub async fn messages_waiting(&self) -> Result<u64, Error> {
-        Ok(u64::try_from(outbox::count_waiting(&self.pg).await?).unwrap_or(0))
+        Ok(u64::try_from(outbox::count_waiting(&self.pg, &self.feed).await?).unwrap_or(0))
     }
 
     /// Deletes messages that were published long ago.
     pub async fn prune_messages(&self) -> Result<u64, Error> {
-        outbox::prune(&self.pg, self.settings.keep_messages_days).await
+        outbox::prune(&self.pg, &self.feed, self.settings.keep_messages_days).await
     }
 }

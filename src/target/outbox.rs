@@ -25,34 +25,37 @@ pub struct Waiting {
     pub news: News,
 }
 
-/// The publisher's turn: nobody else publishes while it is held.
+/// The publisher's turn of one scope: no other process publishes its messages while it is held.
 pub struct Turn {
     tx: Tx,
+    scope: i64,
 }
 
-/// The advisory lock of the publisher: class and number.
-const PUBLISHER: (i32, i32) = (super::LEASE_CLASS, -1);
+/// The class of the publishers' advisory locks: "pep" in ASCII. The second number is the low half of the scope's id: two
+/// scopes that share it wait for each other, which costs time only.
+const PUBLISHER_CLASS: i32 = 0x70_65_70;
 
-/// Takes the publisher's turn; none if somebody else has it.
-pub async fn take_turn(pg: &Pg) -> Result<Option<Turn>, Error> {
+/// Takes the publisher's turn of a scope; none if another process has it.
+pub async fn take_turn(pg: &Pg, feed: &Feed) -> Result<Option<Turn>, Error> {
     let tx = pg.begin("publish").await?;
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&PUBLISHER.0, Type::INT4), (&PUBLISHER.1, Type::INT4)];
+    let (scope, number) = (feed.id(), feed.id() as i32);
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&PUBLISHER_CLASS, Type::INT4), (&number, Type::INT4)];
     // a crash may forget that messages were published; then they are sent again, with the same id
     let sql = "select pg_try_advisory_xact_lock($1, $2), set_config('synchronous_commit', 'off', true)";
     let row = tx.query_typed_one(sql, &parameters).await;
     if row.map_err(|error| tx.error(error))?.get(0) {
-        return Ok(Some(Turn { tx }));
+        return Ok(Some(Turn { tx, scope }));
     }
     tx.rollback().await?;
     Ok(None)
 }
 
 impl Turn {
-    /// What waits, oldest first, at most `most`.
+    /// The scope's messages that wait, oldest first, at most `most`.
     pub async fn waiting(&self, most: i64) -> Result<Vec<Waiting>, Error> {
         let sql = "select id, delivery_id, subject, message_id, payload from public.loader_notifications
-            where published_at is null order by id limit $1";
-        let rows = self.tx.query_typed(sql, &[(&most, Type::INT8)]).await;
+            where scope = $1 and published_at is null order by id limit $2";
+        let rows = self.tx.query_typed(sql, &[(&self.scope, Type::INT8), (&most, Type::INT8)]).await;
         let rows = rows.map_err(|error| self.tx.error(error))?;
         let waiting = rows.iter().map(|row| Waiting {
             id: row.get("id"),
@@ -71,44 +74,49 @@ impl Turn {
 }
 
 /// Writes a message, in the transaction of its delivery.
-pub async fn write(tx: &Tx, delivery_id: i64, news: &News) -> Result<(), Error> {
-    let (sql, parameters) = insert(tx, &delivery_id, news);
+pub async fn write(tx: &Tx, delivery_id: i64, feed: &Feed, news: &News) -> Result<(), Error> {
+    let scope = feed.id();
+    let (sql, parameters) = insert(tx, &delivery_id, &scope, news);
     tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
     Ok(())
 }
 
 /// The statement that writes it, with its parameters.
-pub fn insert<'a>(tx: &Tx, delivery_id: &'a i64, news: &'a News) -> (String, Vec<Parameter<'a>>) {
+pub fn insert<'a>(tx: &Tx, delivery_id: &'a i64, scope: &'a i64, news: &'a News) -> (String, Vec<Parameter<'a>>) {
     // a rehearsal draws no number
     let (column, id) = match tx.is_rehearsal() {
         true => ("id, ", "(select coalesce(max(id), 0) + 1 from public.loader_notifications), "),
         false => ("", ""),
     };
     let sql = format!(
-        "insert into public.loader_notifications ({column}delivery_id, subject, message_id, payload)
-         values ({id}$1, $2, $3, $4)"
+        "insert into public.loader_notifications ({column}delivery_id, subject, message_id, payload, scope)
+         values ({id}$1, $2, $3, $4, $5)"
     );
     let News { subject, message_id, payload } = news;
     let texts = [subject, message_id, payload].map(|text| (text as _, Type::TEXT));
-    (sql, [(delivery_id as _, Type::INT8)].into_iter().chain(texts).collect())
+    (sql, [(delivery_id as _, Type::INT8)].into_iter().chain(texts).chain([(scope as _, Type::INT8)]).collect())
 }
 
-/// How many messages wait.
-pub async fn count_waiting(pg: &Pg) -> Result<i64, Error> {
+/// Returns the number of the scope's messages that wait.
+pub async fn count_waiting(pg: &Pg, feed: &Feed) -> Result<i64, Error> {
     let tx = pg.begin("count messages").await?;
-    let sql = "select count(*) from public.loader_notifications where published_at is null";
-    let row = tx.query_typed_one(sql, &[]).await.map_err(|error| tx.error(error))?;
+    let sql = "select count(*) from public.loader_notifications where scope = $1 and published_at is null";
+    let row = tx.query_typed_one(sql, &[(&feed.id(), Type::INT8)]).await.map_err(|error| tx.error(error))?;
     let count = row.get(0);
     tx.rollback().await?;
     Ok(count)
 }
 
-/// Deletes messages that were published more than `days` days ago.
-pub async fn prune(pg: &Pg, days: u32) -> Result<u64, Error> {
+/// Deletes messages of the scope that were published more than `days` days ago.
+pub async fn prune(pg: &Pg, feed: &Feed, days: u32) -> Result<u64, Error> {
     let tx = pg.begin("prune messages").await?;
-    let sql = "delete from public.loader_notifications where published_at < now() - make_interval(days => $1)";
+    let sql = "delete from public.loader_notifications
+        where scope = $1 and published_at < now() - make_interval(days => $2)";
     let days = i32::try_from(days).unwrap_or(i32::MAX);
-    let pruned = tx.execute_typed(sql, &[(&days, Type::INT4)]).await.map_err(|error| tx.error(error))?;
+    let pruned = tx
+        .execute_typed(sql, &[(&feed.id(), Type::INT8), (&days, Type::INT4)])
+        .await
+        .map_err(|error| tx.error(error))?;
     tx.commit().await?;
     Ok(pruned)
 }
@@ -122,28 +130,27 @@ pub struct Republished {
     pub waiting: u64,
 }
 
-/// The feed's messages that were written from `$4` on and before `$5`.
-const WITHIN: &str = "from public.loader_deliveries l
-    where l.id = n.delivery_id and l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-      and n.created_at >= to_timestamp($4) and n.created_at < to_timestamp($5)";
+/// The scope's messages that were written from `$2` on and before `$3`.
+const WITHIN: &str = "n.scope = $1 and n.created_at >= to_timestamp($2) and n.created_at < to_timestamp($3)";
 
 impl Target {
     /// Lets messages that were published wait again, so that they are sent once more, as they were; `since` and `until` are
     /// seconds since 1970. With `dry_run` they are only counted.
     pub async fn republish(&self, since: f64, until: f64, dry_run: bool) -> Result<Republished, Error> {
-        let (from, to) = self.feed.keys();
-        let parameters = span(&self.feed, &from, &to, &since, &until);
+        let scope = self.feed.id();
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&scope, Type::INT8), (&since, Type::FLOAT8), (&until, Type::FLOAT8)];
         let tx = self.pg.begin("republish").await?;
         let sql = format!(
             "select count(*) filter (where n.published_at is not null), count(*) filter (where n.published_at is null)
-             from public.loader_notifications n where exists (select {WITHIN})"
+             from public.loader_notifications n where {WITHIN}"
         );
         let row = tx.query_typed_one(&sql, &parameters).await.map_err(|error| tx.error(error))?;
         let count = |column: usize| u64::try_from(row.get::<_, i64>(column)).unwrap_or(0);
         let mut found = Republished { again: count(0), waiting: count(1) };
         if !dry_run {
             let sql = format!(
-                "update public.loader_notifications n set published_at = null {WITHIN} and n.published_at is not null"
+                "update public.loader_notifications n set published_at = null where {WITHIN} and n.published_at is not null"
             );
             found.again = tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
         }
@@ -154,28 +161,11 @@ impl Target {
     /// The feed's messages as JSON objects, newest first.
     pub async fn messages(&self, waiting: bool, limit: u32) -> Result<Vec<Value>, Error> {
         let sql = "select row_to_json(n)::text from public.loader_notifications n
-            join public.loader_deliveries l on l.id = n.delivery_id
-            where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-              and (not $4 or n.published_at is null)
-            order by n.id desc limit $5";
-        let ((from, to), limit) = (self.feed.keys(), i64::from(limit));
-        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
-            (&self.feed.bucket, Type::TEXT),
-            (&from, Type::TEXT),
-            (&to, Type::TEXT),
-            (&waiting, Type::BOOL),
-            (&limit, Type::INT8),
-        ];
+            where n.scope = $1 and (not $2 or n.published_at is null)
+            order by n.id desc limit $3";
+        let (scope, limit) = (self.feed.id(), i64::from(limit));
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&scope, Type::INT8), (&waiting, Type::BOOL), (&limit, Type::INT8)];
         self.read(sql, &parameters).await
     }
-}
-
-fn span<'a>(
-    feed: &'a Feed,
-    from: &'a String,
-    to: &'a Option<String>,
-    since: &'a f64,
-    until: &'a f64,
-) -> [(&'a (dyn ToSql + Sync), Type); 5] {
-    [(&feed.bucket, Type::TEXT), (from, Type::TEXT), (to, Type::TEXT), (since, Type::FLOAT8), (until, Type::FLOAT8)]
 }

@@ -133,16 +133,16 @@ impl Reader {
 
     /// How each table stands, and the newest deliveries.
     pub async fn overview(&self, newest: u32) -> Result<Overview, Error> {
-        let (from, to) = self.feed.keys();
-        let feed: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&self.feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
-        let waiting = "select count(*)::text from public.loader_notifications where published_at is null";
+        let scope = self.feed.id();
+        let feed: [(&(dyn ToSql + Sync), Type); 1] = [(&scope, Type::INT8)];
+        let waiting =
+            "select count(*)::text from public.loader_notifications where scope = $1 and published_at is null";
         let wanted = Wanted { limit: newest, ..Wanted::default() };
         let tx = self.pg.begin("show how it stands").await?;
         let (tables, newest, waiting) = tokio::join!(
             typed(&tx, include_str!("reading_overview.sql"), &feed),
             self.deliveries(&tx, &wanted),
-            typed(&tx, waiting, &[]),
+            typed(&tx, waiting, &feed),
         );
         tx.rollback().await?;
         Ok(Overview { tables: tables?, newest: newest?, messages_waiting: waiting?.pop().unwrap_or(0) })
@@ -151,9 +151,8 @@ impl Reader {
     /// Some deliveries, newest first.
     pub async fn list(&self, wanted: &Wanted) -> Result<Listing, Error> {
         let more = Wanted { limit: wanted.limit + 1, ..wanted.clone() };
-        let (from, to) = self.feed.keys();
-        let feed: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&self.feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
+        let scope = self.feed.id();
+        let feed: [(&(dyn ToSql + Sync), Type); 1] = [(&scope, Type::INT8)];
         let tx = self.pg.begin("list deliveries").await?;
         let (found, tables) =
             tokio::join!(self.deliveries(&tx, &more), typed(&tx, include_str!("reading_tables.sql"), &feed));
@@ -175,11 +174,9 @@ impl Reader {
 
     /// All about one delivery of the feed; none if there is no such one.
     pub async fn dossier(&self, id: i64) -> Result<Option<Dossier>, Error> {
-        let (from, to) = self.feed.keys();
-        let row = "select row_to_json(l)::text from public.loader_deliveries l
-            where id = $1 and bucket = $2 and object_key >= $3 and ($4 is null or object_key < $4)";
-        let feed: [(&(dyn ToSql + Sync), Type); 4] =
-            [(&id, Type::INT8), (&self.feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
+        let scope = self.feed.id();
+        let row = "select row_to_json(l)::text from public.loader_deliveries l where id = $1 and scope = $2";
+        let feed: [(&(dyn ToSql + Sync), Type); 2] = [(&id, Type::INT8), (&scope, Type::INT8)];
         let rejects = "select json_build_object('line', line, 'column_name', column_name, 'reason', reason)::text
             from public.loader_rejects where delivery_id = $1 order by object_key, line limit $2";
         let message = "select row_to_json(n)::text from public.loader_notifications n
@@ -195,25 +192,22 @@ impl Reader {
     }
 
     async fn deliveries(&self, tx: &Tx, wanted: &Wanted) -> Result<Vec<Delivery>, Error> {
-        let (from, to) = self.feed.keys();
+        let scope = self.feed.id();
         let (bound, order) = match wanted.page {
-            Start::Newest => (i64::MAX, "id <= $7 order by id desc"),
-            Start::Before(id) => (id, "id < $7 order by id desc"),
-            Start::After(id) => (id, "id > $7 order by id"),
+            Start::Newest => (i64::MAX, "id <= $5 order by id desc"),
+            Start::Before(id) => (id, "id < $5 order by id desc"),
+            Start::After(id) => (id, "id > $5 order by id"),
         };
         let sql = format!(
             "select row_to_json(l)::text from public.loader_deliveries l
-             where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
-               and ($4 is null or status = $4) and ($5 is null or kind = $5)
-               and ($6 is null or $6 in (entity, schema_name || '.' || entity))
-               and {order} limit $8"
+             where scope = $1 and ($2 is null or status = $2) and ($3 is null or kind = $3)
+               and ($4 is null or $4 in (entity, schema_name || '.' || entity))
+               and {order} limit $6"
         );
         let (status, kind) = (wanted.status.map(Status::as_str), wanted.kind.map(File::as_str));
         let limit = i64::from(wanted.limit);
-        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
-            (&self.feed.bucket, Type::TEXT),
-            (&from, Type::TEXT),
-            (&to, Type::TEXT),
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+            (&scope, Type::INT8),
             (&status, Type::TEXT),
             (&kind, Type::TEXT),
             (&wanted.table, Type::TEXT),

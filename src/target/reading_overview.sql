@@ -4,12 +4,12 @@
 -- order, from the table's last one down, so that no other index will do.
 with recursive tables as (
     (select schema_name, entity from public.loader_deliveries
-     where bucket = $1 order by schema_name, entity limit 1)
+     where scope = $1 order by schema_name, entity limit 1)
     union all
     select following.schema_name, following.entity
     from tables,
          lateral (select schema_name, entity from public.loader_deliveries
-                  where bucket = $1 and (schema_name, entity) > (tables.schema_name, tables.entity)
+                  where scope = $1 and (schema_name, entity) > (tables.schema_name, tables.entity)
                   order by schema_name, entity limit 1) following
 ),
 -- the deliveries of which rows are kept aside
@@ -25,7 +25,7 @@ aside as (
     select l.schema_name, l.entity, sum(l.rows_rejected) as rows, json_agg(l.id order by l.id) as ids
     from kept
     cross join lateral (select * from public.loader_deliveries where id = kept.id limit 1) l
-    where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+    where l.scope = $1
     group by l.schema_name, l.entity
 )
 select json_build_object(
@@ -42,8 +42,7 @@ from tables
 left join lateral (
     select id, last_modified, rows_rejected
     from (select id, schema_name, entity, last_modified, rows_rejected, status from public.loader_deliveries l
-          where l.bucket = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
-            and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+          where l.scope = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
           order by l.schema_name desc, l.entity desc, l.id desc limit 5000) l
     where status = 'loaded' and schema_name = tables.schema_name and entity = tables.entity
     order by schema_name desc, entity desc, id desc limit 1
@@ -51,8 +50,7 @@ left join lateral (
 left join lateral (
     select max(last_modified) as newest
     from (select schema_name, entity, last_modified, status from public.loader_deliveries l
-          where l.bucket = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
-            and l.object_key >= $2 and ($3 is null or l.object_key < $3)
+          where l.scope = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
           order by l.schema_name desc, l.entity desc, l.id desc limit 200) l
     where status = 'loaded' and schema_name = tables.schema_name and entity = tables.entity
 ) recent on true
@@ -63,16 +61,9 @@ left join lateral (
                '[]'::json
            ) as rows
     from (select * from public.loader_deliveries l
-          where l.bucket = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
-            and l.object_key >= $2 and ($3 is null or l.object_key < $3) and l.status in ('failed', 'held', 'late')
+          where l.scope = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+            and l.status in ('failed', 'held', 'late')
           offset 0) l
 ) stops on true
 left join aside using (schema_name, entity)
-cross join lateral (
-    select schema_name, entity from public.loader_deliveries l
-    where l.bucket = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
-      and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-    order by l.schema_name desc, l.entity desc, l.id desc limit 1
-) fed
-where (fed.schema_name, fed.entity) = (tables.schema_name, tables.entity)
 order by tables.schema_name, tables.entity

@@ -141,34 +141,28 @@ impl Target {
     /// Rows of the feed's ledger as JSON objects, newest first.
     pub async fn deliveries(&self, filter: &Filter) -> Result<Vec<Value>, Error> {
         let sql = "select row_to_json(l)::text from public.loader_deliveries l
-            where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
-              and ($4 is null or status = $4) and ($5 is null or $5 in (entity, schema_name || '.' || entity))
-            order by id desc limit $6";
-        let (from, to) = self.feed.keys();
+            where scope = $1 and ($2 is null or status = $2)
+              and ($3 is null or $3 in (entity, schema_name || '.' || entity))
+            order by id desc limit $4";
+        let scope = self.feed.id();
         let (status, limit) = (filter.status.map(Status::as_str), i64::from(filter.limit));
-        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
-            (&self.feed.bucket, Type::TEXT),
-            (&from, Type::TEXT),
-            (&to, Type::TEXT),
-            (&status, Type::TEXT),
-            (&filter.entity, Type::TEXT),
-            (&limit, Type::INT8),
-        ];
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&scope, Type::INT8), (&status, Type::TEXT), (&filter.entity, Type::TEXT), (&limit, Type::INT8)];
         self.read(sql, &parameters).await
     }
 
-    /// One row of the ledger as a JSON object.
+    /// Returns one row of the ledger as a JSON object; an error if it is of another scope.
     pub async fn delivery(&self, id: i64) -> Result<Value, Error> {
         let sql = "select row_to_json(l)::text from public.loader_deliveries l where id = $1";
-        self.read(sql, &[(&id, Type::INT8)]).await?.pop().ok_or(Error::NoDelivery { id })
+        let row = self.read(sql, &[(&id, Type::INT8)]).await?.pop().ok_or(Error::NoDelivery { id })?;
+        let scope = row["scope"].as_i64();
+        if scope == Some(self.feed.id()) { Ok(row) } else { Err(self.of_another(id, scope).await?) }
     }
 
     /// What the ledger has of each table of the feed.
     pub async fn tables(&self) -> Result<Vec<TableState>, Error> {
-        let (from, to) = self.feed.keys();
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&self.feed.bucket, Type::TEXT), (&from, Type::TEXT), (&to, Type::TEXT)];
-        let rows = self.read(include_str!("steering_tables.sql"), &parameters).await?;
+        let scope = self.feed.id();
+        let rows = self.read(include_str!("steering_tables.sql"), &[(&scope, Type::INT8)]).await?;
         rows.into_iter().map(|row| serde_json::from_value(row).map_err(|_| Error::Garbled)).collect()
     }
 
@@ -187,19 +181,12 @@ impl Target {
     pub async fn rejects(&self, filter: &Filter) -> Result<Vec<Rejected>, Error> {
         let sql = "select r.delivery_id, r.object_key, r.line, r.column_name, r.reason, r.raw
             from public.loader_rejects r join public.loader_deliveries l on l.id = r.delivery_id
-            where l.bucket = $1 and l.object_key >= $2 and ($3 is null or l.object_key < $3)
-              and ($4 is null or l.id = $4)
-              and ($5 is null or $5 in (l.entity, l.schema_name || '.' || l.entity))
-            order by r.delivery_id desc, r.object_key, r.line limit $6";
-        let ((from, to), limit) = (self.feed.keys(), i64::from(filter.limit));
-        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
-            (&self.feed.bucket, Type::TEXT),
-            (&from, Type::TEXT),
-            (&to, Type::TEXT),
-            (&filter.delivery, Type::INT8),
-            (&filter.entity, Type::TEXT),
-            (&limit, Type::INT8),
-        ];
+            where l.scope = $1 and ($2 is null or l.id = $2)
+              and ($3 is null or $3 in (l.entity, l.schema_name || '.' || l.entity))
+            order by r.delivery_id desc, r.object_key, r.line limit $4";
+        let (scope, limit) = (self.feed.id(), i64::from(filter.limit));
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&scope, Type::INT8), (&filter.delivery, Type::INT8), (&filter.entity, Type::TEXT), (&limit, Type::INT8)];
         let tx = self.pg.begin("read the rejects").await?;
         let rows = tx.query_typed(sql, &parameters).await.map_err(|error| tx.error(error))?;
         tx.rollback().await?;
@@ -211,7 +198,7 @@ impl Target {
     pub async fn request(&self, ids: &[i64], wish: Request, actor: &str) -> Result<Vec<Acted>, Error> {
         let (word, reason) = (wish.word(), wish.reason());
         let sql = format!(
-            "update public.loader_deliveries l set requested = '{word}', actor = $6, reason = {reason}\n{WHICH}"
+            "update public.loader_deliveries l set requested = '{word}', actor = $5, reason = {reason}\n{WHICH}"
         );
         let tx = self.pg.begin("steer").await?;
         let acted = self.all(&tx, ids, &["held"], wish.states(), &sql, &[(&actor, Type::TEXT)]).await;
@@ -224,7 +211,7 @@ impl Target {
     pub async fn skip(&self, ids: &[i64], actor: &str, reason: &str, rest: &[Rest]) -> Result<Vec<Acted>, Error> {
         let sql = format!(
             "update public.loader_deliveries l
-             set status = 'skipped', requested = null, actor = $6, reason = $7, committed_at = clock_timestamp(),
+             set status = 'skipped', requested = null, actor = $5, reason = $6, committed_at = clock_timestamp(),
                  rows_remove = 0
              {WHICH}"
         );
@@ -274,7 +261,7 @@ impl Target {
         sql: &str,
         more: Parameters<'_>,
     ) -> Result<Result<Vec<Acted>, i64>, Error> {
-        let (from, to) = self.feed.keys();
+        let scope = self.feed.id();
         let mut acted: Vec<Acted> = Vec::new();
         for id in ids {
             if acted.iter().flat_map(|one| &one.rows).any(|row| row["id"] == *id) {
@@ -283,8 +270,7 @@ impl Target {
             let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
                 (id, Type::INT8),
                 (&together, Type::TEXT_ARRAY),
-                (&from, Type::TEXT),
-                (&to, Type::TEXT),
+                (&scope, Type::INT8),
                 (&states, Type::TEXT_ARRAY),
             ];
             parameters.extend_from_slice(more);
@@ -323,7 +309,7 @@ impl Target {
         let mut bad = Vec::new();
         for id in ids.iter().copied().collect::<BTreeSet<i64>>() {
             match self.delivery(id).await {
-                Err(error @ Error::NoDelivery { .. }) => bad.push(error),
+                Err(error @ (Error::NoDelivery { .. } | Error::OtherFeed { .. })) => bad.push(error),
                 row => {
                     let status = row?["status"].as_str().unwrap_or_default().to_owned();
                     let possible = possible(&status);

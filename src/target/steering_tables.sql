@@ -3,7 +3,7 @@ with feed as (
     select id, schema_name, entity, object_key, kind, status, requested, last_modified, started_at, committed_at,
            rows_rejected, coalesce(error, reason) as why
     from public.loader_deliveries
-    where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
+    where scope = $1
 ),
 -- the parts of one delivery began together
 last as (

@@ -76,14 +76,9 @@ impl Target {
     }
 
     async fn loaded(&self, tx: &Tx, entity: &Entity) -> Result<Option<(i32, Vec<Loaded>)>, Error> {
-        let (from, to) = self.feed.keys();
-        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
-            (&self.feed.bucket, Type::TEXT),
-            (&entity.schema, Type::TEXT),
-            (&entity.name, Type::TEXT),
-            (&from, Type::TEXT),
-            (&to, Type::TEXT),
-        ];
+        let scope = self.feed.id();
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)];
         let rows = tx.query_typed(include_str!("verify_files.sql"), &parameters).await;
         let rows = rows.map_err(|error| tx.error(error))?;
         Ok(rows.first().map(|row| (row.get("generation"), rows.iter().map(loaded).collect())))
@@ -91,17 +86,10 @@ impl Target {
 
     async fn skipped(&self, tx: &Tx, entity: &Entity, generation: i32) -> Result<u64, Error> {
         let sql = "select count(*) from public.loader_deliveries
-            where bucket = $1 and schema_name = $2 and entity = $3 and generation = $4 and object_key >= $5
-              and ($6 is null or object_key < $6) and status = 'skipped' and actor is distinct from 'loader'";
-        let (from, to) = self.feed.keys();
-        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
-            (&self.feed.bucket, Type::TEXT),
-            (&entity.schema, Type::TEXT),
-            (&entity.name, Type::TEXT),
-            (&generation, Type::INT4),
-            (&from, Type::TEXT),
-            (&to, Type::TEXT),
-        ];
+            where scope = $1 and schema_name = $2 and entity = $3 and generation = $4 and status = 'skipped' and actor is distinct from 'loader'";
+        let scope = self.feed.id();
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT), (&generation, Type::INT4)];
         let row = tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?;
         Ok(row.get::<_, i64>(0) as u64)
     }

@@ -1,8 +1,7 @@
 -- What was loaded of a table's newest generation.
 with loaded as (
     select * from public.loader_deliveries
-    where bucket = $1 and schema_name = $2 and entity = $3
-      and object_key >= $4 and ($5 is null or object_key < $5)
+    where scope = $1 and schema_name = $2 and entity = $3
       and status = 'loaded'
 )
 select id, object_key, etag, size_bytes, extract(epoch from last_modified)::bigint as modified, kind, generation,

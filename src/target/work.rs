@@ -19,7 +19,7 @@ use super::lock_wait::{LockWait, LockWaits};
 use super::look::{Look, Seen};
 use super::outbox::{self, News};
 use super::rejects::{BadRows, Rejects};
-use super::{Counts, Error, LEASE_CLASS, Target, changes, snapshot};
+use super::{Counts, Error, Feed, LEASE_CLASS, Target, changes, snapshot};
 use crate::decode::dialect::Dialect;
 use crate::decode::{File, Parts, Rows, Shape};
 use crate::failpoint;
@@ -73,7 +73,7 @@ pub struct Changes {
     /// of each part
     rejected: Vec<u64>,
     rejects: Option<Rejects>,
-    bucket: String,
+    feed: Feed,
     seen: Option<Seen>,
 }
 
@@ -133,7 +133,7 @@ impl Target {
             docket: Docket {
                 id,
                 pending: pending.clone(),
-                bucket: self.feed.bucket.clone(),
+                feed: self.feed.clone(),
                 host: self.host.clone(),
                 started_at: started.0,
             },
@@ -181,7 +181,7 @@ impl Target {
     async fn take(&self, tx: &Tx, table: &Table, pending: &Pending, after: i64) -> Result<Leased, Error> {
         let objects = pending.new_objects().map(|place| &pending.objects[place]);
         let known = objects.filter(|object| object.entry.is_some());
-        let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed.bucket, pending, object)));
+        let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed, pending, object)));
         let head = ledger::head(tx, &self.feed, pending, after);
         // what is asked of the ledger must not read all of it, however little there was when it was planned
         let planned = tx.batch_execute(pg::BY_INDEX);
@@ -364,12 +364,12 @@ impl Work {
         }
         let tally = rejects.as_ref().map(Rejects::tally).unwrap_or_default();
         let counts = Counts { rejected: tally.total(), ..counts };
-        let (pending, bucket) = (self.docket.pending.clone(), self.docket.bucket.clone());
+        let (pending, feed) = (self.docket.pending.clone(), self.docket.feed.clone());
         let seen = match look {
             Some(look) => Some(look.finish(&self.tx, &self.table).await?),
             None => None,
         };
-        Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, bucket, seen })
+        Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, feed, seen })
     }
 
     /// Undoes what a failed `apply` did, and keeps the lease.
@@ -392,7 +392,7 @@ impl Work {
                 rejects.write(&tx, &docket.named(ids)).await?;
             }
             if let Some(news) = news {
-                outbox::write(&tx, docket.id, news).await?;
+                outbox::write(&tx, docket.id, &docket.feed, news).await?;
             }
             failpoint::reach("before_commit");
             tx.commit().await?;
@@ -438,8 +438,8 @@ impl Changes {
         &self.pending
     }
 
-    pub fn bucket(&self) -> &str {
-        &self.bucket
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     pub fn counts(&self) -> Counts {

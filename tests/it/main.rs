@@ -41,6 +41,7 @@ mod postgres;
 mod proof;
 mod quarantine;
 mod scarce;
+mod scope;
 mod secrets;
 mod service;
 mod signals;

@@ -17,7 +17,7 @@ pub(super) async fn check(settings: &Settings, feed: Option<&Survey>, report: &m
         return;
     };
     let source = settings.source.as_ref();
-    let place = source.map(|source| Feed { bucket: source.bucket.clone(), path: source.path.clone() });
+    let place = source.map(|source| Feed::new(source, wanted.schema.as_deref()));
     let target = Target::new(wanted, place.unwrap_or_default(), &boot::hostname(), Clock::system());
     let server = match target.map(|target| async { within(target.server()).await.map(|server| (target, server)) }) {
         Ok(answer) => answer.await,

@@ -77,7 +77,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
 /// All that is pending, done in a transaction that is rolled back; how it ended, and what was seen of it.
 async fn rehearse(boot: &Boot, args: &Args) -> Result<(End, Agreed), Error> {
     let stage = boot.target()?.rehearse().await?.with_look(usize::from(args.keys));
-    stage.prepare().await?;
+    boot::ready(&stage).await?;
     if args.released {
         release(&stage).await?;
     }

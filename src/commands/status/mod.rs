@@ -28,6 +28,8 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let mut report = Report::new(&boot.feed(), &Stock::of(&plan, now), &states, now);
     report.schema_version = schema_version;
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
+    let others = target.other_scopes().await.map_err(Error::from)?;
+    report.other_feeds = others.iter().map(ToString::to_string).collect();
     for table in &plan.tables {
         if let Some(why) = target.lacks(&table.entity).await.map_err(Error::from)? {
             report.unmap(&table.entity, why);

@@ -6,10 +6,11 @@ use std::io::{Result, Write};
 use crate::commands::show::{self, Look};
 use crate::commands::when;
 use crate::source;
-use crate::standing::{Report, Stopped, Table, asked};
+use crate::standing::{Report, Stopped, Table, asked, other_feeds};
 
 pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
-    let place = if report.path.is_empty() { String::new() } else { format!(", path {}", report.path) };
+    let of = |what: &str, name: &str| if name.is_empty() { String::new() } else { format!(", {what} {name}") };
+    let place = of("path", &report.path) + &of("into schema", &report.target_schema);
     let at = report.generated_at.replace('T', " ").replace('Z', " UTC");
     let head = format!("Bucket {}{place}, {at}, schema version {}.", report.bucket, report.schema_version);
     writeln!(out, "{}", look.wrapped(&head, 0))?;
@@ -107,6 +108,9 @@ fn notes(report: &Report, look: Look) -> Vec<String> {
     if report.messages_waiting > 0 {
         let (messages, verb) = (show::count(report.messages_waiting, "message"), verb(report.messages_waiting));
         notes.push(format!("{messages} {verb} for the broker."));
+    }
+    if !report.other_feeds.is_empty() {
+        notes.push(look.wrapped(other_feeds(&report.other_feeds).trim_start(), 0));
     }
     notes
 }

@@ -1,0 +1,110 @@
+//! The scope of the ledger: endpoint, bucket, path and target schema. Each feed has its own rows, its own messages and its own
+//! publisher, and rows from before there were scopes go on with the first that starts.
+
+use std::process::Command;
+
+use crate::support::World;
+use crate::support::program::{as_owner, program, run, run_once};
+
+const LOAD1: &str = "e/LOAD00000001.csv.gz";
+const FIRST: &str = "e/20991231-120000000.csv.gz";
+const SECOND: &str = "e/20991231-130000000.csv.gz";
+
+fn into_schema(world: &World, schema: &str) -> Command {
+    let mut command = program(world);
+    command.env("TARGET_SCHEMA", schema);
+    command
+}
+
+/// The state of the ledger before there were scopes: what V1 to V4 make.
+const FORGET_SCOPES: &str = "alter table loader_deliveries drop column scope;
+    alter table loader_notifications drop column scope;
+    drop table loader_scopes, loader_target;
+    drop function loader_table_head;
+    delete from loader_schema_history where version = 6;
+    create unique index loader_deliveries_part
+        on loader_deliveries (bucket, object_key, etag, last_modified) where kind = 'snapshot';
+    create unique index loader_deliveries_change
+        on loader_deliveries (bucket, object_key, etag) where kind = 'changes';
+    create index loader_deliveries_key on loader_deliveries (bucket, object_key, id);
+    create index loader_deliveries_table on loader_deliveries (bucket, schema_name, entity, id);
+    create index loader_deliveries_stops
+        on loader_deliveries (bucket, schema_name, entity) where status in ('failed', 'held', 'late');
+    create index loader_notifications_waiting on loader_notifications (id) where published_at is null;
+    create index loader_notifications_published on loader_notifications (published_at) where published_at is not null";
+
+#[tokio::test]
+async fn another_target_schema_is_another_ledger_and_gets_everything() {
+    let world = World::with_table().await;
+    world.sql("create schema stage; create table stage.e (like dbo.e including all)").await;
+    world.bucket.put(LOAD1, "1,a,1\n2,b,2\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put(FIRST, "U,2,later,2\n").await;
+    let ended = run(into_schema(&world, "stage")).await.ok();
+    assert_eq!(ended.effects(), ["e (create: 2, amend: 0, remove: 0).", "e (create: 0, amend: 1, remove: 0)."]);
+    run_once(&world).await.ok();
+    for table in ["dbo.e", "stage.e"] {
+        assert_eq!(
+            world.rows(&format!("select id, name from {table} order by id")).await,
+            ["1|a", "2|later"],
+            "{table}"
+        );
+    }
+    assert_eq!(world.rows("select count(*) from loader_deliveries group by scope").await, ["2", "2"]);
+    let scopes = "select endpoint like 'http://%', path <> '', target_schema from loader_scopes order by target_schema";
+    assert_eq!(world.rows(scopes).await, ["t|t|", "t|t|stage"]);
+}
+
+#[tokio::test]
+async fn an_upgraded_ledger_goes_on_without_loading_anything_again() {
+    let world = World::empty_with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n2,b,2\n").await;
+    world.bucket.put(FIRST, "U,2,later,2\n").await;
+    run(as_owner(&world)).await.ok();
+    world.sql(FORGET_SCOPES).await;
+    world.bucket.put(SECOND, "U,1,last,1\n").await;
+    let mut rehearsal = as_owner(&world);
+    rehearsal.env("DRY_RUN", "True");
+    let before = world.dump();
+    assert_eq!(run(rehearsal).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
+    assert_eq!(before, world.dump(), "a dry run leaves the old ledger as it was");
+    let ended = run(as_owner(&world)).await.ok();
+    assert_eq!(ended.effects(), ["e (create: 0, amend: 1, remove: 0)."]);
+    assert!(ended.log.contains("2 ledger rows from before there were scopes belong to this feed now"), "{}", ended.log);
+    assert_eq!(world.value("select count(*), count(distinct scope) from loader_deliveries").await, "3|1");
+}
+
+#[tokio::test]
+async fn a_loader_of_an_earlier_version_is_refused_and_blames_no_file() {
+    let world = World::with_table().await;
+    let asked = "select * from loader_head('b', 's', 'e', '', null, 'changes', '{}', 0, false)";
+    let error = world.db.batch_execute(asked).await.expect_err("refused");
+    assert_eq!(error.code().map(|code| code.code()), Some("57P03"));
+}
+
+#[tokio::test]
+async fn commands_show_and_steer_their_own_scope_only() {
+    let world = World::with_table().await;
+    world.sql("create schema stage; create table stage.e (like dbo.e including all)").await;
+    world.bucket.put(LOAD1, "1,a,1\n2,b,two\n").await;
+    assert_eq!(run_once(&world).await.code, 1);
+    assert_eq!(run(into_schema(&world, "stage")).await.code, 1);
+    let ask = async |args: &[&str]| {
+        let mut command = program(&world);
+        command.args(args);
+        run(command).await
+    };
+    let other = world.value("select max(id) from loader_deliveries").await;
+    let listed = ask(&["deliveries", "list", "--json"]).await.ok();
+    assert!(!listed.log.contains(&format!("\"id\":{other}")), "{}", listed.log);
+    for args in [&["deliveries", "show", &other][..], &["deliveries", "skip", &other, "--reason", "r"][..]] {
+        let refused = ask(args).await;
+        assert_ne!(refused.code, 0, "{args:?}");
+        assert!(refused.log.contains("belongs to another feed"), "{}", refused.log);
+        assert!(refused.log.contains("loaded into schema stage"), "{}", refused.log);
+    }
+    assert_eq!(world.rows("select status from loader_deliveries").await, ["failed", "failed"]);
+    let status = ask(&["status"]).await;
+    assert!(status.log.contains("another feed"), "{}", status.log);
+    assert!(status.log.contains("loaded into schema stage"), "{}", status.log);
+}
