@@ -205,7 +205,9 @@ async fn a_bucket_that_is_away_or_wrong_does_not_hide_the_target() {
     let world = loaded().await;
     let away = with(&world, "SOURCE", world.bucket.source_at(&free_port().to_string())).await;
     away.ends(69).finds("source, list", "fail", "cannot reach the bucket");
-    away.finds("target, dbo.e", "ok", "can be loaded");
+    // another endpoint is another feed, of which the ledger knows no table
+    away.finds("target, connect", "ok", "");
+    away.finds("target, tables", "warn", "not looked at");
     let wrong = world.bucket.source().replace("bucket_name=tests", "bucket_name=missing");
     let wrong = with(&world, "SOURCE", wrong).await;
     let line = wrong.ends(78).finds("source, list", "fail", "refuses");
@@ -213,6 +215,7 @@ async fn a_bucket_that_is_away_or_wrong_does_not_hide_the_target() {
     let key = setting("PEO_S3_KEY");
     let wrong = with(&world, "SOURCE", world.bucket.source().replace(&key, "canary")).await;
     let line = wrong.ends(78).finds("source, list", "fail", "refuses");
+    wrong.finds("target, dbo.e", "ok", "can be loaded");
     assert!(line.hint.contains("bucket_key") && !format!("{:?}", wrong.lines).contains("canary"), "{line:?}");
 }
 
@@ -308,7 +311,7 @@ async fn each_grant_that_is_missing_comes_with_the_statement_that_gives_it() {
             checked.lines.iter().filter(|line| line.mark == "fail").map(|line| line.hint.as_str()).collect();
         if grants.is_empty() {
             checked.ends(0).finds("target, role", "ok", "no superuser");
-            checked.finds("target, grants", "ok", "all on the loader's 8");
+            checked.finds("target, grants", "ok", "all on the loader's");
             break;
         }
         checked.ends(1);
@@ -412,7 +415,7 @@ async fn the_loaders_tables_are_missing_or_newer() {
     role.check().await.ends(1).finds("target, the loader's tables", "fail", "may not create tables in public");
     role.drop().await;
     run_once(&world).await.ok();
-    world.sql("update loader_schema_history set version = 99 where version = 4").await;
+    world.sql("update loader_schema_history set version = 99 where version = (select max(version) from loader_schema_history)").await;
     let newer = check_world(&world).await;
     newer.ends(78).finds("target, the loader's tables", "fail", "version 99, newer than this program");
 }

@@ -168,6 +168,7 @@ async fn whatever_happens_in_whatever_order_nothing_is_lost() {
     }
     drop(running);
     story.catch_up(&world).await;
+    world.leave_ledger_to_next_feed().await;
     come_to_rest(&world, &broker).await;
     // the stream heard what others missed while the broker was away
     let heard = kept(&async_nats::jetstream::new(broker.client().await)).await;

@@ -18,6 +18,7 @@ async fn run_at(world: &World, plan: impl Fn(&str, usize) -> Act + Send + Sync +
     let port = before(&setting("PEO_S3_PORT"), plan).await;
     let mut command = program(world);
     command.env("SOURCE", world.bucket.source_at(&port));
+    world.leave_ledger_to_next_feed().await;
     run(command).await
 }
 

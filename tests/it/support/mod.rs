@@ -123,6 +123,11 @@ impl World {
         self.rows(query).await.into_iter().next().unwrap_or_default()
     }
 
+    /// Leaves the ledger to the feed that starts next, as an upgrade does: a store at another port is another feed.
+    pub async fn leave_ledger_to_next_feed(&self) {
+        self.sql("update loader_deliveries set scope = null; update loader_notifications set scope = null").await;
+    }
+
     /// The ledger, shortly: file, status, counts create/amend/remove/unchanged.
     pub async fn ledger(&self) -> Vec<String> {
         self.rows(

@@ -78,10 +78,19 @@ const WHAT_TESTS_MAKE: &str = "alter default privileges grant usage on schemas t
     alter default privileges grant select, insert, update, delete on tables to paper_engine_loader;
     alter default privileges grant usage on sequences to paper_engine_loader";
 
-/// Returns the number of the newest migration in `db/migrations`.
-pub fn newest_migration() -> u32 {
+/// Returns the numbers of the files in `db/migrations`.
+fn versions() -> Vec<u32> {
     let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/db/migrations")).expect("migrations");
     let names = folder.map(|entry| entry.expect("a migration").file_name().into_string().expect("a name"));
-    let number = |name: String| name.strip_prefix('V')?.split_once("__")?.0.parse().ok();
-    names.filter_map(number).max().expect("a migration")
+    names.filter_map(|name| name.strip_prefix('V')?.split_once("__")?.0.parse().ok()).collect()
+}
+
+/// Returns the number of the newest migration.
+pub fn newest_migration() -> u32 {
+    versions().into_iter().max().expect("a migration")
+}
+
+/// Returns how many migrations there are.
+pub fn migrations() -> usize {
+    versions().len()
 }
