@@ -10,7 +10,7 @@ use super::SUBJECT;
 use crate::clock;
 use crate::decode::File;
 use crate::source::Pending;
-use crate::target::{Changes, Counts, News};
+use crate::target::{Changes, Counts, Feed, News};
 
 /// The keys in their order.
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ pub(super) fn compose(changes: &Changes, host: &str, at: OffsetDateTime) -> News
     };
     News {
         subject: SUBJECT.to_owned(),
-        message_id: message_id(&changes.feed().bucket, changes.pending()),
+        message_id: message_id(changes.feed(), changes.pending()),
         payload: serde_json::to_string(&message).expect("strings and numbers are JSON"),
     }
 }
@@ -51,11 +51,13 @@ pub fn stats(label: &str, counts: Counts) -> serde_json::Map<String, serde_json:
     stats
 }
 
-/// The same for every repeat of a delivery: a hash of its identity in the ledger and its generation.
-fn message_id(bucket: &str, pending: &Pending) -> String {
+/// The same for every repeat of a delivery: a hash of the schema, its identity in the ledger and its generation.
+fn message_id(feed: &Feed, pending: &Pending) -> String {
     let listed = &pending.carrier().listed;
     let modified = if pending.file == File::Snapshot { listed.modified } else { 0 };
-    let identity = format!("{bucket}\n{}\n{}\n{modified}\n{}", listed.key, listed.etag, pending.generation);
+    let schema = if feed.target_schema.is_empty() { &pending.entity.schema } else { &feed.target_schema };
+    let (scope, generation) = (feed.id(), pending.generation);
+    let identity = format!("{schema}\n{scope}\n{}\n{}\n{modified}\n{generation}", listed.key, listed.etag);
     Sha256::digest(identity.as_bytes()).iter().take(16).fold(String::new(), |mut id, byte| {
         let _ = write!(id, "{byte:02x}");
         id

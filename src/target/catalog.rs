@@ -1,7 +1,7 @@
 //! The target table as the Postgres catalog has it: its columns, their types, its key. They decide everything; adding an
 //! entity to the feed is a `create table`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::Row;
@@ -252,6 +252,8 @@ pub(super) struct Catalog {
     shapes: Arc<Mutex<HashMap<u32, Known>>>,
     /// tables that were loaded, for as long as they are as they were then
     tables: Arc<Mutex<HashMap<Entity, Arc<Table>>>>,
+    /// tables of which it was said that they give no event id
+    said: Arc<Mutex<HashSet<u32>>>,
 }
 
 /// A table's fingerprint and what was read of it then.
@@ -270,6 +272,11 @@ impl Catalog {
             let table = Table { remembered: true, ..Table::clone(table) };
             locked(&self.tables).insert(entity.clone(), Arc::new(table));
         }
+    }
+
+    /// Returns true when it is called for the first time for a table.
+    pub fn first_time(&self, oid: u32) -> bool {
+        locked(&self.said).insert(oid)
     }
 
     pub fn forget(&self, entity: &Entity) {

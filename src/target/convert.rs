@@ -17,7 +17,7 @@ use super::batch::{Batch, Wanted, Wish};
 use super::catalog::{Column, Table};
 use super::chain::Chain;
 use super::encode::{Asked, Wire};
-use super::encoder::{CellFault, integer_column};
+use super::encoder::{CellFault, event_column, event_value};
 use super::fold::Fold;
 use super::intake::{Draft, Halt, Intake, Message, Outlet, Plan, Summary, Way, chain_all, fold_all};
 use super::rejects::{Reject, Rejects};
@@ -49,7 +49,7 @@ pub async fn convert_into(
     whole: &mpsc::Sender<Message<Whole>>,
 ) -> Result<Summary, Error> {
     let table = plan.table.as_ref();
-    let event = integer_column(table, plan.event_id);
+    let event = event_column(table, plan.event_id);
     let asking = Asking { tx, table, columns: asked_columns(table), rejects: plan.rejects, leaves: plan.leaves, event };
     asking.all(drafts, whole).await
 }
@@ -111,10 +111,10 @@ pub struct Whole {
 
 impl Whole {
     /// The highest value of the event column among the rows that are not deletes.
-    fn max_event_id(&self, event: Option<usize>) -> Option<i64> {
-        let event = event?;
+    fn max_event_id(&self, event: Option<(usize, &Wire)>) -> Option<i64> {
+        let (event, wire) = event?;
         let counted = self.rows.rows().filter(|row| matches!(row.wish, Wish::Put | Wish::Here));
-        counted.filter_map(|row| tuple::cells(row.tuple).nth(event)?.get().map(tuple::integer)).max()
+        counted.filter_map(|row| event_value(wire, tuple::cells(row.tuple).nth(event)?.get()?)).max()
     }
 
     /// The same without rows that move but the other half of which was refused.
@@ -160,10 +160,11 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     async fn all(&self, mut drafts: Intake<Draft>, whole: &mpsc::Sender<Message<Whole>>) -> Result<Summary, Error> {
+        let event = self.event.map(|column| (column, &self.table.columns[column].wire));
         let mut max_event_id = None;
         while let Some(draft) = drafts.next().await? {
             let rows = self.draft(&draft).await?;
-            max_event_id = max_event_id.max(rows.max_event_id(self.event));
+            max_event_id = max_event_id.max(rows.max_event_id(event));
             if whole.send(Message::Batch(rows)).await.is_err() {
                 break;
             }

@@ -4,7 +4,7 @@
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::{Refused, Table};
-use super::{Error, Target};
+use super::{Error, Target, encoder};
 use crate::decode::File;
 use crate::pg::Tx;
 use crate::source::Entity;
@@ -47,6 +47,8 @@ pub struct Mapped {
     pub keyless: bool,
     /// why it cannot be loaded
     pub refused: Option<Refused>,
+    /// why its deliveries have no `max_event_id`
+    pub no_event_id: Option<String>,
     /// the statement that would grant what the role lacks
     pub wants: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Target {
             object: row.get("object"),
             wants: row.get("wants"),
             keyless: table.is_keyless(),
+            no_event_id: encoder::no_event_id(&table, &self.settings.event_id),
             schema: table.schema,
             refused,
         }))

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::catalog::Table;
-use super::encode::{Refusal, Wire};
+use super::catalog::{Catalog, Table};
+use super::encode::{self, Refusal, Wire};
 use super::tuple;
 use crate::decode::cell::Cell;
 use crate::decode::{Op, Row};
@@ -46,7 +46,7 @@ pub struct Encoder {
 impl Encoder {
     pub fn new(table: Arc<Table>, event_id: &str) -> Self {
         let is_key = (0..table.columns.len()).map(|column| table.key.contains(&column)).collect();
-        Self { is_key, asks: table.asks(), event: integer_column(&table, event_id), starts: Vec::new(), table }
+        Self { is_key, asks: table.asks(), event: event_column(&table, event_id), starts: Vec::new(), table }
     }
 
     pub fn column(&self, column: usize) -> &str {
@@ -145,7 +145,7 @@ impl Encoder {
     pub fn event_id(&self, row: &Row<'_>, out: &[u8]) -> Option<i64> {
         let column = self.event.filter(|_| row.op != Op::Delete)?;
         let cell = tuple::at(out, self.starts[column]);
-        (!cell.is_empty()).then(|| tuple::integer(cell))
+        if cell.is_empty() { None } else { event_value(&self.table.columns[column].wire, cell) }
     }
 }
 
@@ -154,10 +154,29 @@ fn before<'a>(row: &Row<'a>, column: usize) -> Option<Cell<'a>> {
     row.before(column).filter(|cell| *cell != Cell::Null)
 }
 
-/// The column of that name, if it holds integers.
-pub fn integer_column(table: &Table, name: &str) -> Option<usize> {
-    table.column_named(name).filter(|column| {
-        let wire = &table.columns[*column].wire;
-        matches!(wire, Wire::Int2 | Wire::Int4 | Wire::Int8)
-    })
+/// Returns the column of that name if its type has integers.
+pub fn event_column(table: &Table, name: &str) -> Option<usize> {
+    table.column_named(name).filter(|column| table.columns[*column].wire.has_integers())
+}
+
+/// Returns why deliveries of the table have no `max_event_id`; none if they have.
+pub fn no_event_id(table: &Table, name: &str) -> Option<String> {
+    match (table.column_named(name), event_column(table, name)) {
+        (None, _) => Some(format!("has no column {name} (EVENT_ID)")),
+        (Some(_), None) => Some(format!("column {name} (EVENT_ID) is of a type without integers")),
+        _ => None,
+    }
+}
+
+/// Logs once that a column of the event id's name cannot give one. A table without such a column is an ordinary one.
+pub fn say_no_event_id(catalog: &Catalog, table: &Table, name: &str) {
+    let why = table.column_named(name).and_then(|_| no_event_id(table, name));
+    if let Some(why) = why.filter(|_| catalog.first_time(table.oid)) {
+        tracing::warn!("Table {}: {why}; its messages have no max_event_id.", table.quoted());
+    }
+}
+
+/// Returns the event id in a cell that is not null; none for a number that is no integer or too large for a `bigint`.
+pub fn event_value(wire: &Wire, cell: &[u8]) -> Option<i64> {
+    if matches!(wire, Wire::Numeric { .. }) { encode::numeric_as_integer(cell) } else { Some(tuple::integer(cell)) }
 }

@@ -11,7 +11,8 @@ use crate::pg::{Parameter, Pg, Tx};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
     pub subject: String,
-    /// stable over repeats: a hash of the delivery's identity and generation
+    /// stable over repeats: a hash of the delivery's identity and generation. What is written to the outbox is a hash of this
+    /// and the identity of the database
     pub message_id: String,
     /// the exact bytes
     pub payload: String,
@@ -81,6 +82,11 @@ pub async fn write(tx: &Tx, delivery_id: i64, feed: &Feed, news: &News) -> Resul
     Ok(())
 }
 
+/// The message's id: two databases that load one feed publish different messages. The database is asked each time, so that one
+/// that was replaced under a running loader is not taken for the other.
+const MESSAGE_ID: &str = "left(encode(sha256(convert_to(
+             coalesce((select id::text from public.loader_target limit 1), '') || E'\\n' || $3, 'UTF8')), 'hex'), 32)";
+
 /// The statement that writes it, with its parameters.
 pub fn insert<'a>(tx: &Tx, delivery_id: &'a i64, scope: &'a i64, news: &'a News) -> (String, Vec<Parameter<'a>>) {
     // a rehearsal draws no number
@@ -90,7 +96,7 @@ pub fn insert<'a>(tx: &Tx, delivery_id: &'a i64, scope: &'a i64, news: &'a News)
     };
     let sql = format!(
         "insert into public.loader_notifications ({column}delivery_id, subject, message_id, payload, scope)
-         values ({id}$1, $2, $3, $4, $5)"
+         values ({id}$1, $2, {MESSAGE_ID}, $4, $5)"
     );
     let News { subject, message_id, payload } = news;
     let texts = [subject, message_id, payload].map(|text| (text as _, Type::TEXT));

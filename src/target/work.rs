@@ -19,7 +19,7 @@ use super::lock_wait::{LockWait, LockWaits};
 use super::look::{Look, Seen};
 use super::outbox::{self, News};
 use super::rejects::{BadRows, Rejects};
-use super::{Counts, Error, Feed, LEASE_CLASS, Target, changes, snapshot};
+use super::{Counts, Error, Feed, LEASE_CLASS, Target, changes, encoder, snapshot};
 use crate::decode::dialect::Dialect;
 use crate::decode::{File, Parts, Rows, Shape};
 use crate::failpoint;
@@ -101,6 +101,7 @@ impl Target {
                     tx.rollback().await?;
                     return Ok(Begun::NoTable);
                 };
+                encoder::say_no_event_id(&self.catalog, &table, &self.settings.event_id);
                 let leased = self.take(&tx, &table, pending, after).await;
                 (tx, table, leased)
             }

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use crate::support::World;
+use crate::support::broker::{Broker, SUBJECT, heard};
 use crate::support::program::{as_owner, program, run, run_once};
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
@@ -107,4 +108,81 @@ async fn commands_show_and_steer_their_own_scope_only() {
     let status = ask(&["status"]).await;
     assert!(status.log.contains("another feed"), "{}", status.log);
     assert!(status.log.contains("loaded into schema stage"), "{}", status.log);
+}
+
+#[tokio::test]
+async fn messages_go_to_the_broker_of_their_own_feed_only() {
+    let world = World::with_table().await;
+    world.sql("create schema stage; create table stage.e (like dbo.e including all)").await;
+    let (mut one, other) = (Broker::core().await, Broker::core().await);
+    one.stop();
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let mut first = program(&world);
+    first.env("NOTIFICATIONS", "True").env("NATS", one.url());
+    assert_eq!(run(first).await.code, 69, "its message waits");
+    let ears = other.listen().await;
+    world.bucket.put(FIRST, "I,2,b,2\nI,3,c,3\n").await;
+    let mut second = into_schema(&world, "stage");
+    second.env("NOTIFICATIONS", "True").env("NATS", other.url());
+    run(second).await.ok();
+    assert_eq!(heard(&ears, 2).await.len(), 2);
+    let waiting = "select target_schema, count(*) from loader_notifications n join loader_scopes s on s.id = n.scope
+        where published_at is null group by 1";
+    assert_eq!(world.rows(waiting).await, ["|1"], "the other broker did not get it");
+    one.start().await;
+    let ears = one.listen().await;
+    let mut first = program(&world);
+    first.env("NOTIFICATIONS", "True").env("NATS", one.url());
+    run(first).await.ok();
+    assert_eq!(heard(&ears, 2).await.len(), 2);
+    assert_eq!(world.value("select count(*) from loader_notifications where published_at is null").await, "0");
+}
+
+/// One bucket, two databases, one stream: the stream must not take the second one's messages for repeats.
+#[tokio::test]
+async fn two_databases_that_load_one_feed_are_both_heard_by_one_stream() {
+    let (one, other) = (World::empty_with_table().await, World::empty_with_table().await);
+    let broker = Broker::jetstream().await;
+    let context = async_nats::jetstream::new(broker.client().await);
+    let config = async_nats::jetstream::stream::Config {
+        name: "orders".into(),
+        subjects: vec![SUBJECT.into()],
+        ..Default::default()
+    };
+    context.create_stream(config).await.expect("a stream");
+    let count = async || context.get_stream("orders").await.expect("stream").cached_info().state.messages;
+    one.bucket.put(LOAD1, "1,a,1\n").await;
+    for (world, wanted) in [(&one, 1), (&other, 2)] {
+        let mut command = as_owner(world);
+        command.env("SOURCE", one.bucket.source()).env("NOTIFICATIONS", "True").env("NATS", broker.url());
+        run(command).await.ok();
+        assert_eq!(count().await, wanted);
+    }
+    one.sql("update loader_notifications set published_at = null").await;
+    let mut command = as_owner(&one);
+    command.env("NOTIFICATIONS", "True").env("NATS", broker.url());
+    run(command).await.ok();
+    assert_eq!(count().await, 2, "a repeat has the same id");
+}
+
+#[tokio::test]
+async fn an_event_id_may_be_numeric_and_another_type_is_named() {
+    let world = World::new().await;
+    world
+        .sql(
+            "create schema dbo; create table dbo.n (id int primary key, event_id numeric(20, 2));
+             create table dbo.t (id int primary key, event_id text); create table dbo.w (id int primary key)",
+        )
+        .await;
+    world.bucket.put("n/LOAD00000001.csv.gz", "1,9007199254740993\n2,9007199254740993.50\n3,NULL\n").await;
+    world.bucket.put("t/LOAD00000001.csv.gz", "1,7\n").await;
+    world.bucket.put("w/LOAD00000001.csv.gz", "1\n").await;
+    let log = run_once(&world).await.ok().log;
+    let ids = "select entity, max_event_id from loader_deliveries order by entity";
+    assert_eq!(world.rows(ids).await, ["n|9007199254740993", "t|∅", "w|∅"]);
+    assert_eq!(log.matches("column event_id (EVENT_ID) is of a type without integers").count(), 1, "{log}");
+    let mut command = program(&world);
+    command.arg("check");
+    let checked = run(command).await.log;
+    assert!(checked.contains("type without integers") && checked.contains("has no column event_id"), "{checked}");
 }

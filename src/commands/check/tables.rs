@@ -80,7 +80,10 @@ fn judge(name: &str, table: &Mapped, report: &mut Report) {
             let hint = "Give it a primary key before its first change file comes";
             report.warn(Part::Target, name, format!("{other}has no key: it takes full loads only"), hint);
         }
-        (None, None) => report.ok(Part::Target, name, format!("{other}can be loaded")),
+        (None, None) => {
+            let event_id = table.no_event_id.as_ref().map(|why| format!("; {why}, so max_event_id stays null"));
+            report.ok(Part::Target, name, format!("{other}can be loaded{}", event_id.unwrap_or_default()));
+        }
         _ => {}
     }
 }

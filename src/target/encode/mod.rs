@@ -15,6 +15,7 @@ mod numeric;
 mod refusal;
 mod text;
 
+pub use numeric::as_integer as numeric_as_integer;
 pub use refusal::Refusal;
 
 /// How one column travels: its Postgres type and what the type modifier says.
@@ -112,6 +113,11 @@ impl Wire {
             3802 => Wire::Jsonb,
             _ => return None,
         })
+    }
+
+    /// Returns true if the type has integers that a column of event ids may hold.
+    pub fn has_integers(&self) -> bool {
+        matches!(self, Self::Int2 | Self::Int4 | Self::Int8 | Self::Numeric { .. })
     }
 
     /// Appends the binary form of `cell`, without a length before it. After an `Err`, `out` is as

@@ -19,6 +19,27 @@ pub(super) fn numeric(cell: &[u8], limit: Option<(u16, i16)>, out: &mut Vec<u8>)
     }
 }
 
+/// Returns the value of a `numeric` in its binary form; none if it is no integer, or not within an `i64`.
+pub fn as_integer(bytes: &[u8]) -> Option<i64> {
+    let (head, digits) = bytes.split_first_chunk::<8>()?;
+    let [weight, sign] = [2, 4].map(|at| i16::from_be_bytes([head[at], head[at + 1]]));
+    let mut value: i128 = 0;
+    let places = usize::try_from(i32::from(weight) + 1).ok();
+    let mut digits = digits.chunks_exact(2).map(|digit| i128::from(u16::from_be_bytes([digit[0], digit[1]])));
+    // an i64 has at most five digits of base 10,000
+    for _ in 0..places.unwrap_or(0).min(6) {
+        value = value * 10_000 + digits.next().unwrap_or(0);
+    }
+    let whole = places.unwrap_or(0) <= 6 && digits.all(|digit| digit == 0);
+    let value = match sign as u16 {
+        0x0000 => value,
+        0x4000 => -value,
+        // not a number, or infinite
+        _ => return None,
+    };
+    i64::try_from(value).ok().filter(|_| whole)
+}
+
 const NOT: Refusal = Refusal::Not("a number");
 const RANGE: Refusal = Refusal::Range("numeric");
 
@@ -272,6 +293,24 @@ mod tests {
             ["", ".", "-", "1.2.3", "1,000", "1,5", "1e", "1e+", "e5", "+NaN", "0x10", "1_0", "- 1", "1 e1", "Infinit"]
         {
             assert_eq!(encoded(cell, None), Err(NOT), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn a_numeric_that_is_an_integer_is_read_exactly() {
+        let read = |text: &str| {
+            let mut bytes = Vec::new();
+            numeric(text.as_bytes(), None, &mut bytes).expect(text);
+            as_integer(&bytes)
+        };
+        for value in
+            [0, 1, -1, 9_999, 10_000, -100_000_000, (1 << 53) + 1, i64::MAX, i64::MIN, 1_000_000_000_000_000_000]
+        {
+            assert_eq!(read(&value.to_string()), Some(value));
+            assert_eq!(read(&format!("{value}.000")), Some(value));
+        }
+        for text in ["0.5", "1.00001", "-7.1", "9223372036854775808", "-9223372036854775809", "1e40", "1e-9", "NaN"] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 }
