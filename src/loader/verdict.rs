@@ -100,7 +100,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Spill(_) => Verdict::RetryTable,
         Garbled => Verdict::Retry,
         NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
-        Ambiguous { .. } | Altered { .. } => Verdict::RetryTable,
+        Ambiguous { .. } | Altered { .. } | OtherScope { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }
 }

@@ -186,3 +186,21 @@ async fn an_event_id_may_be_numeric_and_another_type_is_named() {
     let checked = run(command).await.log;
     assert!(checked.contains("type without integers") && checked.contains("has no column event_id"), "{checked}");
 }
+
+/// Only one feed may load a table; the other one says which.
+#[tokio::test]
+async fn a_table_that_another_feed_loads_is_refused_by_name() {
+    let world = World::with_table().await;
+    world.sql("create table dbo.f (id int primary key)").await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put(FIRST, "U,1,changed,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put("f/LOAD00000001.csv.gz", "1\n").await;
+    let mut same = program(&world);
+    same.env("TARGET_SCHEMA", "dbo");
+    let ended = run(same).await;
+    assert_ne!(ended.code, 0);
+    assert!(ended.log.contains("another feed") && ended.log.contains(&world.bucket.path), "{}", ended.log);
+    assert_eq!(world.value("select name from dbo.e").await, "changed");
+    assert_eq!(world.value("select count(*) from dbo.f").await, "1", "other tables go on");
+}
