@@ -92,14 +92,14 @@ fn of_target(error: &target::Error) -> Verdict {
         OutOfOrder => Verdict::Again(Order::Any),
         Moving => Verdict::Again(Order::Moving),
         NotEmpty => Verdict::Whole,
-        Outdated => Verdict::Relist,
+        Outdated | NotAsLeft { .. } => Verdict::Relist,
         Held { .. } => Verdict::Stop(Status::Held),
         Cell { .. } | Duplicate { .. } | TooManyRejects { .. } | Table { .. } => Verdict::Stop(Status::Failed),
         // a fault of the program that this file brings to light: other tables go on
         Panicked => Verdict::Stop(Status::Failed),
         Spill(_) => Verdict::RetryTable,
         Garbled => Verdict::Retry,
-        NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
+        NoTable { .. } | NotStopped { .. } | NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
         Ambiguous { .. } | Altered { .. } | OtherScope { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }
