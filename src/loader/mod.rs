@@ -166,7 +166,21 @@ impl Loader {
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();
         let tally = Tally::default();
-        Self { corridor, herald, health, noted, counted: None, stopper, settling, stops: BTreeMap::new(), looked_for: BTreeSet::new(), asked, said, metrics_file, tally }
+        Self {
+            corridor,
+            herald,
+            health,
+            noted,
+            counted: None,
+            stopper,
+            settling,
+            stops: BTreeMap::new(),
+            looked_for: BTreeSet::new(),
+            asked,
+            said,
+            metrics_file,
+            tally,
+        }
     }
 
     /// What was done so far, for whoever asks at the end.

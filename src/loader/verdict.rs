@@ -99,7 +99,8 @@ fn of_target(error: &target::Error) -> Verdict {
         Panicked => Verdict::Stop(Status::Failed),
         Spill(_) => Verdict::RetryTable,
         Garbled => Verdict::Retry,
-        NoTable { .. } | NotStopped { .. } | NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
+        NoTable { .. } | NotStopped { .. } => Verdict::Stop(Status::Failed),
+        NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
         Ambiguous { .. } | Altered { .. } | OtherScope { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
     }

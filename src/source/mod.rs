@@ -31,8 +31,8 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{Stream, StreamExt};
 
-use client::Bucket;
 pub use again::Again;
+use client::Bucket;
 pub use entry::{Entry, Listed, Request, Status, stands};
 pub use error::Error;
 pub use history::{Loaded, Lost};

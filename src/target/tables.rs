@@ -445,12 +445,8 @@ impl Target {
     pub async fn refuse_reload(&self, entity: &Entity, why: &str) -> Result<(), Error> {
         let tx = self.pg.begin("refuse a reload").await?;
         let scope = self.feed.id();
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-            (&scope, Type::INT8),
-            (&entity.schema, Type::TEXT),
-            (&entity.name, Type::TEXT),
-            (&why, Type::TEXT),
-        ];
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT), (&why, Type::TEXT)];
         let sql = "update public.loader_tables
             set requested = null,
                 stop_reason = case when status is null then null
@@ -534,7 +530,8 @@ fn word_of(row: &serde_json::Value, key: &str) -> String {
 /// Decides what became of a table. `counts` allows to count its rows.
 async fn judge(tx: &Tx, noted: &Noted, now: Option<&(Table, Now)>, counts: bool) -> Result<Judgement, Error> {
     let Some((table, now)) = now else {
-        let why = format!("there is no table {} any more, though {}; it was dropped or renamed", noted.name, noted.rows());
+        let why =
+            format!("there is no table {} any more, though {}; it was dropped or renamed", noted.name, noted.rows());
         return Ok(Judgement::Stop(TableStatus::Emptied, why));
     };
     if let Some(other) = &noted.taken_by {
