@@ -157,7 +157,7 @@ impl<'a> Stock<'a> {
                 set.contains(entity) || entity.changes_of().is_some_and(|table| set.contains(&table))
             };
             let stock = TableStock::new(order, asks(&asked.history), asks(&asked.times));
-            if asks(&asked.reload) { stock.to_load_again() } else { stock }
+            if asks(&asked.reload) { stock.for_reload() } else { stock }
         })
     }
 }

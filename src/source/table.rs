@@ -99,7 +99,7 @@ impl TableStock {
     }
 
     /// Keeps what was loaded in mind, to have it loaded again.
-    pub(super) fn to_load_again(self) -> Self {
+    pub(super) fn for_reload(self) -> Self {
         Self { loaded: Some(LoadedRows::default()), ..self }
     }
 

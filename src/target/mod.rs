@@ -44,6 +44,7 @@ mod spool;
 mod sql;
 mod steering;
 mod tables;
+mod tables_steering;
 mod tuple;
 mod verify;
 mod work;

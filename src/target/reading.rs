@@ -6,7 +6,8 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::steering::values;
-use super::tables::{self, TableStop};
+use super::tables::TableStop;
+use super::tables_steering;
 use super::{Error, Feed, TableState};
 use crate::decode::File;
 use crate::pg::settings::Settings;
@@ -146,7 +147,7 @@ impl Reader {
             typed(&tx, include_str!("reading_overview.sql"), &feed),
             self.deliveries(&tx, &wanted),
             typed(&tx, waiting, &feed),
-            tables::recorded(&tx, &self.feed),
+            tables_steering::recorded(&tx, &self.feed),
         );
         tx.rollback().await?;
         let messages_waiting = waiting?.pop().unwrap_or(0);

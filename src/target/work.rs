@@ -12,6 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::catalog::{Catalog, Table};
 use super::convert::convert;
 use super::docket::Docket;
+pub use super::docket::Why;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
 use super::ledger::{self, Head, Line};
@@ -441,23 +442,6 @@ impl Work {
     /// Leaves without a trace.
     pub async fn leave(self) -> Result<(), Error> {
         Ok(self.tx.rollback().await?)
-    }
-}
-
-/// Why a delivery was given up.
-#[derive(Debug, Clone, Default)]
-pub struct Why {
-    pub words: String,
-    /// the part that is to blame
-    pub part: Option<usize>,
-    /// how many rows it would have removed
-    pub removes: Option<u64>,
-}
-
-impl Why {
-    /// For a reason alone.
-    pub fn of(words: &str) -> Self {
-        Self { words: words.to_owned(), ..Self::default() }
     }
 }
 
