@@ -41,6 +41,8 @@ pub enum Next {
     Stopped(Status),
     Busy,
     NoTable,
+    /// the folder names a table that is never loaded
+    Reserved,
     /// the plan is not true any more
     Relist,
     /// neither is it, and its table must be diffed as a whole
@@ -77,6 +79,7 @@ impl Corridor {
             Begun::Busy => return Ok(Next::Busy),
             Begun::Moved => return Ok(Next::Relist),
             Begun::NoTable => return Ok(Next::NoTable),
+            Begun::Reserved => return Ok(Next::Reserved),
         };
         failpoint::reach("after_claim");
         if let Some((status, reason)) = pending.step.note() {

@@ -100,6 +100,8 @@ pub struct Outcome {
     pub settling: Option<Duration>,
     /// feed tables without a table in the target
     pub unmapped: BTreeSet<Entity>,
+    /// feed tables that name a table of the target that is never loaded
+    pub reserved: BTreeSet<Entity>,
     /// why other files wait
     pub remarks: BTreeMap<Entity, Remark>,
     /// the plan is not true any more: take stock again
@@ -127,6 +129,10 @@ impl Outcome {
             Next::NoTable => {
                 self.unmapped.insert(entity.clone());
                 self.remarks.insert(entity.clone(), Remark::NoTable);
+            }
+            Next::Reserved => {
+                self.reserved.insert(entity.clone());
+                self.remarks.insert(entity.clone(), Remark::Reserved);
             }
             Next::Relist | Next::Whole => self.relist = true,
         }

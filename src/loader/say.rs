@@ -10,12 +10,14 @@ use crate::metrics::Metrics;
 use crate::notifier;
 use crate::source::{Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::standing;
-use crate::target::{Changes, Receipt, TableStatus, TableStop, Why};
+use crate::target::{Changes, Receipt, Refused, TableStatus, TableStop, Why};
 
 /// What was said already.
 #[derive(Debug, Default)]
 pub struct Said {
     pub(super) unmapped: BTreeSet<Entity>,
+    /// folders that name a reserved table
+    reserved: BTreeSet<Entity>,
     stopped: BTreeMap<Entity, i64>,
     /// why tables themselves are stopped
     tables: BTreeMap<Entity, String>,
@@ -392,6 +394,10 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
         );
     }
     said.unmapped.clone_from(&outcome.unmapped);
+    for entity in outcome.reserved.difference(&said.reserved) {
+        tracing::error!(entity = entity.to_string(), "{entity}: {}.", Refused::Reserved);
+    }
+    said.reserved.clone_from(&outcome.reserved);
 }
 
 #[cfg(test)]

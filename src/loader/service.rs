@@ -56,7 +56,7 @@ impl End {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
             _ if outcome.messages > 0 || outcome.error.is_some() || outcome.relist => Self::Unreachable,
-            _ if !outcome.stopped.is_empty() => Self::Stopped,
+            _ if !outcome.stopped.is_empty() || !outcome.reserved.is_empty() => Self::Stopped,
             _ if outcome.busy > 0 => Self::Busy,
             _ => Self::Done,
         }

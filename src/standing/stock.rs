@@ -55,6 +55,8 @@ pub struct InHand {
 pub enum Remark {
     /// the target has no such table
     NoTable,
+    /// the folder names a table of the target that is never loaded
+    Reserved,
     /// another loader has its lease
     Busy,
     /// a reload that is not quiet yet

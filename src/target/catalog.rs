@@ -10,7 +10,7 @@ use tokio_postgres::types::{Kind, ToSql, Type};
 
 use super::encode::{Asked, Comparison, Wire};
 use super::lock_wait::LockWait;
-use super::{Error, tuple};
+use super::{Error, reserved, tuple};
 use crate::decode::{self, File};
 use crate::pg::{AS_PLANNED, Tx, quote};
 use crate::source::{Entity, Pending};
@@ -77,6 +77,10 @@ pub enum Refused {
     #[error("its key holds a generated column, which no file can fill; give it a key of other columns")]
     GeneratedKey,
     #[error(
+        "the table is reserved: tables of the system schemas and of the loader itself are never loaded; remove the folder"
+    )]
+    Reserved,
+    #[error(
         "needs a key for change files: a primary key, or one unique index over not-null columns. Without a key it takes \
          full loads only"
     )]
@@ -93,9 +97,21 @@ impl Table {
         Self { oid, schema, name, columns, key, refers_to_itself, constrained, fingerprint, refused, remembered }
     }
 
-    /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table. Without a
-    /// catalog it is for looking at only, and the loader's own functions need not be there.
+    /// Looks up the table that the entity is loaded into: exactly, else by a unique match that ignores case. Returns none if the
+    /// target has no such table, or a reserved one. Without a catalog the table is for looking at only, and the loader's own
+    /// functions need not be there.
     pub(super) async fn find(
+        tx: &Tx,
+        catalog: Option<&Catalog>,
+        entity: &Entity,
+        schema: Option<&str>,
+    ) -> Result<Option<Self>, Error> {
+        let found = Self::find_even_reserved(tx, catalog, entity, schema).await?;
+        Ok(found.filter(|table| table.refused != Some(Refused::Reserved)))
+    }
+
+    /// Looks up a table as `find` does; a reserved one is refused with that reason.
+    pub(super) async fn find_even_reserved(
         tx: &Tx,
         catalog: Option<&Catalog>,
         entity: &Entity,
@@ -111,6 +127,7 @@ impl Table {
             (None, Some(catalog)) => catalog.put(oid, &fingerprint, Shape::read(tx, oid).await?),
             (None, None) => Arc::new(Shape::read(tx, oid).await?),
         };
+        let reserved = reserved::is_reserved(row.get("schema"), row.get("name")).then_some(Refused::Reserved);
         let hidden = row.get::<_, bool>("row_security").then_some(Refused::RowSecurity);
         Ok(Some(Self {
             oid,
@@ -121,7 +138,7 @@ impl Table {
             refers_to_itself: row.get("refers_to_itself"),
             constrained: row.get("constrained"),
             fingerprint,
-            refused: hidden.or_else(|| shape.refused.clone()),
+            refused: reserved.or(hidden).or_else(|| shape.refused.clone()),
             remembered: false,
         }))
     }

@@ -92,7 +92,7 @@ impl Target {
     /// The table that the entity is loaded into, judged as a delivery would; `file` is the most that it has to take.
     pub async fn mapped(&self, entity: &Entity, file: File) -> Result<Option<Mapped>, Error> {
         let tx = self.looking().await?;
-        let found = Table::find(&tx, None, entity, self.settings.schema.as_deref()).await?;
+        let found = Table::find_even_reserved(&tx, None, entity, self.settings.schema.as_deref()).await?;
         let Some(table) = found else { return Ok(None) };
         let row = tx.query_typed_one(include_str!("doctor_table.sql"), &[(&table.oid, Type::OID)]).await;
         let row = row.map_err(|error| tx.error(error))?;

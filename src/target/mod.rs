@@ -34,6 +34,7 @@ mod pooler;
 mod reading;
 mod refold;
 mod rejects;
+mod reserved;
 mod scope;
 pub mod settings;
 mod shown;

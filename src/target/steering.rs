@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::Table;
+use super::catalog::{Refused, Table};
 use super::{Error, Target, migrate};
 use crate::pg::Tx;
 use crate::source::{self, Entity, Listed, Request, Status};
@@ -173,6 +173,7 @@ impl Target {
         tx.rollback().await?;
         match found {
             Err(error @ Error::Ambiguous { .. }) => Ok(Some(error.to_string())),
+            Ok(None) if self.is_reserved(entity) => Ok(Some(Refused::Reserved.to_string())),
             found => Ok(found?.is_none().then(|| "no such table in the target; create it".to_owned())),
         }
     }

@@ -32,6 +32,8 @@ pub enum Found {
     Nothing,
     /// the target has no such table
     NoTable,
+    /// the folder names a table that is never loaded
+    Reserved,
 }
 
 /// A table at one moment, and the files that made it.
@@ -62,7 +64,10 @@ impl Target {
         let files = self.loaded(&tx, entity).await?;
         let Some((generation, files)) = files else { return nothing(tx, Found::Nothing).await };
         let found = Table::find(&tx, None, entity, self.settings.schema.as_deref()).await?;
-        let Some(table) = found.map(Arc::new) else { return nothing(tx, Found::NoTable).await };
+        let Some(table) = found.map(Arc::new) else {
+            let reserved = self.is_reserved(entity);
+            return nothing(tx, if reserved { Found::Reserved } else { Found::NoTable }).await;
+        };
         let changes = files.iter().any(|file| file.file == File::Changes);
         table.check(if changes { File::Changes } else { File::Snapshot })?;
         let skipped = self.skipped(&tx, entity, generation).await?;

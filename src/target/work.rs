@@ -40,6 +40,8 @@ pub enum Begun {
     Moved,
     /// the target has no such table
     NoTable,
+    /// the folder names a table that is never loaded
+    Reserved,
 }
 
 /// A delivery in hand.
@@ -110,7 +112,8 @@ impl Target {
                 let tx = self.pg.begin("deliver").await?;
                 let Some(table) = self.table(&tx, &pending.entity).await?.map(Arc::new) else {
                     tx.rollback().await?;
-                    return Ok(Begun::NoTable);
+                    let reserved = self.is_reserved(&pending.entity);
+                    return Ok(if reserved { Begun::Reserved } else { Begun::NoTable });
                 };
                 let leased = self.take_unknown(&tx, &table, pending, after).await;
                 (tx, table, leased)

@@ -196,6 +196,9 @@ impl Verifier<'_> {
         let mut verification = match self.target.verification(entity).await? {
             Found::Verification(verification) => *verification,
             Found::Nothing => return Ok(Outcome::NothingLoaded),
+            Found::Reserved => {
+                return Err(doubt(crate::target::Refused::Reserved, "Remove the folder from the bucket."));
+            }
             Found::NoTable => {
                 return Err(doubt("the target has no such table", "Create it; then its files are loaded anew."));
             }

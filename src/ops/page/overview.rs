@@ -281,6 +281,10 @@ fn state(table: &Table, shelf: Option<&Shelf>, listed: bool, now: i64) -> (Mark,
         }
         (_, Some(Shelf { remark: Some(remark), .. })) => match remark {
             Remark::NoTable => (Mark::new("bad", "!", "no table"), "Create it; its files wait until then.".to_owned()),
+            Remark::Reserved => (
+                Mark::new("bad", "!", "refused"),
+                "The folder names a reserved table, which is never loaded. Remove the folder.".to_owned(),
+            ),
             Remark::Busy => (Mark::new("busy", "…", "pending"), "Another loader has it in hand.".to_owned()),
             Remark::Settling => {
                 (Mark::new("busy", "…", "pending"), "A reload that is not quiet yet (SETTLE).".to_owned())

@@ -55,6 +55,12 @@ impl Bucket {
         self.put_bytes(file, gz(text)).await;
     }
 
+    /// Puts text, gzipped, as a file of any schema.
+    pub async fn put_in(&self, schema: &str, file: &str, text: &str) {
+        let request = self.client.put_object().bucket(BUCKET).key(format!("{}/{schema}/{file}", self.path));
+        request.body(ByteStream::from(gz(text))).send().await.expect("put");
+    }
+
     pub async fn put_bytes(&self, file: &str, bytes: Vec<u8>) {
         let request = self.client.put_object().bucket(BUCKET).key(self.key(file));
         let answer = request.body(ByteStream::from(bytes.clone())).send().await.expect("put");
