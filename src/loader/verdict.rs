@@ -102,7 +102,7 @@ fn of_target(error: &target::Error) -> Verdict {
         NoTable { .. } | NotStopped { .. } => Verdict::Stop(Status::Failed),
         NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
         Ambiguous { .. } | Altered { .. } | OtherScope { .. } => Verdict::RetryTable,
-        Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } => Verdict::Abort,
+        Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } | Unfit(_) => Verdict::Abort,
     }
 }
 

@@ -26,6 +26,30 @@ pub struct Server {
     pub creates: bool,
     /// the same as a number, like 180006
     pub number: i32,
+    /// why no table of the database can be kept equal to a feed
+    pub unfit: Option<Unfit>,
+}
+
+/// A setting under which a table could not be kept equal to its feed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("the database's encoding is {0}, not UTF8; create one with encoding UTF8")]
+    Encoding(String),
+    #[error(
+        "session_replication_role is {0}, under which triggers and foreign keys do nothing; set it to origin for the role and \
+         the database"
+    )]
+    ReplicationRole(String),
+}
+
+impl Unfit {
+    fn read(encoding: String, replication_role: String) -> Option<Self> {
+        match (encoding.as_str(), replication_role.as_str()) {
+            ("UTF8", "origin") => None,
+            ("UTF8", _) => Some(Self::ReplicationRole(replication_role)),
+            _ => Some(Self::Encoding(encoding)),
+        }
+    }
 }
 
 /// What the role lacks at one of the loader's own tables.
@@ -78,6 +102,7 @@ impl Target {
             read_only: row.get("read_only"),
             tls: row.get("tls"),
             creates: row.get("creates"),
+            unfit: Unfit::read(row.get("encoding"), row.get("replication_role")),
         })
     }
 

@@ -4,5 +4,7 @@ select current_setting('server_version') as version,
        (select rolsuper from pg_roles where rolname = current_user) as superuser,
        pg_is_in_recovery() as standby,
        current_setting('transaction_read_only') = 'on' as read_only,
+       current_setting('server_encoding') as encoding,
+       current_setting('session_replication_role') as replication_role,
        (select version::text from pg_stat_ssl where pid = pg_backend_pid() and ssl) as tls,
        coalesce((select has_schema_privilege(oid, 'create') from pg_namespace where nspname = 'public'), false) as creates

@@ -61,7 +61,7 @@ use crate::source::{self, Entity, Known};
 use catalog::Catalog;
 pub use catalog::Refused;
 pub use compare::{Comparison, Different};
-pub use doctor::{Grants, Mapped, Server};
+pub use doctor::{Grants, Mapped, Server, Unfit};
 pub use encoder::CellFault;
 pub use intake::{Order, Summary};
 use lock_wait::LockWaits;
@@ -174,6 +174,8 @@ pub enum Error {
     SchemaMissing { missing: usize },
     #[error("the loader's tables are of version {found}, newer than this program, which knows {known}; upgrade it")]
     SchemaNewer { found: i32, known: i32 },
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("the ledger has no delivery {id}")]
     NoDelivery { id: i64 },
     #[error(
@@ -264,6 +266,9 @@ impl Target {
 
     /// Brings the loader's own tables up to date, or says what is missing. The number of migrations applied.
     pub async fn prepare(&self) -> Result<usize, Error> {
+        if let Some(unfit) = self.server().await?.unfit {
+            return Err(Error::Unfit(unfit));
+        }
         Ok(migrate::bring_up_to_date(&self.pg, self.settings.migrate).await?.applied)
     }
 

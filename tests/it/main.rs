@@ -46,6 +46,7 @@ mod scarce;
 mod scope;
 mod secrets;
 mod service;
+mod settings;
 mod signals;
 mod soak;
 mod states;

@@ -34,6 +34,7 @@ pub(super) async fn check(settings: &Settings, feed: Option<&Survey>, report: &m
     report.ok(Part::Target, "connect", format!("{} as {}, {tls}", wanted.postgres, server.role));
     version(&server, report);
     writes(&server, report);
+    fitness(&server, report);
     role(&server, report);
     pooler(&target, report).await;
     if own(&target, wanted.migrate, &server, report).await {
@@ -69,6 +70,17 @@ fn writes(server: &Server, report: &mut Report) {
         report.fail(Part::Target, "writable", "no: transactions are read-only", hint, End::Unreachable);
     } else {
         report.ok(Part::Target, "writable", "yes");
+    }
+}
+
+fn fitness(server: &Server, report: &mut Report) {
+    match &server.unfit {
+        None => report.ok(Part::Target, "settings", "UTF8, and triggers and foreign keys work"),
+        Some(unfit) => {
+            let words = unfit.to_string();
+            let (found, hint) = words.split_once("; ").unwrap_or((&words, "Use another database"));
+            report.fail(Part::Target, "settings", found, hint, End::Misconfigured);
+        }
     }
 }
 
@@ -196,6 +208,7 @@ mod tests {
             read_only: true,
             tls: None,
             creates: false,
+            unfit: None,
         }
     }
 
