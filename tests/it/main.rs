@@ -16,7 +16,6 @@ mod deploy;
 mod dialect;
 mod documents;
 mod dry_run;
-mod emptied;
 mod encode;
 mod equality;
 mod exits;
