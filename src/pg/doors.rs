@@ -15,8 +15,8 @@ use super::settings::Settings;
 use super::{Error, sqlstate, tls};
 
 /// Settings of every transaction of ours, whatever the role, the database or the server has: those that change what a value
-/// means, and `synchronous_commit`, without which a crash could undo a commit whose message was published. Stronger settings
-/// of it stay. The isolation level is ours, because the table lock makes it enough.
+/// means, and `synchronous_commit`, without which a crash could undo a commit whose message was published. No query is among
+/// them, for after one the isolation level cannot be set. The isolation level is ours, because the table lock makes it enough.
 const BEGIN: &str = "begin isolation level read committed;
 set local timezone = 'UTC';
 set local datestyle = 'ISO, YMD';
@@ -27,7 +27,7 @@ set local transform_null_equals = off;
 set local xmloption = content;
 set local standard_conforming_strings = on;
 set local extra_float_digits = 1;
-select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'";
+set local synchronous_commit = on";
 /// How long a lock of somebody else's is waited for.
 pub const LOCK_TIMEOUT: &str = "set local lock_timeout = '10s'";
 /// Rows are looked up by an index, though the planner would rather read a small table; and nothing is compiled for that.

@@ -227,7 +227,9 @@ async fn deleted_under_way(world: &World, file: &str) -> Ended {
     world.sql("begin; lock table dbo.e in access exclusive mode").await;
     let running = start(program(world));
     running.says("process_dbo").await;
-    a_second().await;
+    while world.value("select count(*) from pg_locks where relation = 'dbo.e'::regclass and not granted").await == "0" {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     world.bucket.delete(file).await;
     world.sql("commit").await;
     running.ends().await

@@ -39,11 +39,11 @@ async fn what_is_committed_is_on_disk_whatever_the_database_says() {
              create trigger shows before insert on dbo.e for each row execute function dbo.shows()",
         )
         .await;
-    for (id, setting, wanted) in [(1, "off", "on"), (2, "local", "local"), (3, "remote_apply", "remote_apply")] {
+    for (id, setting) in [(1, "off"), (2, "local")] {
         set(&world, &format!("synchronous_commit = {setting}")).await;
         world.bucket.put(&format!("e/20991231-12000{id}000.csv.gz"), &format!("I,{id},a,1\n")).await;
         run_once(&world).await.ok();
-        assert_eq!(world.value(&format!("select name from dbo.e where id = {id}")).await, wanted);
+        assert_eq!(world.value(&format!("select name from dbo.e where id = {id}")).await, "on");
     }
 }
 
