@@ -92,7 +92,7 @@ impl Target {
     pub async fn server(&self) -> Result<Server, Error> {
         let tx = self.pg.begin("look at the server").await?;
         let row = tx.query_typed_one(include_str!("doctor_server.sql"), &[]).await.map_err(|error| tx.error(error))?;
-        tx.rollback().await?;
+        tx.commit().await?;
         Ok(Server {
             version: row.get("version"),
             number: row.get("number"),
