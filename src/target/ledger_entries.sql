@@ -1,7 +1,8 @@
 select id, object_key, etag, extract(epoch from last_modified)::bigint as modified, kind, generation, status,
        requested, superseded_by,
        (status = 'skipped' and actor = 'loader' and reason like 'superseded:%') as superseded,
-       (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added
+       (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added,
+       coalesce(revision, 0), occurrence
 from public.loader_deliveries
 where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
 order by object_key, id

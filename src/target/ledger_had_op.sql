@@ -2,5 +2,5 @@
 select claimed is not null from public.loader_deliveries
 where bucket = $1 and schema_name = $2 and entity = $3
   and object_key >= $4 and ($5 is null or object_key < $5)
-  and status = 'loaded' and kind = $6 and rows_read > 0
-order by id desc limit 1
+  and revision is not null and status = 'loaded' and kind = $6 and rows_read > 0
+order by revision desc limit 1

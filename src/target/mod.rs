@@ -4,6 +4,7 @@
 //! `encode`; what only Postgres can read, `convert`), folded (`fold`, `chain`), loaded or merged (`snapshot`, `changes`,
 //! `delta`), guarded, and signed together with their ledger row and message in one transaction. Bad rows go to `rejects`.
 
+mod account;
 mod arrays;
 mod batch;
 mod careful;
@@ -59,6 +60,7 @@ pub use doctor::{Grants, Mapped, Server};
 pub use encoder::CellFault;
 pub use intake::{Order, Summary};
 use lock_wait::LockWaits;
+pub use ledger::Sign;
 pub use look::Seen;
 pub use outbox::{News, Republished, Turn, Waiting};
 pub use pins::digest;
