@@ -37,7 +37,10 @@ pub struct Corridor {
 pub enum Next {
     Loaded(Loaded),
     /// written down without loading: skipped or gone
-    Noted { id: i64, revision: i64 },
+    Noted {
+        id: i64,
+        revision: i64,
+    },
     Stopped(Status),
     Busy,
     NoTable,

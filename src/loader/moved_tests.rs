@@ -1,7 +1,7 @@
 //! Each difference between a plan and what is found has its sentence.
 
 use super::*;
-use crate::source::{Entity, Later, Listed, Object, Status, Step, Stop};
+use crate::source::{Entity, Listed, Object, Status, Step, Stop};
 
 fn object(key: &str, etag: &str) -> Object {
     let listed = Listed { key: key.into(), etag: etag.into(), size: 1, modified: 9 };

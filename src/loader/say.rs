@@ -134,7 +134,10 @@ pub fn closed(table: &TablePlan, rehearsal: bool) {
     let would = if rehearsal { "would be " } else { "" };
     let entity = &table.entity;
     for id in &table.superseded {
-        tracing::info!(delivery = id, "Delivery {id}: {entity}: {would}superseded by the version that the bucket shows now.");
+        tracing::info!(
+            delivery = id,
+            "Delivery {id}: {entity}: {would}superseded by the version that the bucket shows now."
+        );
     }
     for id in &table.gone {
         tracing::warn!(delivery = id, "Delivery {id}: {entity}: {would}gone from the bucket before it was loaded.");

@@ -194,9 +194,9 @@ pub fn foreseen(status: Status) -> Vec<String> {
             "run as planned: it is written down as held and stops its table, then `deliveries release` or `skip`",
             "raise MAX_REMOVE, if it is right as it is and that is why",
         ],
-        Status::Late => &[
-            "run as planned: it is written down as late and stops its table, then `deliveries retry` or `skip`",
-        ],
+        Status::Late => {
+            &["run as planned: it is written down as late and stops its table, then `deliveries retry` or `skip`"]
+        }
         Status::Gone => &[
             "put the file into the bucket again",
             "run as planned: it is written down as gone and stops its table, then `deliveries skip`",

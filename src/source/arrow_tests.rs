@@ -125,7 +125,8 @@ fn a_version_that_comes_back_is_a_version_of_its_own() {
     let object = &whole.tables[0].pending[0].objects[0];
     assert_eq!((object.entry, object.occurrence, &object.replaces[..]), (None, 2, &[3][..]));
     // what came in between and was never loaded changed nothing
-    let never = [rows[0].clone(), entry(2, AT_0900, "b", 10, Status::Loaded), entry(3, AT_0900, "b2", 20, Status::Failed)];
+    let never =
+        [rows[0].clone(), entry(2, AT_0900, "b", 10, Status::Loaded), entry(3, AT_0900, "b2", 20, Status::Failed)];
     assert_eq!(plan(&bucket, &never), ["superseded 3"]);
 }
 

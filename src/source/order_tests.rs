@@ -81,7 +81,11 @@ pub(super) fn lines(bucket: &[Listed], ledger: &[Entry], order: Order) -> Vec<St
         let stop = table.stopped.iter().map(|stop| format!("stopped by {} {}", stop.id, stop.status.as_str()));
         let say = |word: &'static str| move |id: &i64| format!("{word} {id}");
         let superseded = table.superseded.iter().map(say("superseded")).chain(table.gone.iter().map(say("gone")));
-        superseded.chain(table.revived.iter().map(say("revived"))).chain(stop).chain(table.pending.iter().map(line)).collect::<Vec<_>>()
+        superseded
+            .chain(table.revived.iter().map(say("revived")))
+            .chain(stop)
+            .chain(table.pending.iter().map(line))
+            .collect::<Vec<_>>()
     });
     lines.collect()
 }

@@ -107,10 +107,7 @@ pub fn next(status: &str, id: i64) -> Vec<String> {
             format!("`deliveries release {id}`, if it is right as it is"),
             skip,
         ],
-        "late" => vec![
-            format!("`deliveries retry {id}` folds the file in with all that was loaded after it"),
-            skip,
-        ],
+        "late" => vec![format!("`deliveries retry {id}` folds the file in with all that was loaded after it"), skip],
         "gone" => vec!["put the file into the bucket again, and it is loaded in its turn".to_owned(), skip],
         _ => Vec::new(),
     }
@@ -199,7 +196,11 @@ fn stop(state: Option<&TableState>, shelf: Option<&Shelf>) -> Option<StopRow> {
     let part_more = shelf.is_some_and(|shelf| shelf.part_more);
     let overtaken = |row: &StopRow| part_more && row.snapshot && row.status == "held";
     let is_gone = |row: &StopRow| gone.is_some_and(|gone| gone.id == row.id);
-    let rows = || stops.iter().filter(|row| !superseded(row) && !overtaken(row) && !is_gone(row));
+    let rows = || {
+        stops.iter().filter(|row| {
+            !superseded(row) && !overtaken(row) && !is_gone(row) && (gone.is_none() || row.status != "gone")
+        })
+    };
     let first = rows().find(|row| row.requested.is_none());
     let first = first.or_else(|| rows().next().filter(|_| gone.is_none()));
     first.cloned().or_else(|| gone.map(|gone| gone_row(gone, stops.iter().find(|row| is_gone(row)))))

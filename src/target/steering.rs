@@ -243,14 +243,7 @@ impl Target {
         self.end(tx, acted, ids, "skip", SKIPS).await
     }
 
-    async fn skip_part(
-        &self,
-        tx: &Tx,
-        id: i64,
-        part: &Object,
-        actor: &str,
-        reason: &str,
-    ) -> Result<Vec<Value>, Error> {
+    async fn skip_part(&self, tx: &Tx, id: i64, part: &Object, actor: &str, reason: &str) -> Result<Vec<Value>, Error> {
         let listed = &part.listed;
         let (size, modified, version) = (listed.size as i64, listed.modified as f64, env!("CARGO_PKG_VERSION"));
         let parameters: [(&(dyn ToSql + Sync), Type); 10] = [

@@ -76,7 +76,8 @@ async fn what_is_replaced_behind_a_stop_keeps_its_row() {
     let world = behind_a_stop().await;
     world.bucket.put(C2, "U,2,other,2\n").await;
     fails(&world, "stopped by delivery 2, failed").await;
-    let rows = world.rows("select id, status, reason like 'superseded%' from loader_deliveries where id > 2 order by id");
+    let rows =
+        world.rows("select id, status, reason like 'superseded%' from loader_deliveries where id > 2 order by id");
     assert_eq!(rows.await, ["3|skipped|t", "4|pending|∅", "5|pending|∅"]);
     world.bucket.put(C1, "U,1,good,1\n").await;
     let ended = run_once(&world).await.ok();
@@ -111,7 +112,8 @@ async fn rows_are_written_for_files_that_there_is_no_room_for_and_for_none_witho
     let counts = "select status, count(*) from loader_deliveries group by status order by status";
     assert_eq!(world.rows(counts).await, ["failed|1", "loaded|1", "pending|30"]);
     assert_eq!(world.value("select count(*) from loader_deliveries where entity <> 'e'").await, "0");
-    let ids = "select id from loader_deliveries order by object_key = (select min(object_key) from loader_deliveries), id";
+    let ids =
+        "select id from loader_deliveries order by object_key = (select min(object_key) from loader_deliveries), id";
     assert_eq!(world.rows(ids).await.len(), 32);
     let order = "select count(*) from (select id, lag(id) over (order by object_key) before from loader_deliveries
                  where kind = 'changes') l where before > id";

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use super::text::would;
 use crate::boot::Boot;
 use crate::commands::stock;
+use crate::decode::File;
 use crate::loader::Error;
 use crate::loader::agreed::{Left, Table};
-use crate::decode::File;
 use crate::source::{Entity, Listed, Status, TablePlan};
 use crate::target::Target;
 
