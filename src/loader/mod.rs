@@ -26,9 +26,7 @@ use crate::failpoint;
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
-use crate::source::{
-    self, Asked, Download, Entity, Pending, Plan, Source, Status, Step, TablePlan, Unrecorded,
-};
+use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, Step, TablePlan, Unrecorded};
 use crate::standing::{Files, InHand, Noted, Remark, Stock};
 use crate::stop::Stopper;
 use crate::target::Target;
