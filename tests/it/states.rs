@@ -340,7 +340,7 @@ async fn a_failed_file_that_went_away_and_came_back_is_pending_again() {
     world.bucket.put(CHANGE, "U,1,b,100\n").await;
     fails(&world, "constraint cheap").await;
     world.bucket.delete(CHANGE).await;
-    run_once(&world).await.ok();
+    fails(&world, "stopped by delivery 2, gone").await;
     world.sql("alter table dbo.e drop constraint cheap").await;
     world.bucket.put(CHANGE, "U,1,b,100\n").await;
     assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
