@@ -5,13 +5,13 @@ use crate::source::{Entity, Later, Listed, Object, Status, Step, Stop};
 
 fn object(key: &str, etag: &str) -> Object {
     let listed = Listed { key: key.into(), etag: etag.into(), size: 1, modified: 9 };
-    Object { listed, entry: None, new: true, replaces: Vec::new() }
+    Object { listed, entry: None, new: true, replaces: Vec::new(), before: None, content: None }
 }
 
 fn pending(entity: &Entity, object: Object) -> Pending {
     let (entity, label, file) = (entity.clone(), "e".to_owned(), crate::decode::File::Changes);
     let (step, objects) = (Step::Changes, vec![object]);
-    Pending { entity, label, file, generation: 1, step, objects, after: 3, remark: None }
+    Pending { entity, label, file, generation: 1, step, objects, after: 3, remark: None, if_same: None }
 }
 
 fn stock(files: &[(&str, &str)]) -> TablePlan {

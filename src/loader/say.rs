@@ -383,13 +383,13 @@ mod tests {
 
     fn object(key: &str, modified: i64, new: bool) -> Object {
         let listed = Listed { key: key.to_owned(), etag: "a".into(), size: 1, modified };
-        Object { listed, entry: Some(1), new, replaces: Vec::new() }
+        Object { listed, entry: Some(1), new, replaces: Vec::new(), before: None, content: None }
     }
 
     fn refold(objects: Vec<Object>) -> Pending {
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
-        Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None }
+        Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None, if_same: None }
     }
 
     #[test]

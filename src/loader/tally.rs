@@ -135,9 +135,10 @@ mod tests {
     fn pending(file: File) -> Pending {
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let listed = Listed { key: "k".into(), etag: "a".into(), size: 10, modified: 0 };
-        let objects = vec![Object { listed, entry: None, new: true, replaces: Vec::new() }];
+        let objects =
+            vec![Object { listed, entry: None, new: true, replaces: Vec::new(), before: None, content: None }];
         let (label, step) = ("e".to_owned(), Step::Replace);
-        Pending { entity, label, file, generation: 1, step, objects, after: 0, remark: None }
+        Pending { entity, label, file, generation: 1, step, objects, after: 0, remark: None, if_same: None }
     }
 
     fn loaded(id: i64, create: u64, remove: u64) -> Next {

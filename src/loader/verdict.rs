@@ -220,7 +220,17 @@ mod tests {
         let entity = source::Entity { schema: "dbo".into(), name: "e".into() };
         let file = crate::decode::File::Snapshot;
         let step = source::Step::Replace;
-        Pending { entity, label: "e".into(), file, generation: 1, step, objects: Vec::new(), after: 0, remark: None }
+        Pending {
+            entity,
+            label: "e".into(),
+            file,
+            generation: 1,
+            step,
+            objects: Vec::new(),
+            after: 0,
+            remark: None,
+            if_same: None,
+        }
     }
 
     fn held() -> Error {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::copied::{self, Times, Verdict};
 use super::entry::{Entry, Listed, Request, Status};
 use super::key::NameTime;
-use super::plan::{Later, Object, Step, TablePlan};
+use super::plan::{Later, Likeness, Object, Step, TablePlan};
 use super::table::Generation;
 use crate::decode::dialect::Order;
 
@@ -49,6 +49,8 @@ struct Change {
     rewritten_in: Option<i32>,
     /// an operator asked for another try
     again: bool,
+    /// the generation whose full load contains another version, and that version's size
+    contained: Option<(i32, u64)>,
 }
 
 /// What change files stand on.
@@ -66,6 +68,10 @@ impl ChangeStock {
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         let (files, later, times) = (BTreeMap::new(), Later::default(), times.then(Vec::new));
         Self { order, keeps, files, later, newest: None, times, released: false }
+    }
+
+    pub(super) fn are_pending(&self) -> bool {
+        !self.files.is_empty() || self.later.objects > 0
     }
 
     /// Returns true if neither names nor times were set to decide.
@@ -121,7 +127,9 @@ impl ChangeStock {
         let again = requested == Some(Request::Retry);
         self.released |= requested == Some(Request::Release);
         self.newest = self.newest.max(Some(listed.modified));
-        self.files.insert(turn, Change { object: Object::of(listed, row, rows), rewritten_in, again });
+        let contained = rows.iter().filter(|row| row.contained && row.superseded_by.is_none());
+        let contained = contained.map(|row| (row.generation, row.size)).max();
+        self.files.insert(turn, Change { object: Object::of(listed, row, rows), rewritten_in, again, contained });
     }
 
     /// Whether a change file was written after that, as far as `LastModified` says anything.
@@ -162,13 +170,21 @@ impl ChangeStock {
         plan.later = self.later;
         let Some(verdict) = self.judge(now, base) else {
             plan.wants_times = true;
+            plan.later = self.counted();
             return;
         };
         plan.assumed = self.assumed(base, verdict);
         for (turn, change) in &self.files {
             let late = is_late(turn, change, now, base);
             let mut objects = vec![change.object.clone()];
+            if change.object.likeness() == Likeness::Same
+                && let Some(before) = &change.object.before
+            {
+                plan.pending.push(plan.pending(before.generation, Step::Same, objects, after));
+                continue;
+            }
             let step = match () {
+                () if let Some(step) = change.of_a_contained_one(base) => step,
                 () if let Verdict::Unsure(unsure) = verdict => Step::Stop(Status::Held, unsure.reason(base.number)),
                 () if self.is_contained(change, base, verdict) => {
                     Step::Skip(format!("contained in snapshot {}", base.number))
@@ -184,6 +200,11 @@ impl ChangeStock {
                 }
                 () if late => Step::Stop(Status::Late, late_reason(now, change)),
                 () => Step::Changes,
+            };
+            let step = match change.object.likeness() {
+                Likeness::Unread if !change.again => Step::Compare(Box::new(step)),
+                Likeness::Untold if step == Step::Changes && !change.again => Step::Stop(Status::Late, untold(change)),
+                _ => step,
             };
             plan.pending.push(plan.pending(base.number, step, objects, after));
         }
@@ -241,7 +262,10 @@ impl ChangeStock {
         let mut all = asked.clone();
         for (turn, (id, listed)) in now.loaded.range(first..).filter(|(turn, _)| !keys.contains(turn.key.as_str())) {
             let Some(listed) = listed.clone() else { return lost(&turn.key) };
-            all.insert(turn, Object { listed, entry: Some(*id), new: false, replaces: Vec::new() });
+            all.insert(
+                turn,
+                Object { listed, entry: Some(*id), new: false, replaces: Vec::new(), before: None, content: None },
+            );
         }
         *objects = all.into_values().collect();
         Step::Refold
@@ -249,6 +273,16 @@ impl ChangeStock {
 }
 
 impl Change {
+    /// A version of a file that the full load contains: it is contained as well, for its name has the same time.
+    fn of_a_contained_one(&self, base: Base) -> Option<Step> {
+        let (number, size) = self.contained.filter(|(number, _)| *number == base.number && !base.renewed)?;
+        if size == self.object.listed.size {
+            return Some(Step::Skip(format!("contained in snapshot {number}, as its other version is")));
+        }
+        let reason = format!("another version of this change file is contained in snapshot {number}");
+        (!self.again).then_some(Step::Stop(Status::Late, reason))
+    }
+
     fn later(&self, time: NameTime) -> Later {
         let listed = &self.object.listed;
         Later { copied: is_copied(time, listed.modified).into(), ..Later::one(listed, self.object.is_untried()) }
@@ -268,6 +302,14 @@ fn late_reason(now: &Generation, change: &Change) -> String {
         }
         _ => "another version of this change file was loaded before".to_owned(),
     }
+}
+
+fn untold(change: &Change) -> String {
+    let generation = change.rewritten_in.unwrap_or_default();
+    format!(
+        "another version of this change file was loaded in generation {generation} by an older version of the loader, which did not \
+         note its content, so it is not known whether this is the same"
+    )
 }
 
 fn lost(key: &str) -> Step {

@@ -31,14 +31,14 @@ use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{Stream, StreamExt};
 
 use client::Bucket;
-pub use entry::{Entry, Listed, Request, Status, stands};
+pub use entry::{Content, Entry, Listed, Request, Status, stands};
 pub use error::Error;
 pub use history::{Loaded, Lost};
 pub use key::{Entity, Foreigners};
 use listing::Listing;
-pub use object::Download;
+pub use object::{Contents, Download};
 pub use order::{Asked, Stock};
-pub use plan::{Later, Object, Pending, Plan, Step, Stop, TablePlan};
+pub use plan::{Before, IfSame, Later, Likeness, Object, Pending, Plan, Step, Stop, TablePlan};
 use settings::Settings;
 pub use survey::{Holds, Opening, Survey};
 
@@ -138,6 +138,11 @@ impl Source {
     /// Opens a pending delivery, pinned to the versions that were listed.
     pub async fn open(&self, pending: &Pending) -> Result<Download, Error> {
         Download::open(&self.bucket, pending.objects.iter().map(|object| object.listed.clone())).await
+    }
+
+    /// Reads an object for its content alone, pinned to the version that was listed.
+    pub async fn content(&self, object: &Object) -> Result<Content, Error> {
+        object::content(&self.bucket, &object.listed).await
     }
 
     /// Makes the bucket, unless it is there: for `feed make`.

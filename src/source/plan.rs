@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::entry::{Listed, Status};
+use super::entry::{Content, Listed, Status};
 use super::key::{Entity, Foreigners};
 use crate::decode::File;
 
@@ -86,6 +86,39 @@ pub struct Pending {
     pub after: i64,
     /// what the ledger is to say about it once it is loaded
     pub remark: Option<String>,
+    /// what to do instead once it is read, if each of its objects turns out to have the bytes of its loaded version
+    pub if_same: Option<IfSame>,
+}
+
+/// What to do with parts that were rewritten with the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IfSame {
+    /// the generation that their loaded versions belong to
+    pub generation: i32,
+    /// why they are held; none if they are noted and nothing is applied
+    pub held: Option<String>,
+}
+
+/// The version of an object that was loaded, when another is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    pub id: i64,
+    pub generation: i32,
+    pub etag: String,
+    pub size: u64,
+    pub content: Option<Content>,
+}
+
+/// Whether an object has the bytes of the version that was loaded before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    Same,
+    /// other bytes, or nothing was loaded before
+    Other,
+    /// it must be read
+    Unread,
+    /// the ledger does not know the content of the loaded version
+    Untold,
 }
 
 /// An object to load, with the id of its ledger row if it has one already.
@@ -97,6 +130,10 @@ pub struct Object {
     pub new: bool,
     /// the rows of other versions of the key, in whose place this one comes
     pub replaces: Vec<i64>,
+    /// the version that was loaded last
+    pub before: Option<Before>,
+    /// its own content, if it was read before
+    pub content: Option<Content>,
 }
 
 /// What a pending delivery does.
@@ -110,6 +147,10 @@ pub enum Step {
     Changes,
     /// late change files, and with them what was loaded of the generation and comes after the first of them
     Refold,
+    /// the bytes of what was loaded already: written down as loaded, and nothing is applied
+    Same,
+    /// another version of a loaded change file: the same if its bytes are, else as the inner step says
+    Compare(Box<Step>),
     /// nothing to load: written down with a reason
     Skip(String),
     /// not to be loaded as it is: the table stops
@@ -131,13 +172,32 @@ impl Later {
     }
 }
 
+impl Object {
+    pub fn likeness(&self) -> Likeness {
+        let Some(before) = &self.before else { return Likeness::Other };
+        match (self.content, before.content) {
+            _ if before.size != self.listed.size => Likeness::Other,
+            _ if before.etag == self.listed.etag => Likeness::Same,
+            (Some(own), Some(before)) if own == before => Likeness::Same,
+            (Some(_), Some(_)) => Likeness::Other,
+            (None, Some(_)) => Likeness::Unread,
+            (_, None) => Likeness::Untold,
+        }
+    }
+
+    /// Returns true if these are the bytes of the loaded version.
+    pub fn has_content_of_before(&self, content: Content) -> bool {
+        self.before.as_ref().is_some_and(|before| before.content == Some(content))
+    }
+}
+
 impl Step {
     /// What is written down instead of loading: a status and a reason.
     pub fn note(&self) -> Option<(Status, &str)> {
         match self {
             Self::Skip(reason) => Some((Status::Skipped, reason)),
             Self::Stop(status, reason) => Some((*status, reason)),
-            Self::Append { .. } | Self::Replace | Self::Changes | Self::Refold => None,
+            Self::Append { .. } | Self::Replace | Self::Changes | Self::Refold | Self::Same | Self::Compare(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::ledger::{self, Line};
 use super::work::{Changes, Why};
 use super::{Counts, Error};
 use crate::pg::Tx;
-use crate::source::{Object, Pending, Status};
+use crate::source::{Content, Object, Pending, Status};
 
 /// What a delivery's ledger rows are made of.
 pub struct Docket {
@@ -15,6 +15,8 @@ pub struct Docket {
     pub bucket: String,
     pub host: String,
     pub started_at: OffsetDateTime,
+    /// the content of each object, as far as they were read
+    pub contents: Vec<Content>,
 }
 
 impl Docket {
@@ -64,6 +66,22 @@ impl Docket {
         Ok(id)
     }
 
+    /// Writes down that the bytes are those of the versions that are loaded; the highest id.
+    pub async fn note_same(&self, tx: &Tx) -> Result<i64, Error> {
+        let mut last = self.id;
+        for part in self.pending.new_objects() {
+            let object = &self.pending.objects[part];
+            let Some(before) = &object.before else { continue };
+            let id = self.id_of(tx, part).await?;
+            let reason = format!("rewritten with the same bytes as delivery {}; nothing was applied", before.id);
+            let line = self.line(id, object, Status::Loaded);
+            ledger::write(tx, &Line { reason: Some(&reason), ..line }).await?;
+            ledger::take_over(tx, id, before.id).await?;
+            last = last.max(id);
+        }
+        Ok(last)
+    }
+
     /// The place of the last object that is to be accounted for: it carries the effects.
     pub fn last_new(&self) -> usize {
         self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
@@ -75,6 +93,12 @@ impl Docket {
             Some(id) => Ok(id),
             None => ledger::next_id(tx, self.id).await,
         }
+    }
+
+    fn content_of<'a>(&'a self, object: &'a Object) -> Option<&'a [u8]> {
+        let part = self.pending.objects.iter().position(|one| one.listed.key == object.listed.key);
+        let read = part.and_then(|part| self.contents.get(part));
+        read.or(object.content.as_ref()).map(<[u8; 32]>::as_slice)
     }
 
     fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
@@ -93,6 +117,7 @@ impl Docket {
             error: None,
             actor: None,
             reason: None,
+            content: self.content_of(object),
         }
     }
 }

@@ -1,7 +1,10 @@
 select id, object_key, etag, extract(epoch from last_modified)::bigint as modified, kind, generation, status,
        requested, superseded_by,
        (status = 'skipped' and actor = 'loader' and reason like 'superseded:%') as superseded,
-       (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added
+       (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added,
+       size_bytes, content_hash,
+       (status = 'loaded' and reason is not null and starts_with(reason, 'rewritten with the same bytes')) as same,
+       (status = 'skipped' and actor = 'loader' and starts_with(reason, 'contained in snapshot')) as contained
 from public.loader_deliveries
 where bucket = $1 and object_key >= $2 and ($3 is null or object_key < $3)
 order by object_key, id

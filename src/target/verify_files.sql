@@ -4,6 +4,11 @@ with loaded as (
     where bucket = $1 and schema_name = $2 and entity = $3
       and object_key >= $4 and ($5 is null or object_key < $5)
       and status = 'loaded'
+      -- a version that was rewritten with the same bytes stands for the one before it
+      and not exists (
+          select from public.loader_deliveries n
+          where n.id = loader_deliveries.superseded_by and starts_with(n.reason, 'rewritten with the same bytes')
+      )
 )
 select id, object_key, etag, size_bytes, extract(epoch from last_modified)::bigint as modified, kind, generation,
        rows_read, rows_rejected, attempts, claimed is not null as has_op,

@@ -24,7 +24,7 @@ use crate::decode::dialect::Dialect;
 use crate::decode::{File, Parts, Rows, Shape};
 use crate::failpoint;
 use crate::pg::{self, Tx};
-use crate::source::{Entity, Pending, Status, Step};
+use crate::source::{Content, Entity, Pending, Status, Step};
 
 /// A change file of so many bytes has few rows.
 const FEW: u64 = 64 << 10;
@@ -136,6 +136,7 @@ impl Target {
                 bucket: self.feed.bucket.clone(),
                 host: self.host.clone(),
                 started_at: started.0,
+                contents: Vec::new(),
             },
             guard: Guard { max_remove: self.settings.max_remove, released },
             had_op,
@@ -236,6 +237,27 @@ impl Work {
     /// When it was begun.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Takes in the content of the objects that were read to their ends.
+    pub fn read(&mut self, contents: Vec<Content>) {
+        self.docket.contents = contents;
+    }
+
+    /// Returns true if all objects were read, and each has the bytes of its loaded version.
+    pub fn is_same(&self) -> bool {
+        let (objects, contents) = (&self.docket.pending.objects, &self.docket.contents);
+        let pairs = objects.iter().zip(contents);
+        objects.len() == contents.len() && pairs.clone().all(|(object, content)| object.has_content_of_before(*content))
+    }
+
+    /// Gives the delivery up, because its bytes are those of what is loaded: the ledger says so. The highest id.
+    pub async fn note_same(mut self, generation: i32) -> Result<i64, Error> {
+        self.tx.back_to_mark().await?;
+        self.docket.pending.generation = generation;
+        let id = self.docket.note_same(&self.tx).await?;
+        self.tx.commit().await?;
+        Ok(id)
     }
 
     /// What the rows must look like.
