@@ -66,7 +66,8 @@ pub(super) fn judge(number: i32, earliest: i64, all: &[Times]) -> Verdict {
         _ if before.is_empty() => Verdict::Genuine,
         None if are_gathered(&before) => unsure,
         None => Verdict::Genuine,
-        // at a later full load there is nothing to assume: it may be a copy of what was there before
+        // at a later full load there is nothing to assume: they agree that they are older, or they do not
+        Some(_) if number > 1 && before.iter().all(|times| times.is_copied()) => Verdict::Genuine,
         Some(first) if number <= 1 && before.iter().all(|times| may_be_of_a_copying(times, first)) => Verdict::Copied,
         Some(_) => unsure,
     }

@@ -114,11 +114,12 @@ fn made_in_the_course_of_the_copying_is_unsure() {
 }
 
 #[test]
-fn a_copy_at_a_later_full_load_is_held() {
+fn a_copy_at_a_later_full_load_is_held_unless_all_of_it_is_old() {
     let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded)];
     let bucket = [listed(LOAD1, "b", COPY + 2), copied(3 * DAY, 1), copied(600, 1)];
     let lines = lines(&bucket, &ledger, Order::Auto);
     assert!(lines[0].starts_with("2 replace") && lines[1].starts_with("2 held"), "{lines:?}");
+    assert_eq!(steps(&bucket[..2], &ledger, Order::Auto), ["2 skip"]);
     // what was copied for an earlier generation says nothing of this one
     let old = Entry { generation: 1, ..entry(2, &name(9 * DAY), "c", COPY - DAY, Status::Loaded) };
     let bucket = [bucket[0].clone(), listed(&name(9 * DAY), "c", COPY - DAY), copied(120, -60)];

@@ -72,12 +72,6 @@ fn files_and_generations_are_as_designed() {
 
 #[test]
 fn order_inside_a_table_and_between_tables_is_as_designed() {
-    let held = format!(
-        "2 held (the times do not tell whether snapshot 2 contains the change files: 1 change file came before it by \
-         LastModified, but 1 change file of the table was written more than a day after the time in its name, so it was copied. \
-         Write FEED order=name if all change files follow it, FEED order=modified if it contains what was written before it \
-         (FEED order=auto holds the table while the files disagree)): {AT_0900}"
-    );
     let rules: &[Rule<'_>] = &[
         (
             "parts by segment and hex number, then change files by the time in their names",
@@ -115,10 +109,10 @@ fn order_inside_a_table_and_between_tables_is_as_designed() {
             &[&format!("1 append first: {LOAD1}"), &format!("1 changes: {AT_0900}")],
         ),
         (
-            "after a later one it is not known, and `FEED order` decides",
+            "but not after a later one",
             &[(LOAD1, "a2", COPIED + 9), (AT_0900, "c", COPIED)],
             &[(LOAD1, "a", 0, 1)],
-            &[&format!("2 replace: {LOAD1}"), &held],
+            &[&format!("2 replace: {LOAD1}"), &format!("2 skip (contained in snapshot 2): {AT_0900}")],
         ),
         (
             "across tables by the time of the first pending object, then by key",
