@@ -196,6 +196,7 @@ fn rest_of(table: &TablePlan, done: usize, last_id: Option<i64>) -> TablePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::source::{Listed, Object, Step};
 
     fn entity(name: &str) -> Entity {
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_delivery_waits_ten_minutes_or_until_the_other_table_has_something_newer() {
-        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, Some(9)), now), None, "more is to come");
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", false, Some(5)), now), None, "as old");
         let why = waiting.tried(&pending("c", 5), &other("p", false, Some(6)), now);
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_each_other_is_named_by_both() {
-        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, None), now), None);
         let why = waiting.tried(&pending("p", 5), &other("c", true, None), now);
         assert_eq!(why.as_deref(), Some("dbo.p and dbo.c wait for each other"));
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_due_once_the_other_table_has_loaded() {
-        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
         assert!(!waiting.loaded(&entity("p")));
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, None), now), None);
         assert!(waiting.loaded(&entity("p")));
