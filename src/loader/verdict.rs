@@ -154,17 +154,7 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
         (Some(object), Error::Target(_)) => format!("{}: {error}", object.listed.key),
         _ => error.to_string(),
     };
-    Why { words: words + hint(error), part, removes }
-}
-
-/// What is not obvious from the words of Postgres.
-fn hint(error: &Error) -> &'static str {
-    match error {
-        Error::Target(target::Error::Pg(error)) if error.code() == Some("23505") => {
-            ". If rows exchange their values, the constraint must be deferrable"
-        }
-        _ => "",
-    }
+    Why { words, part, removes }
 }
 
 /// What an operator can do about a table that delivery `id` stops, in a sentence.

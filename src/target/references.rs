@@ -2,8 +2,8 @@
 
 use tokio_postgres::types::Type;
 
-use super::Error;
 use super::work::Work;
+use super::{Error, Target};
 use crate::pg::{self, Parameter};
 use crate::source::Entity;
 
@@ -64,6 +64,37 @@ impl Work {
             newest: row.get::<_, Option<f64>>("newest").map(|newest| newest as i64),
             words,
         }))
+    }
+}
+
+impl Target {
+    /// Returns true if rows of the entity's table may refer to other rows of it.
+    pub async fn refers_to_itself(&self, entity: &Entity) -> Result<bool, Error> {
+        let tx = self.pg.begin("look for references").await?;
+        let table = self.table(&tx, entity).await;
+        tx.rollback().await?;
+        match table {
+            Err(Error::Ambiguous { .. }) => Ok(false),
+            table => Ok(table?.is_some_and(|table| table.refers_to_itself)),
+        }
+    }
+
+    /// Returns true if an entity is the table of that name, as far as names tell.
+    pub fn is_named(&self, entity: &Entity, schema: &str, table: &str) -> bool {
+        let same = |name: &str, other: &str| name.to_lowercase() == other.to_lowercase();
+        same(&entity.name, table) && (self.settings.schema.is_some() || same(&entity.schema, schema))
+    }
+
+    /// Asks for another try of failed deliveries whose error ends with one of these; how many there are.
+    pub async fn retry_what_ends_with(&self, endings: &[String]) -> Result<u64, Error> {
+        let tx = self.pg.begin("retry").await?;
+        let sql = "update public.loader_deliveries set requested = 'retry', actor = 'loader'
+                   where bucket = $1 and status = 'failed' and requested is null
+                     and exists (select from unnest($2::text[]) e where right(error, length(e)) = e)";
+        let again = tx.execute_typed(sql, &[(&self.feed.bucket, Type::TEXT), (&endings, Type::TEXT_ARRAY)]).await;
+        let again = again.map_err(|error| tx.error(error))?;
+        tx.commit().await?;
+        Ok(again)
     }
 }
 
