@@ -157,13 +157,20 @@ fn shape(how: u8, feed: u8) -> Shape {
         other => format!("c{other}"),
     };
     let wires = wires();
-    let column = |index| Column { name: name(index), text: wires[index].is_text(), key: index == 0 };
+    let column = |index| Column {
+        name: name(index),
+        text: wires[index].is_text(),
+        key: index == 0,
+        not_null: index == 0,
+        has_default: false,
+    };
     let feed = FEEDS[usize::from(feed) % FEEDS.len()];
     let dialect: Dialect = feed.parse().unwrap_or_else(|faults| panic!("{feed}: {faults}"));
     let limits = Limits { max_row: Bytes(128 << 10), max_fields: 64, max_plain: Bytes(1 << 20), ..Limits::default() };
     Shape {
         file: if how & 1 == 0 { File::Snapshot } else { File::Changes },
         columns: (0..columns).map(column).collect(),
+        generated: Vec::new(),
         table: ("dbo".into(), "e".into()),
         dialect: Dialect { limits, ..dialect },
         had_op: [None, Some(true), Some(false), None][usize::from(how >> 2 & 3)],

@@ -30,7 +30,7 @@ struct OpField {
 struct Slot {
     field: usize,
     before: usize,
-    text: bool,
+    keeps_empty: bool,
 }
 
 const NOWHERE: usize = usize::MAX;
@@ -46,10 +46,11 @@ pub(super) enum Claim {
 impl Layout {
     pub fn of(roles: &[Role], shape: &Shape) -> Self {
         let at = |role: Role| roles.iter().position(|other| *other == role).unwrap_or(NOWHERE);
+        let empty_is_null = shape.dialect.null.iter().any(Vec::is_empty);
         let slot = |(index, column): (usize, &super::Column)| Slot {
             field: at(Role::Column(index)),
             before: at(Role::Before(index)),
-            text: column.text,
+            keeps_empty: column.text && (!empty_is_null || column.not_null),
         };
         let op = roles.iter().enumerate().find_map(|(at, role)| match role {
             Role::Op { befores } => Some(OpField { at, befores: *befores }),
@@ -62,10 +63,15 @@ impl Layout {
         self.op.is_some()
     }
 
+    /// Returns how many fields a row has.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     pub fn cell<'a>(&self, column: usize, record: Record<'a>, words: &Words) -> Cell<'a> {
         let slot = self.slots[column];
         match record.get(slot.field) {
-            Some((field, quoted)) => words.cell(field, quoted, slot.text),
+            Some((field, quoted)) => words.cell(field, quoted, slot.keeps_empty),
             None => Cell::NotSupplied,
         }
     }
@@ -74,7 +80,7 @@ impl Layout {
     pub fn before<'a>(&self, column: usize, record: Record<'a>, words: &Words) -> Option<Cell<'a>> {
         let slot = self.slots[column];
         let (field, quoted) = record.get(slot.before)?;
-        Some(words.cell(field, quoted, slot.text)).filter(|cell| *cell != Cell::NotSupplied)
+        Some(words.cell(field, quoted, slot.keeps_empty)).filter(|cell| *cell != Cell::NotSupplied)
     }
 
     /// Refuses a row of another width.

@@ -49,6 +49,8 @@ pub struct Shape {
     pub file: File,
     /// the table's columns that a file may fill, in the table's order
     pub columns: Vec<Column>,
+    /// the table's columns that no file may fill, because the table computes them
+    pub generated: Vec<String>,
     /// schema and table as the feed names them
     pub table: (String, String),
     pub dialect: Dialect,
@@ -65,6 +67,9 @@ pub struct Column {
     /// an empty field is the empty text and not null
     pub text: bool,
     pub key: bool,
+    pub not_null: bool,
+    /// the table fills it where no file does
+    pub has_default: bool,
 }
 
 /// The two kinds of file that DMS writes.
@@ -86,7 +91,7 @@ impl File {
 /// Rows of the delivery whose objects are `parts`.
 pub fn rows<P: Parts>(parts: P, shape: Shape) -> Rows<P> {
     let dialect = &shape.dialect;
-    let words = Words::new(dialect.null.as_deref(), dialect.no_supply.as_deref());
+    let words = Words::new(&dialect.null, dialect.no_supply.as_deref());
     Rows {
         parts,
         shape,
@@ -255,7 +260,13 @@ impl<P: Parts> Rows<P> {
         loop {
             if let Some(reader) = &mut self.open {
                 if reader.advance()? {
-                    if !self.at_head || self.is_row()? {
+                    // one blank line at the end is a slip of whatever wrote the file, unless it is a row of one cell
+                    let may_be_blank = self.layout.as_ref().is_some_and(|layout| layout.width() > 1);
+                    let is_row = match self.at_head {
+                        false => !(may_be_blank && reader.is_last_blank()?),
+                        true => self.is_row()?,
+                    };
+                    if is_row {
                         return Ok(true);
                     }
                     continue;

@@ -23,6 +23,8 @@ pub struct Table {
     pub name: String,
     /// the columns that a file may fill, in their order; generated ones are not among them
     pub columns: Vec<Column>,
+    /// the names of the others
+    pub generated: Vec<String>,
     /// which of them are the key, in the key's order; none for a table whose rows only count as whole rows
     pub key: Vec<usize>,
     /// rows of it may refer to other rows of it
@@ -42,6 +44,8 @@ pub struct Column {
     pub name: String,
     pub wire: Wire,
     pub not_null: bool,
+    /// the table fills it where nobody says a value
+    pub has_default: bool,
     /// the type that travels: the one below a domain
     pub base: Type,
     /// the type of an array of its values, if there is one
@@ -90,7 +94,19 @@ impl Table {
         let (schema, name, key) = (schema.into(), name.into(), key.to_vec());
         let (oid, fingerprint, refused) = (0, String::new(), None);
         let (refers_to_itself, constrained, remembered) = (false, false, false);
-        Self { oid, schema, name, columns, key, refers_to_itself, constrained, fingerprint, refused, remembered }
+        Self {
+            oid,
+            schema,
+            name,
+            columns,
+            generated: Vec::new(),
+            key,
+            refers_to_itself,
+            constrained,
+            fingerprint,
+            refused,
+            remembered,
+        }
     }
 
     /// Looks the entity up: exactly, else by a unique match that ignores case. None if the target has no such table. Without a
@@ -117,6 +133,7 @@ impl Table {
             schema: row.get("schema"),
             name: row.get("name"),
             columns: shape.columns.clone(),
+            generated: shape.generated.clone(),
             key: shape.key.clone(),
             refers_to_itself: row.get("refers_to_itself"),
             constrained: row.get("constrained"),
@@ -179,6 +196,8 @@ impl Table {
             name: column.name.clone(),
             text: column.wire.is_text(),
             key: self.key.contains(&index),
+            not_null: column.not_null,
+            has_default: column.has_default,
         };
         self.columns.iter().enumerate().map(column).collect()
     }
@@ -300,6 +319,7 @@ fn locked<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 struct Shape {
     columns: Vec<Column>,
+    generated: Vec<String>,
     key: Vec<usize>,
     refused: Option<Refused>,
 }
@@ -319,6 +339,8 @@ impl Shape {
             key.extend(position.map(|position| (position, shape.columns.len())));
             shape.columns.push(column);
         }
+        let generated = rows.first().and_then(|row| row.get::<_, Option<Vec<String>>>("generated"));
+        shape.generated = generated.unwrap_or_default();
         key.sort_unstable();
         shape.key = key.into_iter().map(|(_, column)| column).collect();
         let width = rows.first().and_then(|row| row.get::<_, Option<i32>>("key_width")).unwrap_or(0);
@@ -358,6 +380,7 @@ impl Column {
             name: row.get("name"),
             wire: Wire::of(type_oid, typmod).unwrap_or_else(|| Wire::Asked(asked())),
             not_null: row.get("not_null"),
+            has_default: row.get("has_default"),
             base: type_of(type_oid),
             array: (array != 0).then(|| type_of(array)),
             send: row.get::<_, Option<String>>("send").unwrap_or_default(),

@@ -241,7 +241,17 @@ mod tests {
 
     fn column(name: &str, wire: Wire, base: Type, array: Type) -> Column {
         let send = format!("pg_catalog.{}send", base.name());
-        Column { name: name.into(), wire, not_null: false, base, array: Some(array), send, loose: false, cast: None }
+        Column {
+            name: name.into(),
+            wire,
+            not_null: false,
+            has_default: false,
+            base,
+            array: Some(array),
+            send,
+            loose: false,
+            cast: None,
+        }
     }
 
     fn tables() -> Vec<Table> {

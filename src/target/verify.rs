@@ -138,6 +138,7 @@ impl Verification {
         Shape {
             file: file.file,
             columns: self.table.shape(),
+            generated: self.table.generated.clone(),
             table: (self.entity.schema.clone(), self.entity.name.clone()),
             dialect: dialect.clone(),
             had_op: (file.rows_read > 0).then_some(file.claimed.is_some()),

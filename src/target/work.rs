@@ -243,6 +243,7 @@ impl Work {
         Shape {
             file: self.docket.pending.file,
             columns: self.table.shape(),
+            generated: self.table.generated.clone(),
             table: (self.docket.pending.entity.schema.clone(), self.docket.pending.entity.name.clone()),
             dialect: dialect.clone(),
             had_op: self.had_op,

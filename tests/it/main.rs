@@ -55,4 +55,5 @@ mod tables;
 mod terminal;
 mod tls;
 mod types;
+mod values;
 mod verify;

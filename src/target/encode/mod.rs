@@ -128,7 +128,10 @@ impl Wire {
     #[inline]
     fn write(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match *self {
-            Wire::Asked(_) => text::text(cell, out),
+            Wire::Asked(ref asked) => {
+                text::uncut(cell, &asked.type_name)?;
+                text::text(cell, out)
+            }
             Wire::Bool => number::boolean(cell, out),
             Wire::Int2 => number::int2(cell, out),
             Wire::Int4 => number::int4(cell, out),
@@ -147,6 +150,22 @@ impl Wire {
             Wire::Bytea => hex::bytea(cell, out),
             Wire::Json => json::json(cell, out),
             Wire::Jsonb => json::jsonb(cell, out),
+        }
+    }
+
+    /// Refuses the cell of a key that would be another one in the table: cut, or rounded. Two keys of the source must never
+    /// become one.
+    pub fn check_key(&self, cell: &[u8]) -> Result<(), Refusal> {
+        match self {
+            Wire::Varchar { max: Some(max) } => text::unshortened(cell, *max),
+            Wire::Time { precision } | Wire::Timestamp { precision } | Wire::Timestamptz { precision } => {
+                datetime::unrounded(cell, precision.unwrap_or(6))
+            }
+            Wire::Asked(asked) if asked.type_name.contains("with time zone") => datetime::unrounded(
+                cell,
+                asked.type_name.bytes().find(u8::is_ascii_digit).map_or(6, |digit| digit - b'0'),
+            ),
+            _ => Ok(()),
         }
     }
 
