@@ -1,6 +1,8 @@
 //! The ops listener: the status `page` for people, `/metrics` for Prometheus, `/healthz` while the process lives, `/readyz`
 //! while it can work. It only reads what the loader has noted and what the ledger says, so it never makes the loader wait;
-//! and it gives each client a short time and all of them together a few connections, so that none can make it grow.
+//! and it gives each client a short time and all of them together a few connections, so that none can make it grow. When all
+//! are in use, a new client takes the place of the one that has waited longest without asking, so that a probe is answered
+//! whatever the others do.
 
 mod answer;
 mod host;
@@ -10,6 +12,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -18,7 +21,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -88,15 +91,17 @@ impl Ops {
     pub async fn serve(self, metrics: Arc<Metrics>, health: Health, sources: Sources, stopper: Stopper) {
         let private = self.address().is_ok_and(|address| address.ip().to_canonical().is_loopback());
         let shown = Arc::new(Shown { metrics, health, page: Page::new(sources), private });
-        let mut connections = JoinSet::new();
+        let (mut tasks, mut open) = (JoinSet::new(), Vec::new());
         loop {
-            let full = connections.len() >= self.limits.connections;
             tokio::select! {
                 () = stopper.wait() => return,
-                Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept(), if !full => match accepted {
+                Some(_) = tasks.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(talk(stream, shown.clone(), self.limits));
+                        make_room(&mut open, self.limits.connections);
+                        let asked = Arc::new(AtomicBool::new(false));
+                        let task = tasks.spawn(talk(stream, shown.clone(), self.limits, asked.clone()));
+                        open.push(Connection { asked, task });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "Metrics and health: cannot accept a connection: {error}.");
@@ -108,9 +113,27 @@ impl Ops {
     }
 }
 
+/// An open connection.
+struct Connection {
+    /// whether its request has arrived
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// Cuts a connection if there are `most`: the oldest one whose request has not arrived yet, else the oldest of all. The
+/// connections are in the order in which they were accepted.
+fn make_room(open: &mut Vec<Connection>, most: usize) {
+    open.retain(|connection| !connection.task.is_finished());
+    if open.len() >= most {
+        let oldest = open.iter().position(|connection| !connection.asked.load(Ordering::Relaxed));
+        open.remove(oldest.unwrap_or(0)).task.abort();
+    }
+}
+
 /// One connection, one answer. What goes wrong is the client's affair.
-async fn talk(stream: TcpStream, shown: Arc<Shown>, limits: Limits) {
+async fn talk(stream: TcpStream, shown: Arc<Shown>, limits: Limits, asked: Arc<AtomicBool>) {
     let service = service_fn(|request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         let shown = shown.clone();
         async move { Ok::<_, Infallible>(shown.answer(&request).await) }
     });

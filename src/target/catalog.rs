@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind, ToSql, Type};
 
 use super::encode::{Asked, Wire};
+use super::lock_wait::LockWait;
 use super::{Error, tuple};
 use crate::decode::{self, File};
 use crate::pg::{AS_PLANNED, Tx, quote};
@@ -121,9 +122,9 @@ impl Table {
     /// Locks it: readers go on, writers wait, so that nobody else changes the table while its rows are counted. Whether it
     /// has no row, if `ask_for_rows`. Under the lock it must still be the table that was found. A `few` rows are
     /// looked up one by one, though the planner would rather read a small table.
-    pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool, few: bool) -> Result<bool, Error> {
+    pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool, few: bool, wait: LockWait) -> Result<bool, Error> {
         let name = self.quoted();
-        let lock = format!("lock table {name} in share row exclusive mode");
+        let lock = wait.lock(&name);
         let lock = if few { lock } else { format!("{AS_PLANNED}; {lock}") };
         let empty = if ask_for_rows { format!("not exists (select from {name})") } else { "false".to_owned() };
         let look = include_str!("catalog_enter.sql").replace("$empty", &empty);

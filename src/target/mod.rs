@@ -23,6 +23,7 @@ mod fold_tests;
 mod guard;
 mod intake;
 mod ledger;
+mod lock_wait;
 mod look;
 mod migrate;
 mod outbox;
@@ -55,6 +56,7 @@ pub use compare::{Comparison, Different};
 pub use doctor::{Grants, Mapped, Server};
 pub use encoder::CellFault;
 pub use intake::{Order, Summary};
+use lock_wait::LockWaits;
 pub use look::Seen;
 pub use outbox::{News, Republished, Turn, Waiting};
 pub use pins::digest;
@@ -174,6 +176,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns true if a lock of somebody else's was not released in time.
+    fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Pg(error) if error.code() == Some("55P03"))
+    }
+
     /// The part of the delivery that is to blame, if one is.
     pub fn part(&self) -> Option<usize> {
         match self {
@@ -195,6 +202,7 @@ pub struct Target {
     clock: Clock,
     /// what is known of the tables' shapes
     catalog: Catalog,
+    lock_waits: LockWaits,
     /// how many keys of each kind a rehearsal is to show
     look: Option<usize>,
 }
@@ -211,7 +219,8 @@ impl Target {
     pub fn new(settings: &Settings, feed: Feed, host: &str, clock: Clock) -> Result<Self, Error> {
         let pg = Pg::new(&settings.postgres)?;
         let (settings, host, catalog) = (settings.clone(), host.to_owned(), Catalog::default());
-        Ok(Self { pg, settings, feed, host, clock, catalog, look: None })
+        let lock_waits = LockWaits::new(clock.clone());
+        Ok(Self { pg, settings, feed, host, clock, catalog, lock_waits, look: None })
     }
 
     /// The same target for a dry run: everything happens in one transaction that is never committed.

@@ -15,6 +15,7 @@ use super::docket::Docket;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
 use super::ledger::{self, Head, Line};
+use super::lock_wait::{LockWait, LockWaits};
 use super::look::{Look, Seen};
 use super::outbox::{self, News};
 use super::rejects::{BadRows, Rejects};
@@ -44,6 +45,7 @@ pub struct Work {
     tx: Tx,
     table: Arc<Table>,
     catalog: Catalog,
+    lock_waits: LockWaits,
     docket: Docket,
     guard: Guard,
     /// whether the last loaded file of this kind had an op in front
@@ -127,6 +129,7 @@ impl Target {
             tx,
             table,
             catalog: self.catalog.clone(),
+            lock_waits: self.lock_waits.clone(),
             docket: Docket {
                 id,
                 pending: pending.clone(),
@@ -273,7 +276,25 @@ impl Work {
         let entity = &self.docket.pending.entity;
         let ask_for_rows = self.docket.pending.file == File::Snapshot;
         let few = self.docket.pending.file == File::Changes && self.docket.pending.bytes() <= FEW;
-        let empty = self.table.enter(&self.tx, ask_for_rows, few).await.inspect_err(|_| self.catalog.forget(entity))?;
+        let wait = self.lock_waits.next(self.table.oid);
+        if wait == LockWait::Long {
+            tracing::warn!(
+                "Delivery {}: the lock of {entity} was not available for ten minutes; now it is waited for longer, which cancels \
+                 an autovacuum of the table.",
+                self.docket.id
+            );
+        }
+        let entered = self.table.enter(&self.tx, ask_for_rows, few, wait).await;
+        match &entered {
+            Ok(_) => self.lock_waits.acquired(self.table.oid),
+            Err(error) => {
+                self.catalog.forget(entity);
+                if error.is_lock_timeout() {
+                    self.lock_waits.refused(self.table.oid);
+                }
+            }
+        }
+        let empty = entered?;
         self.catalog.remember(entity, &self.table);
         let empty = empty || matches!(self.docket.pending.step, Step::Append { first: false });
         match self.docket.pending.step {

@@ -279,3 +279,52 @@ async fn while_a_table_is_loaded_others_read_and_do_not_write() {
     world.sql(write).await;
     assert_eq!(world.value("select count(*) from dbo.e").await, "2");
 }
+
+/// An autovacuum that takes long, of a table that changes all the time: it is waited for, not cancelled.
+#[tokio::test]
+async fn an_autovacuum_is_not_cancelled_by_the_loads_of_its_table() {
+    let slow = "autovacuum_naptime = 1s\nautovacuum_vacuum_cost_delay = 100ms\nautovacuum_vacuum_cost_limit = 1\n\
+                log_autovacuum_min_duration = 0\n";
+    let server = Server::prepared(|_| {}, Vec::new(), slow).await;
+    let (world, db) = (World::new().await, server.client().await);
+    db.batch_execute(TABLE).await.expect("a table");
+    let load: String = (0..20_000).map(|id| format!("{id},name of row {id},1\n")).collect();
+    world.bucket.put(LOAD1, &load).await;
+    let command = |once: bool| {
+        let mut command = service(&world);
+        command.env("RUN_AS_SERVICE", if once { "False" } else { "True" }).env("MIGRATE", "True");
+        command.env("TARGET", format!("user=postgres host=127.0.0.1 port={} dbname=postgres", server.port));
+        command
+    };
+    run(command(true)).await.ok();
+    let change: String = (0..10_000).map(|id| format!("U,{id},another name,2\n")).collect();
+    world.bucket.put("e/20991231-120000000.csv.gz", &change).await;
+    run(command(true)).await.ok();
+    let works =
+        "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker' and query like '%dbo.e%'";
+    let vacuums = async || db.query_one(works, &[]).await.expect("activity").get::<_, i64>(0);
+    let begun = Instant::now();
+    while vacuums().await == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no autovacuum began");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.bucket.put("e/20991231-120001000.csv.gz", "U,1,waits,3\n").await;
+    let running = start(command(false));
+    running.says("canceling statement due to lock timeout").await;
+    let log = std::fs::read_to_string(server.log()).expect("the server's log");
+    assert!(!log.contains("canceling autovacuum task"), "{log}");
+    assert_eq!(vacuums().await, 1, "it goes on");
+    // it would go on for minutes
+    db.batch_execute("alter system set autovacuum = off").await.expect("set");
+    db.batch_execute("select pg_reload_conf()").await.expect("reloaded");
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'autovacuum worker'";
+    db.batch_execute(end).await.expect("ended");
+    let loaded = "select count(*) from public.loader_deliveries where status = 'loaded'";
+    while db.query_one(loaded, &[]).await.expect("the ledger").get::<_, i64>(0) < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{}", running.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ends(running).await;
+    let log = std::fs::read_to_string(server.log()).expect("the server's log");
+    assert!(!log.contains("canceling autovacuum task"), "{log}");
+}
