@@ -111,8 +111,11 @@ pub async fn before_get(world: &World, file: &str, act: impl AsyncFnOnce()) -> E
     let port = before(&setting("PEO_S3_PORT"), fault).await;
     let mut command = program(world);
     command.env("SOURCE", world.bucket.source_at(&port.to_string()));
-    let running = tokio::spawn(run(command));
-    let go_on = asked.await.expect("a GET");
+    let mut running = tokio::spawn(run(command));
+    let go_on = tokio::select! {
+        go_on = asked => go_on.expect("a GET"),
+        ended = &mut running => panic!("no GET of {file}: {}", ended.expect("joined").log),
+    };
     act().await;
     go_on.send(()).expect("the proxy waits");
     running.await.expect("joined")

@@ -260,6 +260,7 @@ async fn a_loaded_file_that_goes_away_while_it_is_folded_makes_nothing_gone() {
     fails(&world, "late").await;
     steer(&world, &["retry", "4"]).await.ok();
     let file = AT_4.rsplit('/').next().expect("a name");
+    world.leave_ledger_to_next_feed().await;
     let ended = before_get(&world, file, async || world.bucket.delete(AT_4).await).await;
     assert_eq!(ended.code, 1, "{}", ended.log);
     let row = world.value("select status, error like 'cannot be folded in%' from loader_deliveries where id = 4").await;

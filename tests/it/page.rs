@@ -254,6 +254,7 @@ async fn deliveries_are_listed_newest_first_filtered_and_paged_by_id() {
     ledger(&world, 120).await;
     let running = start(sleeper(&world));
     let port = ops_port(&running).await;
+    running.says("120 ledger rows from before there were scopes belong to this feed now").await;
     for (filter, wanted) in [
         ("", (1..=120).rev().collect::<Vec<u32>>()),
         ("?status=loaded&kind=changes", (1..=120).rev().filter(|n| n % 2 == 0 && n % 5 != 0).collect()),

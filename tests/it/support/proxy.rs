@@ -17,8 +17,8 @@ pub enum Fault {
     Before { needle: String, first: Arc<Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>> },
     /// before an answer that holds this is passed on, the connection is cut, once
     CutBefore { needle: String, done: Arc<AtomicBool> },
-    /// an answer that begins with the end of a COMMIT is swallowed and the connection cut, once
-    SwallowCommit { done: Arc<AtomicBool> },
+    /// the answer to the first COMMIT after a COPY is swallowed and the connection cut
+    SwallowCommit { copied: Arc<AtomicBool>, done: Arc<AtomicBool> },
 }
 
 impl Fault {
@@ -33,7 +33,7 @@ impl Fault {
     }
 
     pub fn swallow_commit() -> Self {
-        Self::SwallowCommit { done: Arc::default() }
+        Self::SwallowCommit { copied: Arc::default(), done: Arc::default() }
     }
 
     pub fn cut_before(needle: &str) -> Self {
@@ -44,7 +44,7 @@ impl Fault {
     pub fn happened(&self) -> bool {
         match self {
             Self::CutAfter { times, .. } => times.load(Ordering::SeqCst) == 0,
-            Self::SwallowCommit { done } | Self::CutBefore { done, .. } => done.load(Ordering::SeqCst),
+            Self::SwallowCommit { done, .. } | Self::CutBefore { done, .. } => done.load(Ordering::SeqCst),
             Self::Before { first, .. } => first.lock().expect("fault").is_none(),
         }
     }
@@ -104,10 +104,13 @@ fn strikes(fault: &Fault, piece: &[u8], passed: usize) -> bool {
             let left = |left: u32| left.checked_sub(1);
             passed > *bytes && times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok()
         }
-        Fault::SwallowCommit { done } => {
-            // CommandComplete with the tag COMMIT
-            let commit = piece.windows(12).any(|window| window.starts_with(b"C\0\0\0\x0bCOMMIT\0"));
-            commit && !done.swap(true, Ordering::SeqCst)
+        Fault::SwallowCommit { copied, done } => {
+            // CommandComplete, with the tags COPY and COMMIT
+            let holds = |tag: &[u8]| piece.windows(tag.len()).any(|window| window == tag);
+            if holds(b"COPY ") {
+                copied.store(true, Ordering::SeqCst);
+            }
+            copied.load(Ordering::SeqCst) && holds(b"C\0\0\0\x0bCOMMIT\0") && !done.swap(true, Ordering::SeqCst)
         }
         Fault::CutBefore { needle, done } => {
             String::from_utf8_lossy(piece).contains(needle) && !done.swap(true, Ordering::SeqCst)
