@@ -70,7 +70,7 @@ impl Herald {
     }
 
     /// Publishes what waits; whether somebody else is at it. A broker that is down is asked once in an iteration, and stops
-    /// nothing.
+    /// nothing; a message that it refuses stops no other.
     async fn publish(&mut self) -> Result<bool, Error> {
         if self.down {
             return Ok(false);
@@ -78,7 +78,7 @@ impl Herald {
         let announce = self.notifier.announce(&self.target);
         let announced = timed(&self.metrics, &self.clock, Stage::Announce, announce).await?;
         announced.deliveries.iter().for_each(|id| say::published(*id));
-        self.down = announced.error.is_some();
+        self.down = announced.down;
         let reached = announced.error.as_ref().map_or(Ok(()), |error| Err(error.to_string()));
         say::broker(&mut self.said, &reached);
         self.health.reached(Part::Notifier, reached);

@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::target::{self, Changes, News, Target, Waiting};
 pub use doctor::{Found, Streams};
 pub use message::stats;
-use nats::Broker;
+use nats::{Broker, Outcome};
 use settings::Settings;
 
 /// The subject that all news of this process are published on.
@@ -37,8 +37,10 @@ pub enum Error {
 pub struct Announced {
     /// the deliveries whose messages were acknowledged
     pub deliveries: Vec<i64>,
-    /// why it ended early
+    /// why the first of the messages that are left was not published
     pub error: Option<Error>,
+    /// whether the broker cannot be reached, so that the rest was not tried
+    pub down: bool,
     /// whether somebody else has the publisher's turn
     pub busy: bool,
 }
@@ -71,17 +73,21 @@ impl Notifier {
     pub async fn announce(&self, target: &Target) -> Result<Announced, target::Error> {
         let mut announced = Announced::default();
         let Some(broker) = self.broker.as_ref().filter(|_| !target.is_rehearsal()) else { return Ok(announced) };
+        let mut after = 0;
         loop {
             let Some(turn) = target.take_turn().await? else { return Ok(Announced { busy: true, ..announced }) };
-            let waiting = turn.waiting(BATCH).await?;
-            let (sent, error) = publish(broker, &waiting).await;
-            announced.deliveries.extend(sent.iter().map(|message| message.delivery_id));
-            let ids: Vec<i64> = sent.iter().map(|message| message.id).collect();
-            turn.published(&ids).await?;
-            announced.error = error;
-            if announced.error.is_some() || (waiting.len() as i64) < BATCH {
+            let waiting = turn.waiting(after, BATCH).await?;
+            let outcome = publish(broker, &waiting).await;
+            let taken = waiting.iter().filter(|message| outcome.taken.contains(&message.id));
+            announced.deliveries.extend(taken.map(|message| message.delivery_id));
+            turn.published(&outcome.taken).await?;
+            announced.down |= outcome.stopped.is_some();
+            announced.error = announced.error.or(outcome.refused.into_iter().next()).or(outcome.stopped);
+            if announced.down || (waiting.len() as i64) < BATCH {
                 return Ok(announced);
             }
+            // what was refused is not tried again in this turn
+            after = waiting.last().map_or(after, |message| message.id);
         }
     }
 
@@ -91,16 +97,13 @@ impl Notifier {
     }
 }
 
-/// Sends messages in their order; those that the broker has for sure, and why it stopped there.
-async fn publish<'a>(broker: &Broker, waiting: &'a [Waiting]) -> (&'a [Waiting], Option<Error>) {
+/// Sends messages in their order.
+async fn publish(broker: &Broker, waiting: &[Waiting]) -> Outcome {
     if waiting.is_empty() {
-        return (&[], None);
+        return Outcome::default();
     }
     failpoint::reach("before_publish");
-    let published = broker.publish(waiting).await;
+    let outcome = broker.publish(waiting).await;
     failpoint::reach("before_outbox_mark");
-    match published {
-        Ok(()) => (waiting, None),
-        Err((sent, error)) => (&waiting[..sent], Some(error)),
-    }
+    outcome
 }

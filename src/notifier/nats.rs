@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::connection::State;
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -16,7 +17,7 @@ use tokio::sync::Mutex;
 use super::Error;
 use super::settings::{Login, Settings};
 use crate::failpoint;
-use crate::target::Waiting;
+use crate::target::{News, Waiting};
 
 /// How long the broker may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,10 +36,28 @@ pub(super) struct Broker {
     may_not_ask: Arc<AtomicBool>,
     /// the server said that we may not publish
     may_not_publish: Arc<AtomicBool>,
-    /// it took messages and said nothing
-    trusted: AtomicBool,
-    /// whether a stream covered the subject when last asked
-    covered: Mutex<Option<bool>>,
+    /// what the last publishing showed of its subject
+    last: Mutex<Option<Subject>>,
+}
+
+/// What publishing on a subject has shown.
+struct Subject {
+    name: String,
+    /// whether a stream covers it
+    stream: bool,
+    /// whether core NATS took messages on it without a word
+    trusted: bool,
+}
+
+/// What became of some messages. What is neither taken nor refused was not tried.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// ids of the messages that the broker has for sure
+    pub taken: Vec<i64>,
+    /// why the broker does not take some messages; those behind them were tried all the same
+    pub refused: Vec<Error>,
+    /// why publishing ended early
+    pub stopped: Option<Error>,
 }
 
 impl Broker {
@@ -48,63 +67,100 @@ impl Broker {
             client: Mutex::new(None),
             may_not_ask: Arc::default(),
             may_not_publish: Arc::default(),
-            trusted: AtomicBool::new(false),
-            covered: Mutex::new(None),
+            last: Mutex::new(None),
         }
     }
 
-    /// Publishes in order. On an error: how many of them the broker has for sure.
-    pub(super) async fn publish(&self, waiting: &[Waiting]) -> Result<(), (usize, Error)> {
-        let subject = waiting[0].news.subject.clone();
-        // the answer to the last question holds until publishing shows that it does not
-        let known = self.covered.lock().await.take();
-        let stream = match known {
-            Some(stream) => stream,
-            None => self.stream_over(&subject).await.map_err(|error| (0, error))?,
-        };
-        let client = self.client().await.map_err(|error| (0, error))?;
-        if stream {
-            self.publish_to_stream(&client, waiting).await?;
-            *self.covered.lock().await = Some(true);
+    /// Publishes messages in their order. One that the broker refuses takes no other along.
+    pub(super) async fn publish(&self, waiting: &[Waiting]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for messages in waiting.chunk_by(|one, next| one.news.subject == next.news.subject) {
+            if let Err(error) = self.publish_on(&messages[0].news.subject, messages, &mut outcome).await {
+                outcome.stopped = Some(error);
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Publishes messages of one subject. Fails if the broker cannot be reached; the messages that it took until then are noted.
+    async fn publish_on(&self, subject: &str, messages: &[Waiting], outcome: &mut Outcome) -> Result<(), Error> {
+        let max_payload = self.client().await?.server_info().max_payload;
+        let (sound, unsound): (Vec<_>, Vec<_>) =
+            messages.iter().map(|message| (message, flaw(message, max_payload))).partition(|(_, flaw)| flaw.is_none());
+        let refusals = unsound.into_iter().filter_map(|(message, flaw)| Some(refused(message, &flaw?)));
+        outcome.refused.extend(refusals);
+        let sound: Vec<&Waiting> = sound.into_iter().map(|(message, _)| message).collect();
+        if sound.is_empty() {
             return Ok(());
         }
-        let stream = self.publish_to_core(&client, waiting).await.map_err(|error| (0, error))?;
-        *self.covered.lock().await = Some(stream);
+        // the answer to the last question holds until publishing shows that it does not
+        let known = self.last.lock().await.take().filter(|last| last.name == subject);
+        let stream = match &known {
+            Some(last) => last.stream,
+            None => self.stream_over(subject).await?,
+        };
+        let trusted = known.is_some_and(|last| last.trusted);
+        let mut last = Subject { name: subject.to_owned(), stream, trusted };
+        if !last.stream {
+            self.publish_to_core(&mut last, &sound, outcome).await?;
+        }
         // one that was made meanwhile may have missed them: only its ack counts
-        if stream { self.publish_to_stream(&client, waiting).await } else { Ok(()) }
+        if last.stream {
+            self.publish_to_stream(&sound, outcome).await?;
+        }
+        *self.last.lock().await = Some(last);
+        Ok(())
     }
 
-    /// Publishes without acks. Whether a stream covers the subject by now.
-    async fn publish_to_core(&self, client: &Client, waiting: &[Waiting]) -> Result<bool, Error> {
+    /// Publishes without acks, and finds out whether a stream covers the subject by now. If one does, no message counts as taken.
+    async fn publish_to_core(
+        &self,
+        subject: &mut Subject,
+        messages: &[&Waiting],
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
         // it may be allowed by now; whoever said no too late is not trusted again
         if self.may_not_publish.swap(false, Ordering::Relaxed) {
-            self.trusted.store(false, Ordering::Relaxed);
+            subject.trusted = false;
         }
-        for message in waiting {
-            let sent = client.publish_with_headers(message.news.subject.clone(), id_header(message), payload(message));
-            sent.await.map_err(|error| refused(message, &error))?;
+        let client = self.client().await?;
+        for message in messages {
+            let sent = client.publish_with_headers(subject.name.clone(), id_header(message), payload(message));
+            sent.await.map_err(|error| self.unreachable(&error))?;
         }
         client.flush().await.map_err(|error| self.unreachable(&error))?;
         // whatever it answers, it answers after having taken the messages, or after having said that we may not publish
-        let stream = self.stream_over(&waiting[0].news.subject).await?;
-        if !self.trusted.load(Ordering::Relaxed) {
+        subject.stream = self.stream_over(&subject.name).await?;
+        if !subject.trusted {
             tokio::time::sleep(if self.may_not_ask() { NO_COMES_ALONE } else { NO_COMES_LATE }).await;
         }
         if self.may_not_publish.load(Ordering::Relaxed) {
-            return Err(refused(&waiting[0], &"the user of NATS may not publish on its subject"));
+            let forbidden = "the user of NATS may not publish on its subject";
+            outcome.refused.extend(messages.iter().map(|message| refused(message, &forbidden)));
+            subject.stream = false;
+            return Ok(());
         }
-        self.trusted.store(true, Ordering::Relaxed);
-        Ok(stream)
+        subject.trusted = true;
+        if !subject.stream {
+            outcome.taken.extend(messages.iter().map(|message| message.id));
+        }
+        Ok(())
     }
 
-    async fn publish_to_stream(&self, client: &Client, waiting: &[Waiting]) -> Result<(), (usize, Error)> {
-        let mut context = async_nats::jetstream::new(client.clone());
+    /// Publishes each message and waits for the stream's ack.
+    async fn publish_to_stream(&self, messages: &[&Waiting], outcome: &mut Outcome) -> Result<(), Error> {
+        let mut context = async_nats::jetstream::new(self.client().await?);
         context.set_timeout(PATIENCE);
-        for (sent, message) in waiting.iter().enumerate() {
+        for message in messages {
             let subject = message.news.subject.clone();
             let ack = context.publish_with_headers(subject, id_header(message), payload(message)).await;
-            let ack = ack.map_err(|error| (sent, refused(message, &error)))?;
-            ack.await.map_err(|error| (sent, refused(message, &error)))?;
+            match ack.map_err(|error| refused(message, &error))?.await {
+                Ok(_) => outcome.taken.push(message.id),
+                // the stream's own answer: it does not want this message
+                Err(error) if error.kind() == PublishErrorKind::Other => outcome.refused.push(refused(message, &error)),
+                Err(error) => return Err(refused(message, &error)),
+            }
             failpoint::reach("after_puback");
         }
         Ok(())
@@ -194,6 +250,25 @@ fn streams_in(answer: &[u8]) -> Vec<String> {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
     let names = answer["streams"].as_array().into_iter().flatten();
     names.map(|name| name.as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Returns why no broker can take the message, if it is so. `max_payload` counts bytes of headers and payload.
+fn flaw(message: &Waiting, max_payload: usize) -> Option<String> {
+    let News { subject, message_id, payload } = &message.news;
+    let is_literal = |token: &str| {
+        !token.is_empty() && !token.contains(|c: char| "*>".contains(c) || c.is_whitespace() || c.is_control())
+    };
+    // NATS/1.0, the header's name and the ends of lines
+    let size = payload.len() + message_id.len() + 32;
+    if !subject.split('.').all(is_literal) {
+        Some(format!("{subject:?} is no subject to publish on"))
+    } else if message_id.contains(['\r', '\n']) {
+        Some("its message_id has more than one line".to_owned())
+    } else if size > max_payload {
+        Some(format!("it has {size} bytes, and the server takes {max_payload} (max_payload)"))
+    } else {
+        None
+    }
 }
 
 fn id_header(message: &Waiting) -> HeaderMap {

@@ -52,11 +52,13 @@ pub async fn take_turn(pg: &Pg, feed: &Feed) -> Result<Option<Turn>, Error> {
 }
 
 impl Turn {
-    /// The scope's messages that wait, oldest first, at most `most`.
-    pub async fn waiting(&self, most: i64) -> Result<Vec<Waiting>, Error> {
+    /// Returns the scope's messages that wait and have higher ids than `after`, oldest first, at most `most`.
+    pub async fn waiting(&self, after: i64, most: i64) -> Result<Vec<Waiting>, Error> {
         let sql = "select id, delivery_id, subject, message_id, payload from public.loader_notifications
-            where scope = $1 and published_at is null order by id limit $2";
-        let rows = self.tx.query_typed(sql, &[(&self.scope, Type::INT8), (&most, Type::INT8)]).await;
+            where scope = $1 and id > $2 and published_at is null order by id limit $3";
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&self.scope, Type::INT8), (&after, Type::INT8), (&most, Type::INT8)];
+        let rows = self.tx.query_typed(sql, &parameters).await;
         let rows = rows.map_err(|error| self.tx.error(error))?;
         let waiting = rows.iter().map(|row| Waiting {
             id: row.get("id"),

@@ -113,3 +113,96 @@ async fn a_user_that_may_publish_and_nothing_else_is_enough() {
     run(command).await.ok();
     heard(&ears, 1).await;
 }
+
+/// Two deliveries whose messages wait before that of a third, made unfit by `spoil`, which names the first two.
+async fn is_not_blocked_by(broker: &mut Broker, spoil: &str, reason: &str) {
+    let world = World::with_table().await;
+    broker.stop();
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put("e/20991231-235900.csv.gz", "U,1,b,1\n").await;
+    assert_eq!(run(notifying(&world, broker)).await.code, 69);
+    world.sql(&format!("update loader_notifications set {spoil}")).await;
+    world.bucket.put("e/20991231-235901.csv.gz", "U,1,c,1\n").await;
+    broker.start().await;
+    let ended = run(notifying(&world, broker)).await;
+    assert_eq!(ended.code, 69, "two messages still wait: {}", ended.log);
+    let waiting = "select delivery_id from loader_notifications where published_at is null order by id";
+    assert_eq!(world.rows(waiting).await, ["1", "2"], "{}", ended.log);
+    assert!(ended.log.contains(reason), "{reason}: {}", ended.log);
+    // put right, they are published
+    world.sql(&format!("update loader_notifications set subject = '{SUBJECT}', payload = '{{}}' where id < 3")).await;
+    run(notifying(&world, broker)).await.ok();
+    assert_eq!(world.rows(waiting).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_published_blocks_no_other() {
+    let long = "payload = repeat('x', 3000000)";
+    let reason = "NATS did not take message 1: it has 3000064 bytes, and the server takes 1048576 (max_payload)";
+    is_not_blocked_by(&mut Broker::core().await, long, reason).await;
+    let mut broker = Broker::core().await;
+    for subject in ["", "a b", "a..b", "a.*", "a.>", "a\r\nPUB b 0\r\n"] {
+        let reason = format!("NATS did not take message 1: {subject:?} is no subject to publish on");
+        is_not_blocked_by(&mut broker, &format!("subject = '{subject}'"), &reason).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_its_stream_does_not_take_blocks_no_other() {
+    let mut broker = Broker::jetstream().await;
+    let context = async_nats::jetstream::new(broker.client().await);
+    let config = async_nats::jetstream::stream::Config {
+        name: "orders".into(),
+        subjects: vec![SUBJECT.into()],
+        max_message_size: 2_000,
+        ..Default::default()
+    };
+    context.create_stream(config).await.expect("a stream");
+    is_not_blocked_by(&mut broker, "payload = repeat('x', 3000)", "message size exceeds maximum allowed").await;
+    is_not_blocked_by(&mut broker, "subject = 'a..b'", "is no subject to publish on").await;
+}
+
+#[tokio::test]
+async fn more_messages_than_one_batch_that_cannot_be_published_block_no_other() {
+    let world = World::with_table().await;
+    let broker = Broker::core().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    run(notifying(&world, &broker)).await.ok();
+    world
+        .sql(
+            "insert into loader_notifications (delivery_id, subject, message_id, payload, scope)
+             select delivery_id, 'a b', n, payload, scope from loader_notifications, generate_series(1, 600) n",
+        )
+        .await;
+    world.bucket.put("e/20991231-235901.csv.gz", "U,1,c,1\n").await;
+    assert_eq!(run(notifying(&world, &broker)).await.code, 69);
+    let waiting = "select subject, count(*) from loader_notifications where published_at is null group by 1";
+    assert_eq!(world.rows(waiting).await, ["a b|600"]);
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_publish_on_blocks_no_other_subject() {
+    let broker = Broker::with_config(
+        r#"authorization { users = [
+            { user: "loader", password: "l", permissions: { publish: ["paper-engine.>"], subscribe: ["_INBOX.>"] } }
+        ] }"#,
+    );
+    broker.listens().await;
+    let mut away = Broker::core().await;
+    away.stop();
+    let world = World::with_table().await;
+    let notifying = |world: &World, broker: &Broker| {
+        let mut command = program(world);
+        command.env("NOTIFICATIONS", "True").env("NATS", broker.url().replace("nats://", "nats://loader:l@"));
+        command
+    };
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    assert_eq!(run(notifying(&world, &away)).await.code, 69);
+    world.sql("update loader_notifications set subject = 'forbidden.subject'").await;
+    world.bucket.put("e/20991231-235901.csv.gz", "U,1,c,1\n").await;
+    let ended = run(notifying(&world, &broker)).await;
+    assert_eq!(ended.code, 69, "{}", ended.log);
+    assert!(ended.log.contains("message 1: the user of NATS may not publish on its subject"), "{}", ended.log);
+    let waiting = "select delivery_id from loader_notifications where published_at is null";
+    assert_eq!(world.rows(waiting).await, ["1"], "{}", ended.log);
+}

@@ -240,7 +240,10 @@ async fn errors_say_what_where_why_and_what_to_do() {
     assert!(said.ends_with(NO_FOLDER.split_once('\n').expect("lines").1), "{said}");
     let latest = world.value("select max(version) from loader_schema_history").await;
     world.sql("insert into loader_schema_history (version, name) values (99, 'later')").await;
-    assert_eq!(complaint(program(&world), &list).await, NEWER.replace("DB", &world.database).replace("LATEST", &latest));
+    assert_eq!(
+        complaint(program(&world), &list).await,
+        NEWER.replace("DB", &world.database).replace("LATEST", &latest)
+    );
     world.sql(&format!("delete from loader_schema_history where version = 99; create role \"r-{0}\" login; grant connect on database \"{0}\" to \"r-{0}\"; grant select on loader_schema_history to \"r-{0}\"", world.database)).await;
     let denied = complaint(at(world.target_as(&format!("r-{}", world.database))), &list).await;
     world.sql(&format!("drop owned by \"r-{0}\"; drop role \"r-{0}\"", world.database)).await;
