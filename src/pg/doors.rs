@@ -28,6 +28,12 @@ set local xmloption = content;
 set local standard_conforming_strings = on;
 set local extra_float_digits = 1;
 set local synchronous_commit = on";
+/// Raises `idle_in_transaction_session_timeout` to ten minutes for the rest of the transaction, where role, database or server
+/// ask for less. A term of a select list, for the statement that begins what may wait for a download or the broker: a download
+/// may stall for a minute before it is given up. It is never switched off, for it frees the locks of a loader that stands still.
+pub const IDLE_TIMEOUT: &str = "set_config('idle_in_transaction_session_timeout', (
+    select case when asked::interval > interval '0' and asked::interval < interval '10 minutes' then '10min' else asked end
+    from current_setting('idle_in_transaction_session_timeout') asked), true)";
 /// How long a lock of somebody else's is waited for.
 pub const LOCK_TIMEOUT: &str = "set local lock_timeout = '10s'";
 /// Rows are looked up by an index, though the planner would rather read a small table; and nothing is compiled for that.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Error, Feed, Target};
-use crate::pg::{Parameter, Pg, Tx};
+use crate::pg::{self, Parameter, Pg, Tx};
 
 /// A message about a delivery, as it will be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +42,11 @@ pub async fn take_turn(pg: &Pg, feed: &Feed) -> Result<Option<Turn>, Error> {
     let (scope, number) = (feed.id(), feed.id() as i32);
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&PUBLISHER_CLASS, Type::INT4), (&number, Type::INT4)];
     // a crash may forget that messages were published; then they are sent again, with the same id
-    let sql = "select pg_try_advisory_xact_lock($1, $2), set_config('synchronous_commit', 'off', true)";
-    let row = tx.query_typed_one(sql, &parameters).await;
+    let sql = format!(
+        "select pg_try_advisory_xact_lock($1, $2), set_config('synchronous_commit', 'off', true), {}",
+        pg::IDLE_TIMEOUT
+    );
+    let row = tx.query_typed_one(&sql, &parameters).await;
     if row.map_err(|error| tx.error(error))?.get(0) {
         return Ok(Some(Turn { tx, scope }));
     }

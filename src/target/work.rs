@@ -493,6 +493,7 @@ impl Changes {
 async fn take_lease(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
     let number = table.oid as i32;
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&LEASE_CLASS, Type::INT4), (&number, Type::INT4)];
-    let row = tx.query_typed_one("select pg_try_advisory_xact_lock($1, $2)", &parameters).await;
+    let sql = format!("select pg_try_advisory_xact_lock($1, $2), {}", pg::IDLE_TIMEOUT);
+    let row = tx.query_typed_one(&sql, &parameters).await;
     Ok(row.map_err(|error| tx.error(error))?.get(0))
 }

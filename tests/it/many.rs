@@ -97,8 +97,6 @@ async fn when_the_loader_that_has_a_table_dies_another_takes_over_in_seconds() {
 async fn a_loader_that_stood_still_too_long_writes_nothing_stale() {
     let world = World::with_table().await;
     run(program(&world)).await.ok();
-    let name = &world.database;
-    world.sql(&format!("alter database \"{name}\" set idle_in_transaction_session_timeout = '1s'")).await;
     world.bucket.put(LOAD1, "1,a,1\n2,b,2\n").await;
     let mut frozen = program(&world);
     frozen.env("FAILPOINTS", "before_commit=sleep(4000)");
@@ -108,6 +106,13 @@ async fn a_loader_that_stood_still_too_long_writes_nothing_stale() {
     let mut other = program(&world);
     other.env("RUN_AS_SERVICE", "True").env("METRICS", "").env("MIN_SLEEP", "0.05").env("MAX_SLEEP", "0.1");
     let other = start(other);
+    // what idle_in_transaction_session_timeout does, once the ten minutes are over that it is raised to
+    world
+        .sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and state = 'idle in transaction'",
+        )
+        .await;
     loaded_within(&world, Duration::from_secs(8)).await;
     world.bucket.put("e/20991231-120000000.csv.gz", "U,1,newer,1\n").await;
     while world.value("select count(*) from loader_deliveries").await != "2" {

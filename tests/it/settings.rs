@@ -1,7 +1,11 @@
 //! Settings of a role or a database that would change what a value means, or make a message speak of what a crash undoes.
 
+use std::time::Duration;
+
+use crate::faults::before_get;
 use crate::support::World;
-use crate::support::program::{as_owner, run, run_once};
+use crate::support::broker::{Broker, heard};
+use crate::support::program::{as_owner, program, run, run_once};
 
 const LOAD: &str = "e/LOAD00000001.csv.gz";
 
@@ -69,4 +73,47 @@ async fn a_database_that_could_not_be_kept_equal_is_refused_by_name() {
     }
     assert_eq!(world.value("select count(*) from dbo.e").await, "0");
     world.sql(&format!("drop database \"{other}\"")).await;
+}
+
+#[tokio::test]
+async fn a_download_or_a_broker_that_takes_its_time_ends_no_transaction() {
+    let world = World::with_table().await;
+    let broker = Broker::core().await;
+    let ears = broker.listen().await;
+    set(&world, "idle_in_transaction_session_timeout = '500ms'").await;
+    world.bucket.put(LOAD, "1,a,1\n").await;
+    for (file, rows) in [("LOAD00000001.csv.gz", "1,a,1\n"), ("20991231-120000000.csv.gz", "U,1,b,1\n")] {
+        world.bucket.put(&format!("e/{file}"), rows).await;
+        world.leave_ledger_to_next_feed().await;
+        let ended = before_get(&world, file, async || tokio::time::sleep(Duration::from_millis(1500)).await).await.ok();
+        assert!(!ended.log.contains("Trying again"), "{}", ended.log);
+    }
+    world.leave_ledger_to_next_feed().await;
+    let mut command = program(&world);
+    command.env("NOTIFICATIONS", "True").env("NATS", broker.url());
+    command.env("FAILPOINTS", "before_outbox_mark=sleep(1500)");
+    world.bucket.put("e/20991231-120001000.csv.gz", "U,1,c,1\n").await;
+    run(command).await.ok();
+    heard(&ears, 1).await;
+}
+
+/// Shows the setting that a delivery's transaction has, for what the database asks for.
+#[tokio::test]
+async fn the_time_that_a_transaction_may_stand_still_is_raised_and_never_switched_off() {
+    let world = World::with_table().await;
+    world
+        .sql(
+            "create function dbo.shows() returns trigger language plpgsql as
+               $$ begin new.name := current_setting('idle_in_transaction_session_timeout'); return new; end $$;
+             create trigger shows before insert on dbo.e for each row execute function dbo.shows()",
+        )
+        .await;
+    for (id, asked, had) in
+        [(1, "0", "0"), (2, "500ms", "10min"), (3, "90s", "10min"), (4, "10min", "10min"), (5, "1d", "1d")]
+    {
+        set(&world, &format!("idle_in_transaction_session_timeout = '{asked}'")).await;
+        world.bucket.put(&format!("e/20991231-12000{id}000.csv.gz"), &format!("I,{id},a,1\n")).await;
+        run_once(&world).await.ok();
+        assert_eq!(world.value(&format!("select name from dbo.e where id = {id}")).await, had, "{asked}");
+    }
 }
