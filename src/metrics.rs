@@ -118,7 +118,7 @@ impl Metrics {
         for reason in Reason::ALL {
             metrics.retries_total.with_label_values(&[reason.as_str()]);
         }
-        for status in ["failed", "held", "late"] {
+        for status in ["failed", "held", "late", "emptied", "changed", "moved"] {
             metrics.stopped_tables(status, 0);
         }
         enter(&metrics.registry, ProcessCollector::for_self());

@@ -110,8 +110,13 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
 
 impl Ids {
     fn actor(&self, boot: &Boot) -> String {
-        self.actor.clone().unwrap_or_else(|| format!("{}@{}", env::user(), boot.host))
+        actor(self.actor.as_deref(), boot)
     }
+}
+
+/// Who asks: the one named, or the user at this machine.
+pub(super) fn actor(named: Option<&str>, boot: &Boot) -> String {
+    named.map_or_else(|| format!("{}@{}", env::user(), boot.host), str::to_owned)
 }
 
 /// What the ledger does not know of a reload that failed: the parts beside the one that is to blame. Skipping one skips all.
@@ -321,7 +326,7 @@ fn status() -> impl TypedValueParser<Value = Status> {
     words.try_map(|word| Status::parse(&word).ok_or_else(|| format!("{word} is no state")))
 }
 
-fn reason(words: &str) -> Result<String, String> {
+pub(super) fn reason(words: &str) -> Result<String, String> {
     match words.trim() {
         "" => Err("say why, for whoever reads the ledger later".to_owned()),
         words => Ok(words.to_owned()),

@@ -17,6 +17,7 @@ mod run;
 mod show;
 mod status;
 mod stock;
+mod tables;
 mod verify;
 mod when;
 
@@ -81,6 +82,9 @@ enum Command {
     /// See what the ledger says of deliveries, and steer those that stop a table.
     #[command(subcommand)]
     Deliveries(deliveries::Command),
+    /// See what was left in each table, and steer tables that are no longer what was loaded.
+    #[command(subcommand)]
+    Tables(tables::Command),
     /// See the rows that were kept aside because they cannot be loaded (ON_BAD_ROW=quarantine).
     #[command(subcommand)]
     Rejects(rejects::Command),
@@ -130,6 +134,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Verify(args) => Box::pin(verify::run(&args)).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Deliveries(command) => Box::pin(deliveries::run(&command)).await,
+        Command::Tables(command) => tables::run(&command).await,
         Command::Rejects(command) => rejects::run(&command).await,
         Command::Notifications(command) => notifications::run(&command).await,
         Command::Feed(command) => feed::run(&command).await,

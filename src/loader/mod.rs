@@ -6,6 +6,7 @@
 pub mod agreed;
 mod book;
 mod corridor;
+mod emptied;
 mod herald;
 mod hold;
 mod moved;
@@ -26,10 +27,10 @@ use crate::failpoint;
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
-use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, Step, TablePlan};
+use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Step, TablePlan};
 use crate::standing::{Files, InHand, Noted, Remark, Stock};
 use crate::stop::Stopper;
-use crate::target::Target;
+use crate::target::{TableStop, Target};
 use crate::terminal::Screen;
 use crate::textfile::TextFile;
 pub use book::Book;
@@ -73,6 +74,10 @@ pub struct Loader {
     counted: Option<Instant>,
     stopper: Stopper,
     settling: Settling,
+    /// tables that are not what was loaded, or for which something was asked
+    stops: BTreeMap<Entity, TableStop>,
+    /// tables that were looked for in the notes of other feeds
+    looked_for: BTreeSet<Entity>,
     /// what the next stock-taking must heed
     asked: Asked,
     /// what was said already and is not said again until it changes
@@ -88,7 +93,7 @@ pub struct Outcome {
     /// how many deliveries of each table are loaded or noted
     pub done: BTreeMap<Entity, usize>,
     /// tables that wait for somebody
-    pub stopped: BTreeMap<Entity, Status>,
+    pub stopped: BTreeMap<Entity, &'static str>,
     /// tables that another loader has, with work pending
     pub busy: u64,
     /// the longest that a reload still has to be quiet
@@ -116,7 +121,7 @@ impl Outcome {
                 *self.done.entry(entity.clone()).or_default() += 1;
                 return Some(id);
             }
-            Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status),
+            Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status.as_str()),
             Next::Busy => {
                 self.busy += 1;
                 self.remarks.insert(entity.clone(), Remark::Busy);
@@ -167,7 +172,21 @@ impl Loader {
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();
         let tally = Tally::default();
-        Self { corridor, herald, health, noted, counted: None, stopper, settling, asked, said, metrics_file, tally }
+        Self {
+            corridor,
+            herald,
+            health,
+            noted,
+            counted: None,
+            stopper,
+            settling,
+            stops: BTreeMap::new(),
+            looked_for: BTreeSet::new(),
+            asked,
+            said,
+            metrics_file,
+            tally,
+        }
     }
 
     /// What was done so far, for whoever asks at the end.
@@ -209,6 +228,7 @@ impl Loader {
     /// What is pending now, as far as there is room for it in a plan. How many files are left for the next plan, of tables of
     /// which everything planned is done.
     async fn load_planned(&mut self, outcome: &mut Outcome) -> Result<u64, Error> {
+        self.inspect_tables().await?;
         let plan = match self.take_stock_or_stop().await {
             Err(error) if verdict::of(&error) == Verdict::Relist => {
                 tracing::info!("{error}; it is sorted here, in temporary files.");
@@ -221,6 +241,7 @@ impl Loader {
             outcome.settling = Some(wait);
             return Ok(0);
         }
+        self.see_stops(&plan, outcome).await?;
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;
@@ -309,8 +330,11 @@ impl Loader {
         if !table.superseded.is_empty() {
             self.corridor.target.supersede(&table.entity, &table.superseded).await?;
         }
+        if !self.may_load(table, outcome).await? {
+            return Ok(());
+        }
         if let Some(stop) = &table.stopped {
-            outcome.stopped.insert(table.entity.clone(), stop.status);
+            outcome.stopped.insert(table.entity.clone(), stop.status.as_str());
         }
         let mut untold = Vec::new();
         let walked = self.deliveries(table, outcome, &mut untold).await;

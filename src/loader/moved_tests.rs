@@ -28,6 +28,7 @@ fn stock(files: &[(&str, &str)]) -> TablePlan {
         regression: None,
         wants_history: false,
         wants_times: false,
+        again: None,
         later: Later::default(),
     };
     table.pending = files.iter().map(|(key, etag)| pending(&table.entity, object(key, etag))).collect();

@@ -9,7 +9,8 @@ use super::{Error, Outcome, verdict};
 use crate::metrics::Metrics;
 use crate::notifier;
 use crate::source::{Entity, Pending, Plan, Source, Status, Step, TablePlan};
-use crate::target::{Changes, Receipt, Refused, Why};
+use crate::standing;
+use crate::target::{Changes, Receipt, Refused, TableStatus, TableStop, Why};
 
 /// What was said already.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Said {
     /// folders that name a reserved table
     reserved: BTreeSet<Entity>,
     stopped: BTreeMap<Entity, i64>,
+    /// why tables themselves are stopped
+    tables: BTreeMap<Entity, String>,
     assumed: BTreeSet<Entity>,
     /// the pair of files of each table whose names and times contradict each other
     regressions: BTreeMap<Entity, (String, String)>,
@@ -344,11 +347,44 @@ pub fn ended(outcome: &Outcome, rehearsal: bool) {
     tracing::info!(loaded, stopped, waiting, "{end}: {deliveries}, {tables} stopped, {messages} waiting.");
 }
 
+fn stopped_by(outcome: &Outcome, status: &str) -> u64 {
+    outcome.stopped.values().filter(|stopped| **stopped == status).count() as u64
+}
+
+/// Says which tables themselves are stopped, once for each reason.
+pub fn table_stops(said: &mut Said, stops: &BTreeMap<Entity, TableStop>, rehearsal: bool) {
+    let mut now = BTreeMap::new();
+    for (entity, stop) in stops {
+        let Some(status) = stop.status else { continue };
+        if said.tables.get(entity) != Some(&stop.why) {
+            let next = standing::next_for_table(entity).join("; or ");
+            let head = if rehearsal { "In a real run this table would stop" } else { "The table is stopped" };
+            tracing::warn!(entity = entity.to_string(), "{entity}: {}. {head}, {}: {next}.", stop.why, status.as_str());
+        }
+        now.insert(entity.clone(), stop.why.clone());
+    }
+    said.tables = now;
+}
+
+/// Says that a table is loaded again, and who asked.
+pub fn loads_again(stop: &TableStop, files: usize) {
+    let (entity, actor) = (&stop.entity, stop.actor.as_deref().unwrap_or("?"));
+    let files = count(files as u64, "file");
+    tracing::info!("{entity}: is loaded again from its newest full load, {files}, as {actor} asked.");
+}
+
+/// Says that a table cannot be loaded again.
+pub fn not_again(entity: &Entity, why: &str) {
+    tracing::warn!("{entity}: cannot be loaded again: {why}.");
+}
+
 /// What an iteration came to: gauges, and tables without a table.
 pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
     for status in Status::ALL.into_iter().filter(|status| status.stops()) {
-        let stopped = outcome.stopped.values().filter(|stopped| **stopped == status).count();
-        metrics.stopped_tables(status.as_str(), stopped as u64);
+        metrics.stopped_tables(status.as_str(), stopped_by(outcome, status.as_str()));
+    }
+    for status in TableStatus::ALL {
+        metrics.stopped_tables(status.as_str(), stopped_by(outcome, status.as_str()));
     }
     metrics.unmapped(outcome.unmapped.len() as u64);
     for entity in outcome.unmapped.difference(&said.unmapped) {
@@ -382,6 +418,7 @@ mod tests {
             regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),
             wants_history: false,
             wants_times: false,
+            again: None,
             later: Later::default(),
         };
         Plan { tables: vec![table], ..Plan::default() }

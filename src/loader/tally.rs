@@ -10,14 +10,14 @@ use super::corridor::Next;
 use super::service::End;
 use crate::clock::stamp;
 use crate::decode::File;
-use crate::source::{Entity, Pending, Status};
+use crate::source::{Entity, Pending};
 
 /// What was done so far.
 #[derive(Debug, Default)]
 pub struct Tally {
     tables: BTreeMap<String, Table>,
     /// tables that wait for somebody, with the status of what stops them
-    pub stopped: BTreeMap<Entity, Status>,
+    pub stopped: BTreeMap<Entity, &'static str>,
     /// objects that are listed and not loaded
     pub pending: u64,
     /// messages that still wait for the broker
@@ -87,7 +87,7 @@ impl Tally {
     pub fn summary(&self, run: &Run<'_>) -> Value {
         let tables = || self.tables.values();
         let stopped: BTreeMap<String, &str> =
-            self.stopped.iter().map(|(entity, status)| (entity.to_string(), status.as_str())).collect();
+            self.stopped.iter().map(|(entity, status)| (entity.to_string(), *status)).collect();
         json!({
             "summary": if run.dry_run { "dry run" } else { "run once" },
             "version": run.version,
@@ -152,7 +152,7 @@ mod tests {
         tally.take(&pending(File::Changes), &loaded(2, 1, 2));
         tally.take(&pending(File::Changes), &Next::Noted(5));
         tally.take(&pending(File::Changes), &Next::Busy);
-        tally.stopped.insert(Entity { schema: "dbo".into(), name: "f".into() }, Status::Held);
+        tally.stopped.insert(Entity { schema: "dbo".into(), name: "f".into() }, "held");
         let run = Run {
             version: "1.2.3",
             host: "h",

@@ -49,6 +49,8 @@ struct Change {
     rewritten_in: Option<i32>,
     /// an operator asked for another try
     again: bool,
+    /// it was loaded after the full load that is loaded again, and so follows it
+    follows: bool,
 }
 
 /// What change files stand on.
@@ -121,7 +123,8 @@ impl ChangeStock {
         let again = requested == Some(Request::Retry);
         self.released |= requested == Some(Request::Release);
         self.newest = self.newest.max(Some(listed.modified));
-        self.files.insert(turn, Change { object: Object::of(listed, row, rows), rewritten_in, again });
+        let follows = row.is_some_and(|row| row.reload);
+        self.files.insert(turn, Change { object: Object::of(listed, row, rows), rewritten_in, again, follows });
     }
 
     /// Whether a change file was written after that, as far as `LastModified` says anything.
@@ -169,6 +172,7 @@ impl ChangeStock {
             let late = is_late(turn, change, now, base);
             let mut objects = vec![change.object.clone()];
             let step = match () {
+                () if change.follows => Step::Changes,
                 () if let Verdict::Unsure(unsure) = verdict => Step::Stop(Status::Held, unsure.reason(base.number)),
                 () if self.is_contained(change, base, verdict) => {
                     Step::Skip(format!("contained in snapshot {}", base.number))

@@ -25,6 +25,8 @@ pub struct Entry {
     pub requested: Option<Request>,
     /// closed because its version was no longer listed: pending again if it is listed after all
     pub superseded: bool,
+    /// it was loaded, and is to be loaded again with its generation
+    pub reload: bool,
     /// the row of the version that came in its place
     pub superseded_by: Option<i64>,
     /// it only added rows: nothing amended, removed or found unchanged

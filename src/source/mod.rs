@@ -3,6 +3,7 @@
 //! `pending` lists the bucket against what the ledger knows and plans what to load next (`order`, pure); `open` downloads
 //! a pending delivery, pinned to the version that was listed.
 
+mod again;
 mod changes;
 mod client;
 mod copied;
@@ -30,6 +31,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{Stream, StreamExt};
 
+pub use again::Again;
 use client::Bucket;
 pub use entry::{Entry, Listed, Request, Status, stands};
 pub use error::Error;

@@ -21,6 +21,8 @@ pub struct Asked {
     pub history: HashSet<Entity>,
     /// tables of which the times of all change files are to be kept in mind, to tell whether they were copied
     pub times: HashSet<Entity>,
+    /// tables that are to be loaded again from their newest full load
+    pub reload: HashSet<Entity>,
     /// all that is pending at once, however much it is: for a plan that somebody looks at
     pub all: bool,
 }
@@ -154,7 +156,8 @@ impl<'a> Stock<'a> {
             let asks = |set: &HashSet<Entity>| {
                 set.contains(entity) || entity.changes_of().is_some_and(|table| set.contains(&table))
             };
-            TableStock::new(order, asks(&asked.history), asks(&asked.times))
+            let stock = TableStock::new(order, asks(&asked.history), asks(&asked.times));
+            if asks(&asked.reload) { stock.for_reload() } else { stock }
         })
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn entry(id: i64, file: &str, etag: &str, modified: i64, status: Stat
         requested: None,
         superseded: false,
         superseded_by: None,
+        reload: false,
         only_added: true,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::again::Again;
 use super::entry::{Listed, Status};
 use super::key::{Entity, Foreigners};
 use crate::decode::File;
@@ -46,6 +47,8 @@ pub struct TablePlan {
     /// whether change files were copied is to be decided, for which stock must be taken again with this table in
     /// `Asked::times`: what is pending ends before them
     pub wants_times: bool,
+    /// what is to be done first for a table that is to be loaded again
+    pub again: Option<Again>,
     /// change files whose turn comes after all that is pending here: for a later plan
     pub later: Later,
 }
@@ -168,7 +171,7 @@ impl Pending {
 
 impl TablePlan {
     pub(super) fn says_something(&self) -> bool {
-        let wants = self.wants_history || self.wants_times;
+        let wants = self.wants_history || self.wants_times || self.again.is_some();
         !self.pending.is_empty() || self.stopped.is_some() || !self.superseded.is_empty() || wants
     }
 

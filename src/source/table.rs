@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::again::LoadedRows;
 use super::changes::{Base, ChangeStock, Turn};
 use super::copied::Verdict;
 use super::entry::{Entry, Listed, Request, Status};
@@ -31,6 +32,8 @@ pub(super) struct TableStock {
     /// all listed parts
     parts: BTreeMap<(Part, String), Shown>,
     changes: ChangeStock,
+    /// what was loaded, if the table is to be loaded again
+    loaded: Option<LoadedRows>,
 }
 
 /// A part that is listed, and what an operator did with it.
@@ -91,7 +94,13 @@ impl TableStock {
             parts: BTreeMap::new(),
             held_changes: Vec::new(),
             changes: ChangeStock::new(order, keeps, times),
+            loaded: None,
         }
+    }
+
+    /// Keeps what was loaded in mind, to have it loaded again.
+    pub(super) fn for_reload(self) -> Self {
+        Self { loaded: Some(LoadedRows::default()), ..self }
     }
 
     pub(super) fn see_part(&mut self, part: Part, listed: Option<Listed>, rows: &[Entry]) {
@@ -99,7 +108,8 @@ impl TableStock {
         self.shown |= listed.is_some();
         self.knows_parts |= !rows.is_empty();
         self.note(listed.as_ref(), rows, same);
-        for row in rows.iter().filter(|row| row.status == Status::Loaded) {
+        self.loaded.iter_mut().for_each(|loaded| loaded.see(listed.as_ref(), rows, same));
+        for row in rows.iter().filter(|row| row.status == Status::Loaded || row.reload) {
             if let Some(now) = self.now.reach(row.generation) {
                 now.parts.insert(row.key.clone(), row.modified);
                 now.not_only_added |= !row.only_added;
@@ -107,7 +117,7 @@ impl TableStock {
         }
         let Some(listed) = listed else { return };
         let row = rows.iter().find(|row| same(row, &listed));
-        let released = row.is_some_and(|row| row.requested == Some(Request::Release));
+        let released = row.is_some_and(|row| row.requested == Some(Request::Release) || row.reload);
         let skipped = row.is_some_and(|row| row.status == Status::Skipped && !row.superseded);
         let object = Object::of(listed, row, rows);
         self.parts.insert((part, object.listed.key.clone()), Shown { object, released, skipped });
@@ -129,6 +139,9 @@ impl TableStock {
         self.superseded.extend(other.superseded);
         self.now.join(other.now);
         self.changes.join(other.changes);
+        if let (Some(loaded), Some(others)) = (&mut self.loaded, other.loaded) {
+            loaded.join(others);
+        }
         other.parts.len()
     }
 
@@ -140,7 +153,10 @@ impl TableStock {
     pub(super) fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
         self.shown |= listed.is_some();
         self.knows_changes |= !rows.is_empty();
-        self.note(listed.as_ref(), rows, |row, listed| row.etag == listed.etag);
+        let same = |row: &Entry, listed: &Listed| row.etag == listed.etag;
+        self.note(listed.as_ref(), rows, same);
+        self.loaded.iter_mut().for_each(|loaded| loaded.see(listed.as_ref(), rows, same));
+        rows.iter().filter(|row| row.reload).for_each(|row| _ = self.now.reach(row.generation));
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             let Some(now) = self.now.reach(row.generation) else { continue };
             let turn = self.changes.turn(time, row.modified, &row.key);
@@ -200,8 +216,13 @@ impl TableStock {
             regression: self.changes.regression(),
             wants_history: false,
             wants_times: false,
+            again: None,
             later: Later::default(),
         };
+        if let Some(loaded) = &self.loaded {
+            let new_parts = self.parts.values().any(|part| part.object.new);
+            plan.again = loaded.judge(self.now.number, new_parts);
+        }
         if plan.stopped.is_none() {
             match self.snapshot(&plan, whole) {
                 Some(pending) => plan.pending = pending,

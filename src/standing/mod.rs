@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::source::{Entity, Foreigners};
-use crate::target::{Feed, StopRow, TableState};
+use crate::target::{Feed, StopRow, TableState, TableStatus, TableStop};
 pub use noted::Noted;
 pub use stock::{Files, InHand, Remark, Shelf, Stock};
 use words::written;
@@ -66,7 +66,8 @@ pub struct Waiting {
 #[derive(Debug, Serialize)]
 pub struct Stopped {
     pub status: String,
-    pub delivery: i64,
+    /// the delivery and its file; empty if the table itself is stopped
+    pub delivery: Option<i64>,
     pub object_key: String,
     /// the first line
     pub error: String,
@@ -129,9 +130,19 @@ pub fn other_feeds(names: &[String]) -> String {
     }
 }
 
+/// What a person can do about a table that is not what was loaded: one of these.
+pub fn next_for_table(entity: &Entity) -> Vec<String> {
+    vec![
+        format!("`tables reload {entity}` loads it again from its newest full load"),
+        format!("`tables accept {entity} --reason …`, and it goes on from what it holds"),
+    ]
+}
+
 /// What was asked for a delivery that stops its table, told to people: a word, and what comes of it.
 pub fn asked(wish: &str) -> (&str, &'static str) {
     match wish {
+        "reload" => ("reload requested", "the next iteration loads the table again"),
+        "accept" => ("accepted", "the next iteration goes on from what the table holds"),
         "release" => ("released", "the next iteration loads it, once it is quiet (SETTLE)"),
         other => (other, "the next iteration acts"),
     }
@@ -161,6 +172,19 @@ impl Report {
         if let Some(at) = self.tables.iter().position(|table| table.table == name) {
             let Table { table, pending, .. } = self.tables.remove(at);
             self.unmapped.push(Unmapped { table, pending, why });
+        }
+    }
+
+    /// Notes which tables themselves are stopped: that comes before what their deliveries are stopped by.
+    pub fn stop_tables(&mut self, stops: &[TableStop]) {
+        for stop in stops {
+            let name = stop.entity.to_string();
+            let Some(table) = self.tables.iter_mut().find(|table| table.table == name) else { continue };
+            let Some(stopped) = Stopped::of_table(stop) else { continue };
+            // what stops its full load is what must be dealt with
+            if stopped.requested.is_none() || table.stopped.is_none() {
+                table.stopped = Some(stopped);
+            }
         }
     }
 
@@ -216,11 +240,24 @@ fn stop<'a>(state: &'a TableState, shelf: Option<&Shelf>) -> Option<&'a StopRow>
 }
 
 impl Stopped {
+    fn of_table(stop: &TableStop) -> Option<Self> {
+        let status = stop.status.map(TableStatus::as_str);
+        let requested = stop.requested.map(|wish| wish.as_str().to_owned());
+        Some(Self {
+            status: status.or(requested.as_deref())?.to_owned(),
+            delivery: None,
+            object_key: String::new(),
+            error: stop.why.clone(),
+            next: if requested.is_none() { next_for_table(&stop.entity) } else { Vec::new() },
+            requested,
+        })
+    }
+
     fn of(row: &StopRow) -> Self {
         let why = row.why.as_deref().unwrap_or_default();
         Self {
             status: row.status.clone(),
-            delivery: row.id,
+            delivery: Some(row.id),
             object_key: row.key.clone(),
             error: why.lines().next().unwrap_or_default().to_owned(),
             requested: row.requested.clone(),

@@ -13,7 +13,7 @@ use super::lock_wait::LockWait;
 use super::{Error, reserved, tuple};
 use crate::decode::{self, File};
 use crate::pg::{AS_PLANNED, Tx, quote};
-use crate::source::Entity;
+use crate::source::{Entity, Pending};
 
 /// A table that a feed table is loaded into.
 #[derive(Debug, Clone)]
@@ -144,20 +144,38 @@ impl Table {
     }
 
     /// Locks it: readers go on, writers wait, so that nobody else changes the table while its rows are counted. Whether it
-    /// has no row, if `ask_for_rows`. Under the lock it must still be the table that was found. A `few` rows are
+    /// has no row, if a full load is pending. Under the lock it must still be the table that was found. A `few` rows are
     /// looked up one by one, though the planner would rather read a small table.
-    pub(super) async fn enter(&self, tx: &Tx, ask_for_rows: bool, few: bool, wait: LockWait) -> Result<bool, Error> {
+    pub(super) async fn enter(
+        &self,
+        tx: &Tx,
+        (pending, scope): (&Pending, i64),
+        few: bool,
+        wait: LockWait,
+    ) -> Result<bool, Error> {
+        let ask_for_rows = pending.file == File::Snapshot;
+        let (entity, kind) = (&pending.entity, pending.file.as_str());
         let name = self.quoted();
         let lock = wait.lock(&name);
         let lock = if few { lock } else { format!("{AS_PLANNED}; {lock}") };
         let empty = if ask_for_rows { format!("not exists (select from {name})") } else { "false".to_owned() };
         let look = include_str!("catalog_enter.sql").replace("$empty", &empty);
-        let found: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&self.oid, Type::OID), (&name, Type::TEXT), (&self.fingerprint, Type::TEXT)];
+        let found: [(&(dyn ToSql + Sync), Type); 7] = [
+            (&self.oid, Type::OID),
+            (&name, Type::TEXT),
+            (&self.fingerprint, Type::TEXT),
+            (&scope, Type::INT8),
+            (&entity.schema, Type::TEXT),
+            (&entity.name, Type::TEXT),
+            (&kind, Type::TEXT),
+        ];
         // one after the other, but without waiting in between
         let (locked, row) = tokio::join!(tx.batch_execute(&lock), tx.query_typed_one(&look, &found));
         match locked.and(row) {
-            Ok(row) if row.get::<_, Option<bool>>(1) == Some(true) => Ok(row.get(0)),
+            Ok(row) if row.get::<_, Option<bool>>(1) == Some(true) => match row.get(2) {
+                true => Ok(row.get(0)),
+                false => Err(Error::NotAsLeft { table: name }),
+            },
             Ok(_) => Err(self.altered()),
             // what was remembered may be gone
             Err(error) if self.remembered && error.code().is_some_and(is_unknown_name) => Err(self.altered()),

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::ledger::{self, Line};
-use super::work::{Changes, Why};
+use super::work::Changes;
 use super::{Counts, Error, Feed};
 use crate::pg::Tx;
 use crate::source::{Object, Pending, Status};
@@ -94,5 +94,22 @@ impl Docket {
             actor: None,
             reason: None,
         }
+    }
+}
+
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Default)]
+pub struct Why {
+    pub words: String,
+    /// the part that is to blame
+    pub part: Option<usize>,
+    /// how many rows it would have removed
+    pub removes: Option<u64>,
+}
+
+impl Why {
+    /// For a reason alone.
+    pub fn of(words: &str) -> Self {
+        Self { words: words.to_owned(), ..Self::default() }
     }
 }

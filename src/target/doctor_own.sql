@@ -12,6 +12,9 @@ with needed (relname, privilege, place) as (
            ('loader_notifications_id_seq', 'usage', 1),
            ('loader_rejects', 'select', 1),
            ('loader_rejects', 'insert', 2),
+           ('loader_tables', 'select', 1),
+           ('loader_tables', 'insert', 2),
+           ('loader_tables', 'update', 3),
            ('loader_scopes', 'select', 1),
            ('loader_scopes', 'insert', 2),
            ('loader_target', 'select', 1)

@@ -5,6 +5,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, RowStream};
 
 use super::outbox::{self, News};
+use super::tables::Left;
 use super::{Counts, Error, Feed};
 use crate::decode::File;
 use crate::pg::{Parameter, Tx};
@@ -37,12 +38,12 @@ pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     if line.object.replaces.is_empty() { Ok(()) } else { replace(tx, line).await }
 }
 
-/// Writes a row that replaces none together with the delivery's message, and commits.
-pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>) -> Result<(), Error> {
+/// Writes a row that replaces none together with what is left in the table and the delivery's message, and commits.
+pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>, left: &Left<'_>) -> Result<(), Error> {
     let columns = Columns::of(line);
     let row = (write_sql(line), columns.parameters(line));
     let message = news.map(|news| outbox::insert(&tx, &line.id, &columns.scope, news));
-    let last: Vec<_> = [row].into_iter().chain(message).collect();
+    let last: Vec<_> = [row, left.statement()].into_iter().chain(message).collect();
     Ok(tx.commit_after(&last).await?)
 }
 
@@ -162,7 +163,8 @@ fn entry(row: &Row) -> Result<Entry, Error> {
         },
         superseded_by: row.get(8),
         superseded: row.get(9),
-        only_added: row.get(10),
+        reload: row.get(10),
+        only_added: row.get(11),
     })
 }
 

@@ -1,6 +1,7 @@
 select id, object_key, etag, extract(epoch from last_modified)::bigint as modified, kind, generation, status,
        requested, superseded_by,
        (status = 'skipped' and actor = 'loader' and reason like 'superseded:%') as superseded,
+       (status = 'skipped' and actor = 'loader' and reason like 'superseded: to be loaded again%') as reload,
        (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added
 from public.loader_deliveries
 where scope = $1

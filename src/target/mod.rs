@@ -44,11 +44,15 @@ mod sort;
 mod spool;
 mod sql;
 mod steering;
+mod tables;
+mod tables_steering;
 mod tuple;
 mod verify;
 mod work;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::clock::Clock;
 use crate::decode::Row;
@@ -70,6 +74,7 @@ pub use scope::Feed;
 use settings::Settings;
 pub use shown::Key;
 pub use steering::{Acted, Filter, Rejected, Rest, StopRow, TableState};
+pub use tables::{Reloaded, TableStatus, TableStop, Wish};
 pub use verify::{Found, Verification};
 pub use work::{Begun, Changes, Receipt, Why, Work};
 
@@ -151,6 +156,9 @@ pub enum Error {
     /// not the file's fault: the table is looked up again
     #[error("the table is not what it was when it was loaded last")]
     Outdated,
+    /// not the file's fault: the next iteration finds out what became of the table
+    #[error("table {table} is not what the last delivery left")]
+    NotAsLeft { table: String },
     #[error("{rejected} of {read} rows are bad, more than MAX_REJECTS={most}; the first: {first}")]
     TooManyRejects { rejected: u64, read: u64, most: settings::Share, first: String },
     #[error("table {table}: {why}")]
@@ -182,6 +190,10 @@ pub enum Error {
     NotInState { id: i64, status: String, only: &'static str, possible: &'static str },
     #[error("{}; {only}. Nothing was changed", .bad.join("; "))]
     NotThese { bad: Vec<String>, only: &'static str },
+    #[error("{name} is no table that this feed has loaded{known}")]
+    NoTable { name: String, known: String },
+    #[error("table {table} is stopped by nothing of its own; there is nothing to accept. Nothing was changed")]
+    NotStopped { table: String },
     #[error("the feed's tables {one} and {other} are one table of the target; a table takes one feed")]
     Clash { one: Entity, other: Entity },
     #[error("Postgres answered in a form that this program does not know")]
@@ -218,6 +230,8 @@ pub struct Target {
     /// what is known of the tables' shapes
     catalog: Catalog,
     lock_waits: LockWaits,
+    /// set once the tables of an older ledger were noted
+    adopted: Arc<AtomicBool>,
     /// how many keys of each kind a rehearsal is to show
     look: Option<usize>,
 }
@@ -228,7 +242,7 @@ impl Target {
         let pg = Pg::new(&settings.postgres)?;
         let (settings, host, catalog) = (settings.clone(), host.to_owned(), Catalog::default());
         let lock_waits = LockWaits::new(clock.clone());
-        Ok(Self { pg, settings, feed, host, clock, catalog, lock_waits, look: None })
+        Ok(Self { pg, settings, feed, host, clock, catalog, lock_waits, adopted: Arc::default(), look: None })
     }
 
     /// The same target for a dry run: everything happens in one transaction that is never committed.

@@ -6,6 +6,8 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::steering::values;
+use super::tables::TableStop;
+use super::tables_steering;
 use super::{Error, Feed, TableState};
 use crate::decode::File;
 use crate::pg::settings::Settings;
@@ -25,6 +27,8 @@ pub struct Overview {
     pub tables: Vec<TableState>,
     pub newest: Vec<Delivery>,
     pub messages_waiting: u64,
+    /// tables that are not what was loaded, as the loader noted it
+    pub table_stops: Vec<TableStop>,
 }
 
 /// Which deliveries to list, at most `limit`.
@@ -139,13 +143,15 @@ impl Reader {
             "select count(*)::text from public.loader_notifications where scope = $1 and published_at is null";
         let wanted = Wanted { limit: newest, ..Wanted::default() };
         let tx = self.pg.begin("show how it stands").await?;
-        let (tables, newest, waiting) = tokio::join!(
+        let (tables, newest, waiting, stops) = tokio::join!(
             typed(&tx, include_str!("reading_overview.sql"), &feed),
             self.deliveries(&tx, &wanted),
             typed(&tx, waiting, &feed),
+            tables_steering::recorded(&tx, &self.feed),
         );
         tx.rollback().await?;
-        Ok(Overview { tables: tables?, newest: newest?, messages_waiting: waiting?.pop().unwrap_or(0) })
+        let messages_waiting = waiting?.pop().unwrap_or(0);
+        Ok(Overview { tables: tables?, newest: newest?, messages_waiting, table_stops: stops? })
     }
 
     /// Some deliveries, newest first.

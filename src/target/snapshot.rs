@@ -59,7 +59,8 @@ async fn first<'a>(tx: &'a Tx, table: &'a Table, intake: &mut Intake) -> Result<
     Ok((next, Current::whole(tx, table).await?))
 }
 
-/// Makes the table equal to the rows: creates, amends and removes what differs.
+/// Makes the table equal to the rows: creates, amends and removes what differs. Returns also the number of rows that the
+/// table had before.
 pub async fn replace(
     tx: &Tx,
     table: &Table,
@@ -67,7 +68,7 @@ pub async fn replace(
     guard: &Guard,
     rejects: Option<&Rejects>,
     look: Option<&mut Look>,
-) -> Result<Counts, Error> {
+) -> Result<(Counts, u64), Error> {
     let (mut next, mut current) = first(tx, table, intake).await?;
     let mut delta = Delta::default();
     while let Some(batch) = next {
@@ -80,6 +81,7 @@ pub async fn replace(
     drop(current);
     let empty = intake.rows_read() == 0;
     let blind = rejects.map(|rejects| rejects.check(intake.rows_read())).transpose()?.flatten();
-    guard.check(delta.removes(), delta.rows_met(), empty, blind.as_deref())?;
-    delta.write(tx, table, look).await
+    let before = delta.rows_met();
+    guard.check(delta.removes(), before, empty, blind.as_deref())?;
+    Ok((delta.write(tx, table, look).await?, before))
 }

@@ -12,6 +12,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::catalog::{Catalog, Table};
 use super::convert::convert;
 use super::docket::Docket;
+pub use super::docket::Why;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
 use super::ledger::{self, Head, Line};
@@ -19,6 +20,7 @@ use super::lock_wait::{LockWait, LockWaits};
 use super::look::{Look, Seen};
 use super::outbox::{self, News};
 use super::rejects::{BadRows, Rejects};
+use super::tables::Left;
 use super::{Counts, Error, Feed, LEASE_CLASS, Target, changes, encoder, snapshot};
 use crate::decode::dialect::Dialect;
 use crate::decode::{File, Parts, Rows, Shape};
@@ -71,12 +73,21 @@ enum Leased {
 pub struct Changes {
     pending: Pending,
     counts: Counts,
+    /// how many rows the table had before, if they were counted
+    before: Option<u64>,
     summary: Summary,
     /// of each part
     rejected: Vec<u64>,
     rejects: Option<Rejects>,
     feed: Feed,
     seen: Option<Seen>,
+}
+
+/// What rows did to the table.
+struct Applied {
+    counts: Counts,
+    /// how many rows the table had before, if they were counted
+    before: Option<u64>,
 }
 
 /// Proof of a delivery that everybody can see.
@@ -279,7 +290,7 @@ impl Work {
                 false => self.intake(rows, order, rejects.as_ref(), false),
             };
             let counts = changes::apply(tx, table, &mut intake, self.enter(), look.as_mut()).await?;
-            return self.changes(counts, intake.into_summary(), rejects, look).await;
+            return self.changes(Applied { counts, before: None }, intake.into_summary(), rejects, look).await;
         }
         let (mut intake, empty) = if ask {
             let intake = self.ask(rows, order, rejects.as_ref()).await?;
@@ -288,17 +299,22 @@ impl Work {
             let empty = self.enter().await?;
             (self.intake(rows, order, rejects.as_ref(), empty), empty)
         };
-        let counts = match empty {
-            true => snapshot::load(tx, table, &mut intake, look.as_mut()).await?,
-            false => snapshot::replace(tx, table, &mut intake, &self.guard, rejects.as_ref(), look.as_mut()).await?,
+        let applied = if empty {
+            let counts = snapshot::load(tx, table, &mut intake, look.as_mut()).await?;
+            let first = self.docket.pending.step != Step::Append { first: false };
+            Applied { counts, before: first.then_some(0) }
+        } else {
+            let (guard, rejects) = (&self.guard, rejects.as_ref());
+            let (counts, rows) = snapshot::replace(tx, table, &mut intake, guard, rejects, look.as_mut()).await?;
+            Applied { counts, before: Some(rows) }
         };
-        self.changes(counts, intake.into_summary(), rejects, look).await
+        self.changes(applied, intake.into_summary(), rejects, look).await
     }
 
     /// Locks the table; whether it has no row.
     async fn enter(&self) -> Result<bool, Error> {
         let entity = &self.docket.pending.entity;
-        let ask_for_rows = self.docket.pending.file == File::Snapshot;
+        let (pending, scope) = (&self.docket.pending, self.docket.feed.id());
         let few = self.docket.pending.file == File::Changes && self.docket.pending.bytes() <= FEW;
         let wait = self.lock_waits.next(self.table.oid);
         if wait == LockWait::Long {
@@ -308,7 +324,7 @@ impl Work {
                 self.docket.id
             );
         }
-        let entered = self.table.enter(&self.tx, ask_for_rows, few, wait).await;
+        let entered = self.table.enter(&self.tx, (pending, scope), few, wait).await;
         match &entered {
             Ok(_) => self.lock_waits.acquired(self.table.oid),
             Err(error) => {
@@ -367,11 +383,12 @@ impl Work {
 
     async fn changes(
         &self,
-        counts: Counts,
+        applied: Applied,
         summary: Summary,
         rejects: Option<Rejects>,
         look: Option<Look>,
     ) -> Result<Changes, Error> {
+        let Applied { counts, before } = applied;
         if let Some(rejects) = &rejects {
             rejects.check(summary.read.iter().sum())?;
         }
@@ -382,7 +399,7 @@ impl Work {
             Some(look) => Some(look.finish(&self.tx, &self.table).await?),
             None => None,
         };
-        Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, feed, seen })
+        Ok(Changes { pending, counts, before, summary, rejected: tally.parts, rejects, feed, seen })
     }
 
     /// Undoes what a failed `apply` did, and keeps the lease.
@@ -392,15 +409,17 @@ impl Work {
 
     /// Signs: ledger rows and message, then the commit.
     pub async fn seal(self, changes: &Changes, news: Option<&News>) -> Result<Receipt, Error> {
-        let Self { tx, docket, .. } = self;
+        let Self { tx, table, docket, .. } = self;
+        let left = Left::new(&docket.feed, &docket.pending.entity, &table, changes.counts, changes.before);
         let ids = docket.sign_others(&tx, changes).await?;
         let line = changes.complete(docket.loaded(changes, docket.last_new(), docket.id));
         let receipt = Receipt { id: docket.id, counts: changes.counts };
         if changes.counts.rejected == 0 && line.object.replaces.is_empty() {
             failpoint::reach("before_commit");
-            ledger::write_and_commit(tx, &line, news).await?;
+            ledger::write_and_commit(tx, &line, news, &left).await?;
         } else {
             ledger::write(&tx, &line).await?;
+            left.write(&tx).await?;
             if let Some(rejects) = &changes.rejects {
                 rejects.write(&tx, &docket.named(ids)).await?;
             }
@@ -426,23 +445,6 @@ impl Work {
     /// Leaves without a trace.
     pub async fn leave(self) -> Result<(), Error> {
         Ok(self.tx.rollback().await?)
-    }
-}
-
-/// Why a delivery was given up.
-#[derive(Debug, Clone, Default)]
-pub struct Why {
-    pub words: String,
-    /// the part that is to blame
-    pub part: Option<usize>,
-    /// how many rows it would have removed
-    pub removes: Option<u64>,
-}
-
-impl Why {
-    /// For a reason alone.
-    pub fn of(words: &str) -> Self {
-        Self { words: words.to_owned(), ..Self::default() }
     }
 }
 
@@ -490,7 +492,7 @@ impl Changes {
 }
 
 /// The right to load the table, held until the transaction ends. The table's oid is its number.
-async fn take_lease(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
+pub(super) async fn take_lease(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
     let number = table.oid as i32;
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&LEASE_CLASS, Type::INT4), (&number, Type::INT4)];
     let sql = format!("select pg_try_advisory_xact_lock($1, $2), {}", pg::IDLE_TIMEOUT);

@@ -16,6 +16,7 @@ mod deploy;
 mod dialect;
 mod documents;
 mod dry_run;
+mod emptied;
 mod encode;
 mod equality;
 mod exits;

@@ -26,6 +26,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let states = target.tables().await.map_err(Error::from)?;
     let now = boot.clock.utc().unix_timestamp();
     let mut report = Report::new(&boot.feed(), &Stock::of(&plan, now), &states, now);
+    report.stop_tables(&target.table_stops().await.map_err(Error::from)?);
     report.schema_version = schema_version;
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
     let others = target.other_scopes().await.map_err(Error::from)?;

@@ -134,7 +134,11 @@ fn verb(number: u64) -> &'static str {
 fn stop(table: &Table, stopped: &Stopped, look: Look) -> String {
     let Stopped { status, delivery, object_key, error, requested, next } = stopped;
     let stands = source::stands(status);
-    let head = show::line(&format!("{}: delivery {delivery} {stands}: {object_key}", table.table), usize::MAX);
+    let head = match delivery {
+        Some(delivery) => format!("{}: delivery {delivery} {stands}: {object_key}", table.table),
+        None => format!("{}: the table is {status}", table.table),
+    };
+    let head = show::line(&head, usize::MAX);
     let mut lines = vec![look.wrapped(&head, 0), look.wrapped(error, 2)];
     match requested {
         Some(wish) => {
@@ -164,7 +168,7 @@ mod tests {
             pending,
             stopped: Some(Stopped {
                 status: "failed".into(),
-                delivery: 1,
+                delivery: Some(1),
                 object_key: "k".into(),
                 error: "e".into(),
                 requested: Some("release".into()),

@@ -76,7 +76,8 @@ impl Table {
             Outcome::Compared { comparison, .. } if comparison.is_equal() => None,
             Outcome::Compared { .. } => Some(
                 "Find out who else writes to this table, or whether FEED or its columns changed since its files were loaded. \
-                 Where the feed is right, a full load in the bucket puts all of it right: the next run makes the table equal to it.",
+                 Where the feed is right, a full load in the bucket puts all of it right: the next run makes the table equal to it. If the \
+                 table was emptied or restored, `tables reload` loads it again from the files in the bucket.",
             ),
             Outcome::Unverified { next, .. } => Some(next),
             Outcome::NothingLoaded => None,

@@ -7,7 +7,7 @@ use super::frame::{Frame, Mark, Piece, Time, capital, cut, number, seen, step};
 use super::list::Line;
 use crate::health::Part;
 use crate::standing::{self, Remark, Report, Shelf, Stock, Table, words};
-use crate::target::{Feed, Overview};
+use crate::target::{Feed, Overview, TableStatus};
 
 /// All that the first page tells of.
 pub struct Seen<'a> {
@@ -64,7 +64,8 @@ struct Fact {
 struct Stop {
     table: String,
     mark: Mark,
-    id: i64,
+    /// the delivery that stops it, unless the table itself is stopped
+    id: Option<i64>,
     key: String,
     error: String,
     steps: Vec<Vec<Piece>>,
@@ -88,7 +89,8 @@ impl Page {
         let Seen { feed, stock, ledger, trouble, now, .. } = seen_now;
         let states = ledger.map_or(&[][..], |ledger| ledger.tables.as_slice());
         let empty = Stock::default();
-        let report = Report::new(feed, stock.as_ref().unwrap_or(&empty), states, *now);
+        let mut report = Report::new(feed, stock.as_ref().unwrap_or(&empty), states, *now);
+        report.stop_tables(ledger.map(|ledger| ledger.table_stops.as_slice()).unwrap_or_default());
         let rows: Vec<Row> = report.tables.iter().map(|table| Row::of(table, stock.as_ref(), *now)).collect();
         let headline = headline(seen_now, &report);
         frame.title = format!("{} – {}", headline.word, frame.title);
@@ -211,6 +213,8 @@ fn facts(seen: &Seen<'_>, report: &Report) -> Vec<Fact> {
         facts.push(fact("Failed", of("failed"), String::new(), true));
         facts.push(fact("Held", of("held"), String::new(), true));
         facts.push(fact("Late", of("late"), String::new(), true));
+        let unlike = TableStatus::ALL.iter().map(|status| of(status.as_str())).sum();
+        facts.push(fact("Not as loaded", unlike, String::new(), true));
         facts.push(fact("Messages waiting", ledger.messages_waiting, String::new(), false));
         let kept = report.tables.iter().map(|table| table.rows_in_quarantine).sum();
         facts.push(fact("Rows kept aside", kept, String::new(), false));

@@ -1,0 +1,500 @@
+//! The tables as the loader left them: `loader_tables` notes after each delivery which table it was, where the server stores it
+//! and how many rows it has. A table that was emptied, dropped or replaced since is stopped before anything is applied to it.
+
+use std::sync::atomic::Ordering;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::catalog::Table;
+use super::work::take_lease;
+use super::{Counts, Error, Feed, Target};
+use crate::pg::{self, Parameter, Tx};
+use crate::source::Entity;
+
+/// Why a table itself is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TableStatus {
+    /// it lost all its rows, or it is gone
+    Emptied,
+    /// it holds another number of rows than were left in it
+    Changed,
+    /// another feed loaded it last
+    Moved,
+}
+
+impl TableStatus {
+    pub const ALL: [Self; 3] = [Self::Emptied, Self::Changed, Self::Moved];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Emptied => "emptied",
+            Self::Changed => "changed",
+            Self::Moved => "moved",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// What an operator may ask for a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// load it again from the newest full load
+    Reload,
+    /// go on from what it holds
+    Accept,
+}
+
+impl Wish {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Accept => "accept",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        [Self::Reload, Self::Accept].into_iter().find(|wish| wish.as_str() == text)
+    }
+}
+
+/// A table that is stopped, or for which something was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableStop {
+    pub entity: Entity,
+    /// empty if only a reload was asked for
+    pub status: Option<TableStatus>,
+    pub why: String,
+    pub requested: Option<Wish>,
+    /// who asked last
+    pub actor: Option<String>,
+}
+
+/// What came of a wish to load a table again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reloaded {
+    /// its files are pending again
+    Pending,
+    /// another loader has the table
+    Busy,
+}
+
+/// What a delivery left in its table, to be noted in the delivery's transaction.
+pub struct Left<'a> {
+    scope: i64,
+    entity: &'a Entity,
+    table: &'a Table,
+    rows: Option<i64>,
+    more: i64,
+}
+
+impl<'a> Left<'a> {
+    /// `before` is how many rows the table had, if they were counted.
+    pub fn new(feed: &Feed, entity: &'a Entity, table: &'a Table, counts: Counts, before: Option<u64>) -> Self {
+        let more = counts.create as i64 - counts.remove as i64;
+        let rows = before.map(|before| before as i64 + more);
+        Self { scope: feed.id(), entity, table, rows, more }
+    }
+
+    pub fn statement(&self) -> (String, Vec<Parameter<'_>>) {
+        let parameters: Vec<Parameter<'_>> = vec![
+            (&self.scope, Type::INT8),
+            (&self.entity.schema, Type::TEXT),
+            (&self.entity.name, Type::TEXT),
+            (&self.table.oid, Type::OID),
+            (&self.table.schema, Type::TEXT),
+            (&self.table.name, Type::TEXT),
+            (&self.rows, Type::INT8),
+            (&self.more, Type::INT8),
+        ];
+        ("select public.loader_table_left($1, $2, $3, $4, $5, $6, $7, $8)".to_owned(), parameters)
+    }
+
+    pub async fn write(&self, tx: &Tx) -> Result<(), Error> {
+        let (sql, parameters) = self.statement();
+        tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
+        Ok(())
+    }
+}
+
+/// A row of `loader_tables` that needs a look.
+struct Noted {
+    entity: Entity,
+    oid: Option<u32>,
+    storage: Option<String>,
+    rows_left: Option<i64>,
+    status: Option<TableStatus>,
+    why: String,
+    judged: Option<String>,
+    requested: Option<Wish>,
+    actor: Option<String>,
+    reason: Option<String>,
+    name: String,
+    /// the other feed that loaded the table last
+    taken_by: Option<String>,
+}
+
+impl Noted {
+    fn read(row: &Row) -> Self {
+        let text = |name: &str| row.get::<_, Option<String>>(name);
+        Self {
+            entity: Entity { schema: row.get("schema_name"), name: row.get("entity") },
+            oid: row.get("table_oid"),
+            storage: text("storage"),
+            rows_left: row.get("rows_left"),
+            status: text("status").as_deref().and_then(TableStatus::parse),
+            why: text("stop_reason").unwrap_or_default(),
+            judged: text("judged_storage"),
+            requested: text("requested").as_deref().and_then(Wish::parse),
+            actor: text("actor"),
+            reason: text("reason"),
+            name: format!("{}.{}", row.get::<_, String>("target_schema"), row.get::<_, String>("target_table")),
+            taken_by: text("taken_by"),
+        }
+    }
+
+    /// The stop as it was noted; none if nothing stops the table and nothing was asked.
+    fn stop(&self) -> Option<TableStop> {
+        let wanted = self.status.is_some() || self.requested.is_some();
+        wanted.then(|| TableStop {
+            entity: self.entity.clone(),
+            status: self.status,
+            why: self.why.clone(),
+            requested: self.requested,
+            actor: self.actor.clone(),
+        })
+    }
+
+    /// Returns true if this is what stops the table already.
+    fn says(&self, status: TableStatus, why: &str) -> bool {
+        self.status == Some(status) && self.why.starts_with(why) && self.requested.is_none()
+    }
+
+    fn rows(&self) -> String {
+        match self.rows_left {
+            Some(1) => "1 row was left by the last delivery".to_owned(),
+            Some(rows) => format!("{rows} rows were left by the last delivery"),
+            None => "rows were left by the last delivery".to_owned(),
+        }
+    }
+}
+
+/// A table as it is now.
+struct Now {
+    oid: u32,
+    storage: Option<String>,
+    empty: bool,
+}
+
+impl Now {
+    /// What a decision is kept for.
+    fn judged(&self) -> String {
+        format!("{}/{}/{}", self.oid, self.storage.as_deref().unwrap_or_default(), self.empty)
+    }
+}
+
+/// What became of a table.
+enum Judgement {
+    /// as it was noted
+    Unchanged,
+    /// it is what was left, or may be taken for it; with its rows if they are known
+    Fine(Option<i64>),
+    Stop(TableStatus, String),
+    /// its rows would have to be counted
+    Uncounted,
+}
+
+impl Target {
+    /// Finds out which tables are not what the last delivery left, notes it, and does what was asked of `tables accept`. One
+    /// statement where all is as it was.
+    pub async fn inspect(&self) -> Result<Vec<TableStop>, Error> {
+        if !self.adopted.swap(true, Ordering::Relaxed)
+            && let Err(error) = self.adopt().await
+        {
+            self.adopted.store(false, Ordering::Relaxed);
+            return Err(error);
+        }
+        let mut stops = Vec::new();
+        for noted in self.notable().await? {
+            stops.extend(self.look_into(noted).await?);
+        }
+        Ok(stops)
+    }
+
+    /// The same for who only looks: nothing is noted, no lease is taken and no row is counted.
+    pub async fn table_stops(&self) -> Result<Vec<TableStop>, Error> {
+        let mut stops = Vec::new();
+        for noted in self.notable().await? {
+            let tx = self.pg.begin("look into a table").await?;
+            let judged = match self.now(&tx, &noted).await {
+                Err(error) if is_in_the_way(&error) => Judgement::Unchanged,
+                Err(error) => return Err(error),
+                Ok(now) => judge(&tx, &noted, now.as_ref(), false).await?,
+            };
+            tx.rollback().await?;
+            stops.extend(match judged {
+                Judgement::Stop(status, why) => Some(TableStop {
+                    status: Some(status),
+                    why,
+                    entity: noted.entity.clone(),
+                    requested: noted.requested,
+                    actor: noted.actor.clone(),
+                }),
+                _ => noted.stop(),
+            });
+        }
+        Ok(stops)
+    }
+
+    async fn notable(&self) -> Result<Vec<Noted>, Error> {
+        let tx = self.pg.begin("look at the tables").await?;
+        let rows = tx.query_typed(include_str!("tables_notable.sql"), &[(&self.feed.id(), Type::INT8)]).await;
+        let rows = rows.map_err(|error| tx.error(error))?;
+        tx.rollback().await?;
+        Ok(rows.iter().map(Noted::read).collect())
+    }
+
+    async fn look_into(&self, noted: Noted) -> Result<Option<TableStop>, Error> {
+        if noted.requested == Some(Wish::Reload) {
+            return Ok(noted.stop());
+        }
+        let tx = self.pg.begin("look into a table").await?;
+        let now = match self.now(&tx, &noted).await {
+            Err(error) if is_in_the_way(&error) => {
+                tx.rollback().await?;
+                return Ok(noted.stop());
+            }
+            now => now?,
+        };
+        if let Some((table, _)) = &now
+            && !take_lease(&tx, table).await?
+        {
+            tx.rollback().await?;
+            return Ok(noted.stop());
+        }
+        let judged = match (noted.requested, &now) {
+            (Some(Wish::Accept), Some((table, _))) => Judgement::Fine(Some(count(&tx, table).await?)),
+            _ => judge(&tx, &noted, now.as_ref(), true).await?,
+        };
+        let stop = self.note_table(&tx, &noted, now.as_ref(), judged).await?;
+        tx.commit().await?;
+        Ok(stop)
+    }
+
+    /// The table as it is now; none if there is none. Nobody can rewrite it until the transaction ends.
+    async fn now(&self, tx: &Tx, noted: &Noted) -> Result<Option<(Table, Now)>, Error> {
+        let Some(table) = self.table(tx, &noted.entity).await? else { return Ok(None) };
+        let lock = format!("lock table {} in access share mode", table.quoted());
+        tx.batch_execute(&lock).await.map_err(|error| tx.error(error))?;
+        let sql = format!("select public.loader_storage($1), not exists (select from {})", table.quoted());
+        let row = tx.query_typed_one(&sql, &[(&table.oid, Type::OID)]).await.map_err(|error| tx.error(error))?;
+        let now = Now { oid: table.oid, storage: row.get(0), empty: row.get(1) };
+        Ok(Some((table, now)))
+    }
+
+    /// Writes down what was found; the stop, if the table is stopped now.
+    async fn note_table(
+        &self,
+        tx: &Tx,
+        noted: &Noted,
+        now: Option<&(Table, Now)>,
+        judged: Judgement,
+    ) -> Result<Option<TableStop>, Error> {
+        match (judged, now) {
+            (Judgement::Fine(rows), Some((table, _))) => {
+                self.take_as_it_is(tx, noted, table, rows).await?;
+                say_fine(noted, rows);
+                Ok(None)
+            }
+            (Judgement::Stop(status, why), _) if noted.says(status, &why) => Ok(noted.stop()),
+            (Judgement::Stop(status, why), now) => {
+                let judged = now.map_or("gone".to_owned(), |(_, now)| now.judged());
+                let (scope, word) = (self.feed.id(), status.as_str());
+                let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+                    (&scope, Type::INT8),
+                    (&noted.entity.schema, Type::TEXT),
+                    (&noted.entity.name, Type::TEXT),
+                    (&word, Type::TEXT),
+                    (&why, Type::TEXT),
+                    (&judged, Type::TEXT),
+                ];
+                let sql = "update public.loader_tables
+                    set status = $4, stop_reason = $5, judged_storage = $6, requested = null,
+                        stopped_at = coalesce(stopped_at, pg_catalog.clock_timestamp())
+                    where scope = $1 and schema_name = $2 and entity = $3";
+                tx.execute_typed(sql, &parameters).await.map_err(|error| tx.error(error))?;
+                let (entity, actor) = (noted.entity.clone(), noted.actor.clone());
+                Ok(Some(TableStop { entity, status: Some(status), why, requested: None, actor }))
+            }
+            _ => Ok(noted.stop()),
+        }
+    }
+
+    async fn take_as_it_is(&self, tx: &Tx, noted: &Noted, table: &Table, rows: Option<i64>) -> Result<(), Error> {
+        let left = Left { scope: self.feed.id(), entity: &noted.entity, table, rows, more: 0 };
+        left.write(tx).await
+    }
+
+    /// Notes the tables that an earlier version of the program loaded, as they are now. One that has no rows though the ledger
+    /// says that it has is stopped: nobody knows when it lost them.
+    async fn adopt(&self) -> Result<(), Error> {
+        let tx = self.pg.begin("note the tables").await?;
+        let scope = self.feed.id();
+        let rows = tx.query_typed(include_str!("tables_unnoted.sql"), &[(&scope, Type::INT8)]).await;
+        let rows = rows.map_err(|error| tx.error(error))?;
+        tx.rollback().await?;
+        for row in &rows {
+            let entity = Entity { schema: row.get(0), name: row.get(1) };
+            let rows_left: Option<i64> = row.get::<_, Option<i64>>(2).filter(|rows| *rows >= 0);
+            self.adopt_one(&entity, rows_left, row.get(3)).await?;
+        }
+        Ok(())
+    }
+
+    async fn adopt_one(&self, entity: &Entity, rows_left: Option<i64>, has_rows: bool) -> Result<(), Error> {
+        let tx = self.pg.begin("note a table").await?;
+        let table = match self.table(&tx, entity).await {
+            Err(Error::Ambiguous { .. }) => return Ok(tx.rollback().await?),
+            table => table?,
+        };
+        let rows_left = if has_rows { rows_left.filter(|rows| *rows > 0) } else { rows_left };
+        let named = table.as_ref().map(|table| (table.schema.clone(), table.name.clone()));
+        let schema = || self.settings.schema.clone().unwrap_or_else(|| entity.schema.clone());
+        let (schema, name) = named.unwrap_or_else(|| (schema(), entity.name.clone()));
+        let (scope, oid) = (self.feed.id(), table.as_ref().map(|table| table.oid));
+        let empty = match &table {
+            Some(table) if has_rows => is_empty(&tx, table).await?,
+            _ => false,
+        };
+        // what has lost its rows is noted with a storage that it does not have, so that it is looked into
+        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+            (&scope, Type::INT8),
+            (&entity.schema, Type::TEXT),
+            (&entity.name, Type::TEXT),
+            (&schema, Type::TEXT),
+            (&name, Type::TEXT),
+            (&oid, Type::OID),
+            (&empty, Type::BOOL),
+            (&rows_left, Type::INT8),
+        ];
+        let sql = "insert into public.loader_tables
+                (scope, schema_name, entity, target_schema, target_table, table_oid, storage, rows_left, status, stop_reason)
+            values ($1, $2, $3, $4, $5, $6, case when $7 then 'unknown' else public.loader_storage($6) end, $8,
+                    case when $6 is null then 'emptied' end, case when $6 is null then '' end)
+            on conflict do nothing";
+        tx.execute_typed(sql, &parameters).await.map_err(|error| tx.error(error))?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Stops tables that were never loaded by this feed but by another one. `pending` are the tables about to be loaded.
+    pub async fn inspect_new(&self, pending: &[Entity]) -> Result<Vec<TableStop>, Error> {
+        let tx = self.pg.begin("look for other feeds").await?;
+        let scope = self.feed.id();
+        let sql = "select exists (select from public.loader_tables where scope <> $1),
+            array(select schema_name || '.' || entity from public.loader_tables where scope = $1)";
+        let row = tx.query_typed_one(sql, &[(&scope, Type::INT8)]).await.map_err(|error| tx.error(error))?;
+        let (others, known): (bool, Vec<String>) = (row.get(0), row.get(1));
+        let mut found = false;
+        for entity in pending.iter().filter(|entity| others && !known.contains(&entity.to_string())) {
+            let table = match self.table(&tx, entity).await {
+                Err(Error::Ambiguous { .. }) => continue,
+                table => table?,
+            };
+            let Some(table) = table else { continue };
+            let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+                (&scope, Type::INT8),
+                (&entity.schema, Type::TEXT),
+                (&entity.name, Type::TEXT),
+                (&table.schema, Type::TEXT),
+                (&table.name, Type::TEXT),
+                (&table.oid, Type::OID),
+            ];
+            let sql = "insert into public.loader_tables
+                    (scope, schema_name, entity, target_schema, target_table, table_oid, left_at)
+                select $1, $2, $3, $4, $5, $6, '-infinity'
+                where exists (select from public.loader_tables where table_oid = $6 and scope <> $1)
+                on conflict do nothing";
+            found |= tx.execute_typed(sql, &parameters).await.map_err(|error| tx.error(error))? > 0;
+        }
+        tx.commit().await?;
+        if found { self.inspect().await } else { Ok(Vec::new()) }
+    }
+}
+
+/// Decides what became of a table. `counts` allows to count its rows.
+async fn judge(tx: &Tx, noted: &Noted, now: Option<&(Table, Now)>, counts: bool) -> Result<Judgement, Error> {
+    let Some((table, now)) = now else {
+        let why =
+            format!("there is no table {} any more, though {}; it was dropped or renamed", noted.name, noted.rows());
+        return Ok(Judgement::Stop(TableStatus::Emptied, why));
+    };
+    if let Some(other) = &noted.taken_by {
+        let why = format!("another feed loaded {} last: {other}", noted.name);
+        return Ok(Judgement::Stop(TableStatus::Moved, why));
+    }
+    if noted.status.is_some() && noted.judged.as_ref() == Some(&now.judged()) {
+        return Ok(Judgement::Unchanged);
+    }
+    if noted.oid == Some(now.oid) && noted.storage == now.storage {
+        return Ok(Judgement::Fine(noted.rows_left));
+    }
+    match (now.empty, noted.rows_left) {
+        (true, Some(0)) => Ok(Judgement::Fine(Some(0))),
+        (true, _) => {
+            let how = match noted.oid == Some(now.oid) {
+                true => "it was truncated, or lost its rows in a crash",
+                false => "it is another table than the one that was loaded: dropped or renamed, and created again",
+            };
+            let why = format!("{} holds no row, though {}; {how}", noted.name, noted.rows());
+            Ok(Judgement::Stop(TableStatus::Emptied, why))
+        }
+        (false, _) if !counts => Ok(Judgement::Uncounted),
+        (false, left) => {
+            let rows = count(tx, table).await?;
+            if left.is_none_or(|left| left == rows) {
+                return Ok(Judgement::Fine(Some(rows)));
+            }
+            let why = format!("{} was rewritten by others and holds {rows} rows, though {}", noted.name, noted.rows());
+            Ok(Judgement::Stop(TableStatus::Changed, why))
+        }
+    }
+}
+
+/// Says why a table goes on that was not as it was left.
+fn say_fine(noted: &Noted, rows: Option<i64>) {
+    let Noted { entity, actor, reason, .. } = noted;
+    let rows = rows.map_or("its rows".to_owned(), |rows| format!("{rows} rows"));
+    match (noted.requested, noted.status) {
+        (Some(Wish::Accept), _) => {
+            let (actor, reason) = (actor.as_deref().unwrap_or("?"), reason.as_deref().unwrap_or("no reason given"));
+            tracing::info!("{entity}: accepted with {rows} by {actor}: {reason}. It goes on from there.");
+        }
+        (_, Some(_)) => tracing::info!("{entity}: is what was left in it again, with {rows}, and goes on."),
+        _ => tracing::info!("{entity}: its storage was replaced by others; it holds {rows} as before, and goes on."),
+    }
+}
+
+async fn is_empty(tx: &Tx, table: &Table) -> Result<bool, Error> {
+    let sql = format!("select not exists (select from {})", table.quoted());
+    Ok(tx.query_typed_one(&sql, &[]).await.map_err(|error| tx.error(error))?.get(0))
+}
+
+async fn count(tx: &Tx, table: &Table) -> Result<i64, Error> {
+    let sql = format!("select count(*) from {}", table.quoted());
+    Ok(tx.query_typed_one(&sql, &[]).await.map_err(|error| tx.error(error))?.get(0))
+}
+
+/// Whether somebody has the table locked, it vanished meanwhile, it may not be read or its name is not clear: then it is left
+/// for the next look.
+fn is_in_the_way(error: &Error) -> bool {
+    match error {
+        Error::Pg(error @ pg::Error::Query { .. }) => {
+            matches!(error.code(), Some("55P03" | "42P01" | "42501" | "3F000" | "40P01"))
+        }
+        Error::Ambiguous { .. } => true,
+        _ => false,
+    }
+}
