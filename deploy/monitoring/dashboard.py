@@ -35,7 +35,7 @@ def panels():
             BAD,
             "Tables that wait for a person; others go on. `paper-engine-orders status` names file and line and what "
             "to do: put a better file "
-            "into the bucket, or `deliveries retry`, `release` or `skip`.",
+            "into the bucket, or `deliveries retry`, `release` or `skip`, or `tables reload` or `accept`.",
         ),
         stat(
             "Oldest file waits",
@@ -173,8 +173,12 @@ def panels():
             [(f"max by (status) (paper_engine_stopped_tables{{{JOB}}})", "{{status}}")],
             6,
             "failed: the file or the table is at fault. held: a full load that looks wrong. late: a change file that "
-            "belongs before a loaded one.",
-            colours={"failed": "red", "held": "orange", "late": "purple"},
+            "belongs before a loaded one. emptied, changed, moved: the table is no longer what was loaded, or another feed "
+            "loaded it.",
+            colours={
+                "failed": "red", "held": "orange", "late": "purple",
+                "emptied": "dark-red", "changed": "dark-orange", "moved": "dark-purple",
+            },
         ),
         row("Loaders"),
         loaders(),

@@ -3,13 +3,16 @@
 
 use super::{Error, Loader, Outcome, say};
 use crate::decode::File;
+use crate::health::Part;
 use crate::source::{Again, Entity, Plan, TablePlan};
 use crate::target::{Reloaded, TableStop, Wish};
 
 impl Loader {
     /// Looks at all tables that were loaded: which of them are not what was left in them.
     pub(super) async fn inspect_tables(&mut self) -> Result<(), Error> {
-        let stops = self.corridor.target.inspect().await?;
+        let stops = self.corridor.target.inspect().await;
+        self.health.reached(Part::Target, stops.as_ref().map(|_| ()).map_err(ToString::to_string));
+        let stops = stops?;
         if stops.len() != self.stops.len() {
             self.looked_for.clear();
         }

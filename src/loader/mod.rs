@@ -219,6 +219,9 @@ impl Loader {
             before = left;
             outcome = Outcome { loaded: outcome.loaded, ..Outcome::default() };
         }
+        if outcome.relist {
+            self.looked_for.clear();
+        }
         outcome.messages = self.herald.catch_up().await?;
         self.tally.messages = outcome.messages;
         say::stock(&mut self.said, &self.corridor.metrics, &outcome);

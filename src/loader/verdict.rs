@@ -101,7 +101,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Garbled => Verdict::Retry,
         NoTable { .. } | NotStopped { .. } => Verdict::Stop(Status::Failed),
         NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
-        Ambiguous { .. } | Altered { .. } | OtherScope { .. } => Verdict::RetryTable,
+        Ambiguous { .. } | Altered { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } | Unfit(_) => Verdict::Abort,
     }
 }

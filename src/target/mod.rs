@@ -178,12 +178,6 @@ pub enum Error {
     Unfit(#[from] Unfit),
     #[error("the ledger has no delivery {id}")]
     NoDelivery { id: i64 },
-    #[error(
-        "table {table} is loaded by another feed: {feed}. A table takes one feed: give this one another TARGET_SCHEMA or \
-         database. If it is the same feed under another name, let this one take its ledger: update loader_deliveries set scope \
-         = null where scope = {scope}, the same for loader_notifications, then start again"
-    )]
-    OtherScope { table: String, feed: String, scope: i64 },
     #[error("delivery {id} belongs to another feed: {feed}")]
     OtherFeed { id: i64, feed: String },
     #[error("delivery {id} {}; {only}. {possible}. Nothing was changed", source::stands(.status))]

@@ -6,10 +6,9 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::Table;
 use super::{Error, LEASE_CLASS, Target};
 use crate::pg::Tx;
-use crate::source::{self, Entity};
+use crate::source;
 
 /// The scope of a ledger: which feed its rows are of, and which schema they were loaded into.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -116,25 +115,6 @@ impl Target {
 }
 
 impl Target {
-    /// Refuses a table that another scope loaded and this one never did: each would undo what the other does. Asked under the
-    /// table's lease.
-    pub(super) async fn refuse_other_scope(&self, tx: &Tx, table: &Table, entity: &Entity) -> Result<(), Error> {
-        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
-            (&self.feed.id, Type::INT8),
-            (&entity.schema, Type::TEXT),
-            (&entity.name, Type::TEXT),
-            (&table.schema, Type::TEXT),
-            (&table.name, Type::TEXT),
-        ];
-        let found = tx.query_typed_opt(include_str!("scope_owner.sql"), &parameters).await;
-        let Some(row) = found.map_err(|error| tx.error(error))? else { return Ok(()) };
-        let scope: i64 = row.get(0);
-        let sql = "select endpoint, bucket, path, target_schema from public.loader_scopes where id = $1";
-        let row = tx.query_typed_one(sql, &[(&scope, Type::INT8)]).await.map_err(|error| tx.error(error))?;
-        let feed = Feed::of([row.get(0), row.get(1), row.get(2), row.get(3)]).to_string();
-        Err(Error::OtherScope { table: table.quoted(), feed, scope })
-    }
-
     /// Returns the error for a ledger row of another scope than this target's.
     pub(super) async fn of_another(&self, id: i64, scope: Option<i64>) -> Result<Error, Error> {
         let others = self.other_scopes().await?;

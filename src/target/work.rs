@@ -115,7 +115,8 @@ impl Target {
                     let reserved = self.is_reserved(&pending.entity);
                     return Ok(if reserved { Begun::Reserved } else { Begun::NoTable });
                 };
-                let leased = self.take_unknown(&tx, &table, pending, after).await;
+                encoder::say_no_event_id(&self.catalog, &table, &self.settings.event_id);
+                let leased = self.take(&tx, &table, pending, after).await;
                 (tx, table, leased)
             }
         };
@@ -187,16 +188,6 @@ impl Target {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Does the same for a table that this process did not load yet, and refuses one that another feed loads.
-    async fn take_unknown(&self, tx: &Tx, table: &Table, pending: &Pending, after: i64) -> Result<Leased, Error> {
-        encoder::say_no_event_id(&self.catalog, table, &self.settings.event_id);
-        let leased = self.take(tx, table, pending, after).await?;
-        if matches!(leased, Leased::Head(_)) {
-            self.refuse_other_scope(tx, table, &pending.entity).await?;
-        }
-        Ok(leased)
     }
 
     /// Takes the table's lease and asks the ledger about it, all at once: each answer waited for alone would cost a small

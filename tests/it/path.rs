@@ -146,7 +146,7 @@ async fn values_are_compared_by_their_type() {
     world.sql("create schema dbo; create table dbo.e (id int primary key, n numeric, j jsonb, d json, f float8)").await;
     world.bucket.put(LOAD1, "1,1.0,\"{\"\"a\"\":1,\"\"b\"\":2}\",[1],0\n").await;
     run_once(&world).await.ok();
-    world.bucket.put_later(LOAD1, "1,1.00,\"{\"\"b\"\": 2, \"\"a\"\": 1}\",[1],-0\n").await;
+    world.bucket.put_later(LOAD1, "1,1.00,\"{\"\"b\"\": 2, \"\"a\"\": 1}\",[1],0.0\n").await;
     assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 0, remove: 0)."]);
     world.bucket.put_later(LOAD1, "1,1.00,\"{\"\"b\"\": 2, \"\"a\"\": 1}\",[2],0\n").await;
     assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
@@ -241,7 +241,7 @@ async fn a_feed_that_moves_to_another_path_is_another_feed() {
     let source = world.bucket.source();
     command.env("SOURCE", format!("{source}/dbo/moved"));
     let ended = run(command).await;
-    assert!(ended.code != 0 && ended.log.contains("is loaded by another feed"), "{}", ended.log);
+    assert!(ended.code != 0 && ended.log.contains("another feed loaded dbo.e last"), "{}", ended.log);
     assert_eq!(world.value("select name from dbo.e").await, "one", "one feed does not change what another loads");
 }
 

@@ -313,7 +313,7 @@ async fn an_autovacuum_is_not_cancelled_by_the_loads_of_its_table() {
     running.says("canceling statement due to lock timeout").await;
     let log = std::fs::read_to_string(server.log()).expect("the server's log");
     assert!(!log.contains("canceling autovacuum task"), "{log}");
-    assert_eq!(vacuums().await, 1, "it goes on");
+    assert!(vacuums().await > 0, "it goes on");
     // it would go on for minutes
     db.batch_execute("alter system set autovacuum = off").await.expect("set");
     db.batch_execute("select pg_reload_conf()").await.expect("reloaded");

@@ -20,9 +20,9 @@ fn into_schema(world: &World, schema: &str) -> Command {
 /// The state of the ledger before there were scopes: what V1 to V4 make.
 const FORGET_SCOPES: &str = "alter table loader_deliveries drop column scope;
     alter table loader_notifications drop column scope;
-    drop table loader_scopes, loader_target;
+    drop table loader_scopes, loader_target, loader_tables;
     drop function loader_table_head;
-    delete from loader_schema_history where version = 6;
+    delete from loader_schema_history where version in (6, 12);
     create unique index loader_deliveries_part
         on loader_deliveries (bucket, object_key, etag, last_modified) where kind = 'snapshot';
     create unique index loader_deliveries_change

@@ -125,7 +125,8 @@ impl World {
 
     /// Leaves the ledger to the feed that starts next, as an upgrade does: a store at another port is another feed.
     pub async fn leave_ledger_to_next_feed(&self) {
-        self.sql("update loader_deliveries set scope = null; update loader_notifications set scope = null").await;
+        let tables = "update loader_deliveries set scope = null; update loader_notifications set scope = null";
+        self.sql(&format!("{tables}; delete from loader_tables")).await;
     }
 
     /// The ledger, shortly: file, status, counts create/amend/remove/unchanged.

@@ -42,9 +42,20 @@ comment on column loader_tables.judged_storage is 'The storage for which the sto
 comment on column loader_tables.requested is 'What an operator asked for; the next iteration acts.';
 comment on column loader_tables.actor is 'Who asked last, and `reason` why.';
 
-create function loader_storage(of_table oid) returns text language plpgsql stable as $$
+create or replace function loader_storage(of_table oid) returns text language plpgsql stable as $$
+declare
+    found record;
 begin
     -- no function that locks the partitions; after a crash an unlogged table is empty and has the files that it had
+    select c.relkind, pg_catalog.concat_ws(
+               ':', c.oid, pg_catalog.pg_relation_filenode(c.oid),
+               case when c.relpersistence = 'u' and pg_catalog.pg_relation_size(c.oid) = 0 then 'empty' end
+           ) as leaf
+    into found
+    from pg_catalog.pg_class c where c.oid = of_table;
+    if found.relkind is distinct from 'p' then
+        return found.leaf;
+    end if;
     return (
         with recursive part (id) as (
             select of_table
@@ -52,8 +63,7 @@ begin
             select i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.id
             join pg_catalog.pg_class p on p.oid = part.id and p.relkind = 'p'
         )
-        select case when count(*) > 1 then count(*) || ' partitions ' || pg_catalog.md5(pg_catalog.string_agg(leaf, ',' order by oid))
-                    else min(leaf) end
+        select count(*) || ' partitions ' || pg_catalog.md5(pg_catalog.string_agg(leaf, ',' order by oid))
         from (
             select c.oid, pg_catalog.concat_ws(
                        ':', c.oid, pg_catalog.pg_relation_filenode(c.oid),
@@ -68,7 +78,7 @@ $$;
 comment on function loader_storage is
     'Which files of the server hold a table, or all its partitions: others after a TRUNCATE, a VACUUM FULL or a restore.';
 
-create function loader_table_stands(
+create or replace function loader_table_stands(
     of_scope bigint, of_schema text, of_entity text, of_table oid, of_kind text
 ) returns boolean language plpgsql as $$
 declare
@@ -92,7 +102,7 @@ $$;
 comment on function loader_table_stands is
     'True if a table may be loaded: it is what was left, and nothing stops it; or it is to be loaded again, and this is a full load.';
 
-create function loader_table_left(
+create or replace function loader_table_left(
     of_scope bigint, of_schema text, of_entity text, of_table oid, in_schema text, in_table text, rows_now bigint, more bigint
 ) returns void language plpgsql as $$
 begin
