@@ -253,7 +253,7 @@ impl Target {
         let tx = self.pg.begin("look at the tables").await?;
         let rows = tx.query_typed(include_str!("tables_notable.sql"), &[(&self.feed.id(), Type::INT8)]).await;
         let rows = rows.map_err(|error| tx.error(error))?;
-        tx.rollback().await?;
+        tx.commit().await?;
         Ok(rows.iter().map(Noted::read).collect())
     }
 
@@ -345,7 +345,7 @@ impl Target {
         let scope = self.feed.id();
         let rows = tx.query_typed(include_str!("tables_unnoted.sql"), &[(&scope, Type::INT8)]).await;
         let rows = rows.map_err(|error| tx.error(error))?;
-        tx.rollback().await?;
+        tx.commit().await?;
         for row in &rows {
             let entity = Entity { schema: row.get(0), name: row.get(1) };
             let rows_left: Option<i64> = row.get::<_, Option<i64>>(2).filter(|rows| *rows >= 0);

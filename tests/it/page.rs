@@ -224,7 +224,9 @@ async fn ledger(world: &World, rows: u32) {
     let (bucket, path) = (crate::support::bucket::BUCKET, &world.bucket.path);
     world
         .sql(&format!(
-            "insert into loader_deliveries (bucket, object_key, etag, size_bytes, last_modified, schema_name, entity, kind,
+            "create table dbo.t0 (id int primary key); create table dbo.t1 (id int primary key);
+             create table dbo.t2 (id int primary key);
+             insert into loader_deliveries (bucket, object_key, etag, size_bytes, last_modified, schema_name, entity, kind,
                  generation, status, started_at, host, version)
              select '{bucket}', '{path}/dbo/t' || n % 3 || '/f' || n, n, 1, now(), 'dbo', 't' || n % 3,
                  case n % 2 when 0 then 'changes' else 'snapshot' end, 1,
