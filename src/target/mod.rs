@@ -46,6 +46,7 @@ mod sql;
 mod steering;
 mod tables;
 mod tables_steering;
+mod tables_unnoted;
 mod tuple;
 mod verify;
 mod work;

@@ -84,11 +84,7 @@ async fn a_table_that_changes_between_two_files_is_looked_up_again() {
         ("alter table dbo.e add note text", "U,1,a,1,noted\n", "1|a|1.00|noted"),
         ("alter table dbo.e drop price", "U,1,b,kept\n", "1|b|kept"),
         // another table is taken for the one that was loaded if it holds as many rows
-        (
-            "drop table dbo.e; create table dbo.e (id bigint primary key); insert into dbo.e values (1)",
-            "I,7\n",
-            "7",
-        ),
+        ("drop table dbo.e; create table dbo.e (id bigint primary key); insert into dbo.e values (1)", "I,7\n", "7"),
         (
             "alter table dbo.e rename to old; create table dbo.e (id bigint primary key, up bigint references dbo.e);
              insert into dbo.e values (1), (7)",
