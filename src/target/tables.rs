@@ -389,7 +389,10 @@ fn say_fine(noted: &Noted, rows: Option<i64>) {
             tracing::info!("{entity}: accepted with {rows} by {actor}: {reason}. It goes on from there.");
         }
         (_, Some(_)) => tracing::info!("{entity}: is what was left in it again, with {rows}, and goes on."),
-        _ => tracing::info!("{entity}: its storage was replaced by others; it holds {rows} as before, and goes on."),
+        _ => tracing::info!(
+            "{entity}: its storage was replaced by others; it holds {rows} as before, and goes on. \
+             `verify {entity}` tells whether they are the same."
+        ),
     }
 }
 

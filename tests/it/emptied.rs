@@ -141,6 +141,54 @@ async fn a_table_that_is_restored_after_it_was_emptied_goes_on() {
     says(&run_once(&world).await, 0, &["is what was left in it again, with 3 rows"]);
 }
 
+/// Another table under the same name: only the number of its rows tells.
+#[tokio::test]
+async fn a_table_swapped_for_another_of_its_shape_stops_if_its_rows_are_more_or_fewer() {
+    let world = loaded().await;
+    let other = "create table dbo.f (like dbo.e including all); insert into dbo.f values (7, 'g', 7), (8, 'h', 8)";
+    let swap = "alter table dbo.e rename to x; alter table dbo.f rename to e; alter table dbo.x rename to f";
+    world.sql(other).await;
+    world.sql(swap).await;
+    world.bucket.put(CHANGES[1], "I,9,n,9\n").await;
+    says(&run_once(&world).await, 1, &["dbo.e was rewritten by others and holds 2 rows", "changed"]);
+    assert_eq!(world.rows("select id from dbo.e order by id").await, ["7", "8"], "nothing is applied to it");
+    world.sql(swap).await;
+    says(&run_once(&world).await, 0, &["is what was left in it again, with 3 rows"]);
+    assert_eq!(world.rows("select id from dbo.e order by id").await, ["1", "2", "3", "9"]);
+
+    world.sql("insert into dbo.f values (10, 'i', 1), (11, 'j', 1)").await;
+    world.sql(swap).await;
+    says(&run_once(&world).await, 0, &["it holds 4 rows as before", "`verify dbo.e` tells whether"]);
+    says(&ask(&world, &["verify"]).await, 1, &["dbo.e: differs"]);
+}
+
+/// Table, ledger and notes come from one older backup: what was loaded since is loaded again, and nothing else.
+#[tokio::test]
+async fn a_backup_with_its_ledger_gets_what_it_lacks() {
+    let world = loaded().await;
+    let own = ["loader_deliveries", "loader_notifications", "loader_tables"];
+    world.sql("create table dbo.kept (like dbo.e including all); insert into dbo.kept select * from dbo.e").await;
+    for table in own {
+        world.sql(&format!("create table kept_{table} as table {table}")).await;
+    }
+    world.bucket.put(CHANGES[1], "U,1,z,1\nD,3,,\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.value("select rows_left from loader_tables").await, "2");
+    world.sql("drop table dbo.e; alter table dbo.kept rename to e").await;
+    for table in own.iter().rev() {
+        world.sql(&format!("delete from {table}")).await;
+    }
+    for table in own {
+        let restore = format!("insert into {table} overriding system value select * from kept_{table}");
+        world.sql(&restore).await;
+    }
+    let ended = run_once(&world).await.ok();
+    says(&ended, 0, &["it holds 3 rows as before"]);
+    assert_eq!(ended.effects(), ["e (create: 0, amend: 1, remove: 1)."], "{}", ended.log);
+    assert_eq!(world.rows(ALL).await, ["1|z|1.00", "2|later|2.00"]);
+    says(&ask(&world, &["verify"]).await, 0, &["dbo.e: equal, 2 rows"]);
+}
+
 #[tokio::test]
 async fn a_reload_needs_the_files_that_made_the_table() {
     let world = loaded().await;
