@@ -129,6 +129,43 @@ $$;
 comment on function loader_table_left is
     'Notes what a delivery left in its table: `rows_now` if they were counted, else `more` than before.';
 
+-- A table's fingerprint covers also what else decides what becomes of a row: rules, triggers, and tables that inherit.
+create or replace function loader_fingerprint(of_table oid) returns text language plpgsql stable as $$
+declare
+    of_types text := '';
+begin
+    if exists (
+        select from pg_catalog.pg_attribute
+        where attrelid = of_table and attnum > 0 and not attisdropped and atttypid >= 16384
+    ) then
+        of_types := public.loader_types_fingerprint(of_table);
+    end if;
+    return pg_catalog.concat_ws(
+        ';',
+        pg_catalog.row_security_active(of_table),
+        exists (
+            select from pg_catalog.pg_constraint where contype = 'f' and conrelid = of_table and confrelid = of_table
+        ),
+        (select pg_catalog.string_agg(xmin::text, ',' order by attnum)
+         from pg_catalog.pg_attribute where attrelid = of_table and attnum > 0),
+        (select pg_catalog.string_agg(xmin::text, ',' order by indexrelid)
+         from pg_catalog.pg_index where indrelid = of_table),
+        of_types,
+        (select pg_catalog.concat_ws(
+                    ',',
+                    c.relkind = 'r' and exists (select from pg_catalog.pg_inherits where inhparent = of_table),
+                    case when c.relhasrules
+                         then (select pg_catalog.string_agg(xmin::text, ',' order by oid)
+                               from pg_catalog.pg_rewrite where ev_class = of_table) end,
+                    case when c.relhastriggers
+                         then (select pg_catalog.string_agg(xmin::text, ',' order by oid)
+                               from pg_catalog.pg_trigger where tgrelid = of_table and not tgisinternal) end
+                )
+         from pg_catalog.pg_class c where c.oid = of_table)
+    );
+end
+$$;
+
 -- Who may read or write the ledger may do the same with this table.
 do $$
 declare

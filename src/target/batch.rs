@@ -111,6 +111,14 @@ impl Batch {
         self.mixed && self.rows().all(|row| row.wish == Wish::Leave)
     }
 
+    /// Returns how many rows are to be put.
+    pub fn puts(&self) -> u64 {
+        match self.mixed {
+            true => self.rows.iter().filter(|row| row.wish == Wish::Put).count() as u64,
+            false => self.rows.len() as u64,
+        }
+    }
+
     pub fn last_key(&self) -> &[u8] {
         self.rows.len().checked_sub(1).map_or(&[], |last| self.row(last).key)
     }

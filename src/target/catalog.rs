@@ -29,6 +29,8 @@ pub struct Table {
     pub refers_to_itself: bool,
     /// has an index beside its primary key in which no two rows may be alike
     pub constrained: bool,
+    /// the names of its triggers that run before each row is written, and may keep it from being written
+    pub row_triggers: Option<String>,
     /// changes with every change of its columns or its indexes
     fingerprint: String,
     /// why it cannot be loaded, whatever the file
@@ -74,6 +76,21 @@ pub enum Refused {
          own the table"
     )]
     RowSecurity,
+    #[error("it is {kind}, not a table; rename it and create a table of this name")]
+    Kind { kind: String },
+    #[error(
+        "{child} inherits from it, so that it shows the rows of both; end that (alter table {child} no inherit …), or load \
+         into another table"
+    )]
+    Inherited { child: String },
+    #[error("its partition {part} is a foreign table, whose rows are kept elsewhere; detach it")]
+    ForeignPartition { part: String },
+    #[error("rule {rule} on it replaces or adds to what is written; drop the rule, or write a trigger instead")]
+    Rule { rule: String },
+    #[error(
+        "{lost} of {wanted} rows were not {how}, because a trigger took them away ({triggers}); change the trigger or disable it"
+    )]
+    Swallowed { lost: u64, wanted: u64, how: &'static str, triggers: String },
     #[error("its key holds a generated column, which no file can fill; give it a key of other columns")]
     GeneratedKey,
     #[error(
@@ -93,8 +110,20 @@ impl Table {
     pub(super) fn of(schema: &str, name: &str, columns: Vec<Column>, key: &[usize]) -> Self {
         let (schema, name, key) = (schema.into(), name.into(), key.to_vec());
         let (oid, fingerprint, refused) = (0, String::new(), None);
-        let (refers_to_itself, constrained, remembered) = (false, false, false);
-        Self { oid, schema, name, columns, key, refers_to_itself, constrained, fingerprint, refused, remembered }
+        let (refers_to_itself, constrained, remembered, row_triggers) = (false, false, false, None);
+        Self {
+            oid,
+            schema,
+            name,
+            columns,
+            key,
+            refers_to_itself,
+            constrained,
+            row_triggers,
+            fingerprint,
+            refused,
+            remembered,
+        }
     }
 
     /// Looks up the table that the entity is loaded into: exactly, else by a unique match that ignores case. Returns none if the
@@ -137,8 +166,9 @@ impl Table {
             key: shape.key.clone(),
             refers_to_itself: row.get("refers_to_itself"),
             constrained: row.get("constrained"),
+            row_triggers: row.get("triggers"),
             fingerprint,
-            refused: reserved.or(hidden).or_else(|| shape.refused.clone()),
+            refused: reserved.or_else(|| unfit(&row)).or(hidden).or_else(|| shape.refused.clone()),
             remembered: false,
         }))
     }
@@ -255,6 +285,16 @@ impl Table {
         let _ = self.columns[column].wire.sort_key(cell.value(), out);
     }
 
+    /// Refuses to go on where fewer rows were written than were sent. Only a trigger can do that.
+    pub(super) fn check_written(&self, how: &'static str, wanted: u64, written: u64) -> Result<(), Error> {
+        let lost = wanted.saturating_sub(written);
+        if lost == 0 {
+            return Ok(());
+        }
+        let triggers = self.row_triggers.clone().unwrap_or_else(|| "it is not known which".to_owned());
+        Err(Error::Table { table: self.quoted(), why: Refused::Swallowed { lost, wanted, how, triggers } })
+    }
+
     /// Refuses a table that cannot be loaded, or whose rows cannot be told apart.
     pub(super) fn check(&self, file: File) -> Result<(), Error> {
         let no_key = (self.is_keyless() && file == File::Changes).then_some(Refused::NoKey);
@@ -263,6 +303,15 @@ impl Table {
             None => Ok(()),
         }
     }
+}
+
+/// Returns why what was found is no table whose rows are what is written to it.
+fn unfit(row: &Row) -> Option<Refused> {
+    let text = |name: &str| row.get::<_, Option<String>>(name);
+    let kind = text("kind").map(|kind| Refused::Kind { kind });
+    let child = || text("child").map(|child| Refused::Inherited { child });
+    let part = || text("foreign_part").map(|part| Refused::ForeignPartition { part });
+    kind.or_else(child).or_else(part).or_else(|| text("rule").map(|rule| Refused::Rule { rule }))
 }
 
 async fn find_row(tx: &Tx, entity: &Entity, schema: &str, fingerprint: &str) -> Result<Option<Row>, Error> {

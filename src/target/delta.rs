@@ -128,17 +128,52 @@ impl Delta {
         Ok(counts)
     }
 
-    /// Writes it in the usual order; where rows stand in each other's way, again, with care.
+    /// Writes it in the usual order; where rows stand in each other's way, again, with care. Fails if a trigger keeps rows from
+    /// being written.
     async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
+        let differing = if table.row_triggers.is_some() { Some(self.differing(tx, table).await?) } else { None };
+        let counts = self.put_somehow(tx, table).await?;
+        let creates = self.creates.count() + self.partial.values().map(Spool::count).sum::<u64>();
+        table.check_written("created", creates, counts.create)?;
+        // where rows refer to each other, what is removed first may take others with it
+        if !table.refers_to_itself {
+            table.check_written("removed", self.removes.count(), counts.remove)?;
+        }
+        table.check_written("amended", differing.unwrap_or(0), counts.amend)?;
+        Ok(counts)
+    }
+
+    async fn put_somehow(&self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
         if !table.refers_to_itself && !table.constrained {
             return self.put_in_order(tx, table).await;
         }
         let (saved, done) = tokio::join!(careful::begin(tx), self.put_in_order(tx, table));
         saved?;
         match done {
-            Err(error) if careful::may_help(&error, table) => careful::put(&self, tx, table, error).await,
+            Err(error) if careful::may_help(&error, table) => careful::put(self, tx, table, error).await,
             done => done,
         }
+    }
+
+    /// Returns how many rows are to be amended: those that differ by their types' equality, and all that are reset.
+    async fn differing(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
+        let resets: u64 = self.resets.values().map(Spool::count).sum();
+        let (mut arrays, mut differing) = (Arrays::new(table, 0..table.columns.len()), resets);
+        let (mut tuples, mut row, mut more) = (self.amends.reader()?, Vec::new(), true);
+        while more {
+            more = tuple::read(&mut tuples, &mut row)?;
+            if more {
+                arrays.push(&row);
+            }
+            if arrays.is_empty() || (more && !arrays.is_full()) {
+                continue;
+            }
+            let Some(sql) = sql::count_differing(table, &arrays.source()) else { break };
+            let counted = tx.query_typed_one(&sql, &arrays.parameters()).await.map_err(|error| tx.error(error))?;
+            differing += u64::try_from(counted.get::<_, i64>(0)).unwrap_or(0);
+            arrays.clear();
+        }
+        Ok(differing)
     }
 
     /// Removes first, so that what they free (a unique value) can be taken by the rest. Where rows of the table

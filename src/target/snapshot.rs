@@ -23,13 +23,16 @@ pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake, mut look: Option<
         return load_parts(tx, table, intake, next, look).await;
     }
     let all: Vec<usize> = (0..table.columns.len()).collect();
-    let mut rows = Rows::open(tx, &sql::copy_in(table, &all)).await?;
+    let (mut rows, mut sent) = (Rows::open(tx, &sql::copy_in(table, &all)).await?, 0);
     while let Some(batch) = next {
+        sent += batch.puts();
         look.iter_mut().for_each(|look| look.load(&batch, table));
         rows.send(batch.into_tuples()).await?;
         next = intake.next().await?;
     }
-    Ok(Counts { create: rows.finish().await?, ..Counts::default() })
+    let create = rows.finish().await?;
+    table.check_written("created", sent, create)?;
+    Ok(Counts { create, ..Counts::default() })
 }
 
 /// The same for rows that do not have all columns: the others get their defaults.

@@ -41,6 +41,7 @@ mod plan;
 mod postgres;
 mod proof;
 mod quarantine;
+mod relations;
 mod reserved;
 mod scarce;
 mod scope;

@@ -109,7 +109,7 @@ async fn names_that_need_quotes_are_names() {
 }
 
 #[tokio::test]
-async fn triggers_fire_and_what_they_prevent_is_not_counted() {
+async fn triggers_fire_and_what_they_prevent_fails_the_delivery() {
     let world = World::with_table().await;
     world
         .sql(
@@ -123,12 +123,17 @@ async fn triggers_fire_and_what_they_prevent_is_not_counted() {
              create trigger note before insert or update or delete on dbo.e for each row execute function note();",
         )
         .await;
-    put(&world, "e", LOAD, "1,a,1\n2,forbidden,2\n3,c,3\n").await;
+    put(&world, "e", LOAD, "1,a,1\n2,b,2\n3,c,3\n").await;
     put(&world, "e", CHANGE, "U,1,b,1\nD,3,,\n").await;
-    let effects = ["e (create: 2, amend: 0, remove: 0).", "e (create: 0, amend: 1, remove: 1)."];
+    let effects = ["e (create: 3, amend: 0, remove: 0).", "e (create: 0, amend: 1, remove: 1)."];
     assert_eq!(run_once(&world).await.ok().effects(), effects);
-    let seen = world.rows("select op, id from seen").await;
-    assert_eq!(seen, ["INSERT|1", "INSERT|2", "INSERT|3", "DELETE|3", "UPDATE|1"]);
+    let seen = "select op, id from seen";
+    assert_eq!(world.rows(seen).await, ["INSERT|1", "INSERT|2", "INSERT|3", "DELETE|3", "UPDATE|1"]);
+    put(&world, "e", "20991231-120001000.csv.gz", "I,4,d,4\nI,5,forbidden,5\n").await;
+    let ended = run_once(&world).await;
+    let words = "1 of 2 rows were not created, because a trigger took them away (note)";
+    assert!(ended.code == 1 && ended.log.contains(words), "{}", ended.log);
+    assert_eq!(world.rows(seen).await.len(), 5, "nothing of it is left");
 }
 
 #[tokio::test]
