@@ -129,7 +129,7 @@ async fn triggers_fire_and_what_they_prevent_fails_the_delivery() {
     assert_eq!(run_once(&world).await.ok().effects(), effects);
     let seen = "select op, id from seen";
     assert_eq!(world.rows(seen).await, ["INSERT|1", "INSERT|2", "INSERT|3", "DELETE|3", "UPDATE|1"]);
-    put(&world, "e", "20991231-120001000.csv.gz", "I,4,d,4\nI,5,forbidden,5\n").await;
+    put(&world, "e", "20991231-235901000.csv.gz", "I,4,d,4\nI,5,forbidden,5\n").await;
     let ended = run_once(&world).await;
     let words = "1 of 2 rows were not created, because a trigger took them away (note)";
     assert!(ended.code == 1 && ended.log.contains(words), "{}", ended.log);
