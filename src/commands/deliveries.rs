@@ -10,6 +10,7 @@ use super::show::{self, Look};
 use super::{number, stock};
 use crate::boot::Boot;
 use crate::config::env;
+use crate::decode::File;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::source::{Pending, Request, Status, Step};
@@ -145,7 +146,7 @@ fn rest_of(id: i64, pending: &[&Pending]) -> Option<Rest> {
     let reload =
         pending.iter().find(|one| whole(&one.step) && one.objects.iter().any(|part| part.entry == Some(id)))?;
     let others = reload.objects.iter().filter(|part| part.new && part.entry != Some(id));
-    Some(Rest { of: id, parts: others.map(|part| part.listed.clone()).collect() })
+    Some(Rest { of: id, parts: others.cloned().collect() })
 }
 
 /// Says of each delivery what was done, and what happens next.
@@ -297,7 +298,8 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         writeln!(out, "{label:15} {}", look.beside(&shown, 16, 16))?;
     }
-    if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(Status::stops) {
+    let file = if word(row, "kind") == "snapshot" { File::Snapshot } else { File::Changes };
+    if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(|status| status.stops(file)) {
         let id = row["id"].as_i64().unwrap_or_default();
         writeln!(out, "\nNext, one of")?;
         standing::next(word(row, "status"), id)

@@ -48,8 +48,8 @@ impl Look {
         let colour = match word.trim() {
             "loaded" | "ok" => Colour::Green,
             "failed" | "FAIL" => Colour::Red,
-            "held" | "late" | "warn" => Colour::Yellow,
-            "skipped" | "gone" => Colour::Faint,
+            "held" | "late" | "gone" | "warn" => Colour::Yellow,
+            "skipped" | "pending" => Colour::Faint,
             "retry" | "released" => Colour::Blue,
             _ => return word.to_owned(),
         };

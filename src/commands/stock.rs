@@ -22,12 +22,13 @@ pub(super) async fn take(boot: &Boot, target: &Target) -> Result<Plan, Error> {
 async fn look(source: &Source, target: &Target) -> Result<Plan, Error> {
     let known = target.known().await?;
     let entries = known.entries.map(|entry| entry.map(lifted));
-    Ok(source.pending(Known { entries: Box::pin(entries) }, &Asked::default()).await?)
+    let (plan, _) = source.pending(Known { entries: Box::pin(entries) }, &Asked::default()).await?;
+    Ok(plan)
 }
 
 /// The row as if its stop had been dealt with. A late file stays where it is: to fold it in, the plan would end before it.
 fn lifted(mut entry: Entry) -> Entry {
-    if entry.status.stops() {
+    if entry.stops() {
         entry.requested = Some(match entry.file {
             File::Snapshot => Request::Retry,
             File::Changes => Request::Release,

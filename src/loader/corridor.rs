@@ -18,7 +18,7 @@ use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
 use crate::source::{Download, Pending, Source, Status, Step};
-use crate::target::{Begun, Changes, Counts, Order, Receipt, Target, Why, Work};
+use crate::target::{Begun, Changes, Counts, Order, Receipt, Sign, Target, Why, Work};
 use crate::terminal::Screen;
 
 /// What a delivery needs on its way.
@@ -37,7 +37,10 @@ pub struct Corridor {
 pub enum Next {
     Loaded(Loaded),
     /// written down without loading: skipped or gone
-    Noted(i64),
+    Noted {
+        id: i64,
+        revision: i64,
+    },
     Stopped(Status),
     Busy,
     NoTable,
@@ -62,6 +65,8 @@ impl Next {
 #[derive(Debug, Clone, Copy)]
 pub struct Loaded {
     pub id: i64,
+    /// of its table, now
+    pub revision: i64,
     /// whether it has a message
     pub news: bool,
     pub took: Duration,
@@ -73,8 +78,8 @@ const SETTLE_TRIES: u32 = 15;
 
 impl Corridor {
     /// One delivery from the bucket to its signed ledger row. The object may be open already.
-    pub async fn walk(&self, pending: &Pending, last_id: i64, opened: Option<Download>) -> Result<Next, Error> {
-        let mut work = match self.timed(Stage::Begin, self.target.begin(pending, last_id)).await? {
+    pub async fn walk(&self, pending: &Pending, after: i64, opened: Option<Download>) -> Result<Next, Error> {
+        let mut work = match self.timed(Stage::Begin, self.target.begin(pending, after)).await? {
             Begun::Work(work) => *work,
             Begun::Busy => return Ok(Next::Busy),
             Begun::Moved => return Ok(Next::Relist),
@@ -85,7 +90,7 @@ impl Corridor {
         if let Some((status, reason)) = pending.step.note() {
             return self.note(work, pending, status, &Why::of(reason)).await;
         }
-        let (id, started) = (work.id(), work.started());
+        let (id, sign, started) = (work.id(), work.sign(), work.started());
         say::begins(id, pending);
         let changes = match self.apply(&mut work, pending, opened).await {
             Ok(changes) => changes,
@@ -100,7 +105,7 @@ impl Corridor {
         let news = self.notifier.compose(&changes);
         let receipt = match self.timed(Stage::Seal, work.seal(&changes, news.as_ref())).await {
             Ok(receipt) => receipt,
-            Err(error) => match self.unsealed(pending, last_id, id, &changes, error.into()).await? {
+            Err(error) => match self.unsealed(pending, after, sign, &changes, error.into()).await? {
                 Some(receipt) => receipt,
                 None => return Ok(Next::Stopped(Status::Failed)),
             },
@@ -110,7 +115,8 @@ impl Corridor {
         self.book.enter(pending, id, book::End::Loaded(&changes));
         let took = self.clock.monotonic() - started;
         self.metrics.stage(Stage::Total, took);
-        Ok(Next::Loaded(Loaded { id, news: news.is_some(), took, counts: receipt.counts }))
+        let (revision, counts) = (receipt.revision, receipt.counts);
+        Ok(Next::Loaded(Loaded { id, revision, news: news.is_some(), took, counts }))
     }
 
     /// Downloads, decodes and applies; a file whose rows are in another order than hoped for is read again.
@@ -185,15 +191,15 @@ impl Corridor {
     async fn unsealed(
         &self,
         pending: &Pending,
-        last_id: i64,
-        id: i64,
+        after: i64,
+        sign: Sign,
         changes: &Changes,
         error: Error,
     ) -> Result<Option<Receipt>, Error> {
         match verdict::of(&error) {
-            Verdict::Settle => self.settle(pending, id, changes).await?.map(Some).ok_or(error),
+            Verdict::Settle => self.settle(pending, sign, changes).await?.map(Some).ok_or(error),
             // a constraint that Postgres checks at the commit only
-            Verdict::Stop(status) => match self.target.begin(pending, last_id).await? {
+            Verdict::Stop(status) => match self.target.begin(pending, after).await? {
                 Begun::Work(work) => {
                     self.note(*work, pending, status, &verdict::why(&error, pending)).await?;
                     Ok(None)
@@ -205,16 +211,16 @@ impl Corridor {
     }
 
     /// Asks the ledger whether a commit took place. A lost answer mostly means a server that restarts: it is waited for.
-    async fn settle(&self, pending: &Pending, id: i64, changes: &Changes) -> Result<Option<Receipt>, Error> {
+    async fn settle(&self, pending: &Pending, sign: Sign, changes: &Changes) -> Result<Option<Receipt>, Error> {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
         for _ in 0..SETTLE_TRIES {
-            match self.target.settle(pending, id, changes).await.map_err(Error::from) {
-                Err(error) if verdict::of(&error) == Verdict::Retry => say::settles(id, &error),
+            match self.target.settle(pending, sign, changes).await.map_err(Error::from) {
+                Err(error) if verdict::of(&error) == Verdict::Retry => say::settles(sign.id, &error),
                 other => return other,
             }
             tokio::time::sleep(backoff.next()).await;
         }
-        Ok(self.target.settle(pending, id, changes).await?)
+        Ok(self.target.settle(pending, sign, changes).await?)
     }
 
     /// Writes down that a delivery was not loaded, and why.
@@ -223,13 +229,14 @@ impl Corridor {
             work.leave().await?;
             return Err(moved);
         }
+        let revision = work.sign().revision;
         let id = work.note(status, why).await?;
         self.book.enter(pending, id, book::End::Noted(status, why));
         if !self.target.is_rehearsal() {
             self.metrics.delivery(&pending.label, pending.file.as_str(), status.as_str());
         }
         say::noted(id, pending, status, why, self.target.is_rehearsal());
-        Ok(if status.stops() { Next::Stopped(status) } else { Next::Noted(id) })
+        Ok(if status.stops(pending.file) { Next::Stopped(status) } else { Next::Noted { id, revision } })
     }
 
     /// Counts what everybody can see; a rehearsal's is seen by nobody.

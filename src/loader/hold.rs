@@ -123,7 +123,7 @@ fn keep_planned(table: &mut TablePlan, kept: &Kept) -> Vec<String> {
     let left = table.pending.split_off(rest.min(table.pending.len()));
     (table.later, table.wants_history, table.wants_times) = (Later::default(), false, false);
     if planned == 0 {
-        table.superseded.clear();
+        [&mut table.superseded, &mut table.gone, &mut table.revived].into_iter().for_each(Vec::clear);
     }
     let objects = left.into_iter().flat_map(|pending| pending.objects).filter(|object| object.new);
     objects.map(|object| object.listed.key).collect()

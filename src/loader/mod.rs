@@ -27,7 +27,7 @@ use crate::failpoint;
 use crate::health::{Health, Part};
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
-use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Step, TablePlan};
+use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Step, TablePlan, Unrecorded};
 use crate::standing::{Files, InHand, Noted, Remark, Stock};
 use crate::stop::Stopper;
 use crate::target::{TableStop, Target};
@@ -113,13 +113,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Notes what came of a delivery: its ledger id if the table can go on.
+    /// Notes what came of a delivery: the table's revision if the table can go on.
     fn take(&mut self, entity: &Entity, next: Next) -> Option<i64> {
         match next {
-            Next::Loaded(Loaded { id, .. }) | Next::Noted(id) => {
+            Next::Loaded(Loaded { revision, .. }) | Next::Noted { revision, .. } => {
                 self.loaded += u64::from(matches!(next, Next::Loaded(_)));
                 *self.done.entry(entity.clone()).or_default() += 1;
-                return Some(id);
+                return Some(revision);
             }
             Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status.as_str()),
             Next::Busy => {
@@ -239,8 +239,10 @@ impl Loader {
             }
             other => other?,
         };
-        let Some(mut plan) = plan else { return Ok(0) };
-        if let Some(wait) = self.hold(&mut plan).await? {
+        let Some((mut plan, mut unrecorded)) = plan else { return Ok(0) };
+        let wait = self.hold(&mut plan).await?;
+        self.account(&mut plan, &mut unrecorded).await?;
+        if let Some(wait) = wait {
             outcome.settling = Some(wait);
             return Ok(0);
         }
@@ -268,7 +270,7 @@ impl Loader {
     }
 
     /// The plan; none if a stop is asked for meanwhile, for nothing is in hand then.
-    async fn take_stock_or_stop(&mut self) -> Result<Option<Plan>, Error> {
+    async fn take_stock_or_stop(&mut self) -> Result<Option<(Plan, Unrecorded)>, Error> {
         let stopper = self.stopper.clone();
         tokio::select! {
             plan = Box::pin(self.take_stock()) => plan.map(Some),
@@ -278,11 +280,11 @@ impl Loader {
 
     /// Stock, taken again where a table needs more than was kept in mind: what was loaded, to fold a late file in, or the times
     /// of all its change files.
-    async fn take_stock(&mut self) -> Result<Plan, Error> {
-        let plan = self.look_again().await;
+    async fn take_stock(&mut self) -> Result<(Plan, Unrecorded), Error> {
+        let stock = self.look_again().await;
         self.asked.history.clear();
         self.asked.times.clear();
-        let plan = plan?;
+        let (plan, unrecorded) = stock?;
         for (one, other) in &plan.twins {
             self.corridor.target.tell_apart(one, other).await?;
         }
@@ -292,11 +294,18 @@ impl Loader {
         let (metrics, unmapped) = (&self.corridor.metrics, &self.said.unmapped);
         self.tally.pending = say::pending(metrics, &plan, &BTreeMap::new(), unmapped, now);
         self.noted.taken(Stock::of(&plan, now.unix_timestamp()));
-        Ok(plan)
+        Ok((plan, unrecorded))
     }
 
-    async fn look_again(&mut self) -> Result<Plan, Error> {
-        let mut plan = self.look().await?;
+    /// Gives every listed file of a table its row in the ledger.
+    async fn account(&self, plan: &mut Plan, unrecorded: &mut Unrecorded) -> Result<(), Error> {
+        let recorded = self.corridor.target.account(plan, unrecorded, &self.said.unmapped).await;
+        failpoint::reach("after_account");
+        Ok(recorded?)
+    }
+
+    async fn look_again(&mut self) -> Result<(Plan, Unrecorded), Error> {
+        let (mut plan, mut unrecorded) = self.look().await?;
         // the times decide which files are late
         for _ in 0..2 {
             let wants = |which: fn(&TablePlan) -> bool| {
@@ -309,12 +318,12 @@ impl Loader {
             }
             self.asked.history.extend(history);
             self.asked.times.extend(times);
-            plan = self.look().await?;
+            (plan, unrecorded) = self.look().await?;
         }
-        Ok(plan)
+        Ok((plan, unrecorded))
     }
 
-    async fn look(&self) -> Result<Plan, Error> {
+    async fn look(&self) -> Result<(Plan, Unrecorded), Error> {
         let known = self.corridor.target.known().await;
         self.health.reached(Part::Target, known.as_ref().map(|_| ()).map_err(ToString::to_string));
         let plan = self.corridor.source.pending(known?, &self.asked).await.map_err(Error::from);
@@ -330,8 +339,8 @@ impl Loader {
 
     /// The deliveries of one table, in feed order, as far as they go.
     async fn table(&mut self, table: &TablePlan, outcome: &mut Outcome) -> Result<(), Error> {
-        if !table.superseded.is_empty() {
-            self.corridor.target.supersede(&table.entity, &table.superseded).await?;
+        if table.closes() && self.corridor.target.close(table).await? {
+            say::closed(table, self.corridor.target.is_rehearsal());
         }
         if !self.may_load(table, outcome).await? {
             return Ok(());
@@ -357,7 +366,7 @@ impl Loader {
             outcome.relist = true;
             return Ok(());
         }
-        let mut last_id = table.pending.first().map_or(0, |pending| pending.after);
+        let mut after = table.pending.first().map_or(0, |pending| pending.after);
         let mut opened = None;
         for (place, pending) in table.pending.iter().enumerate() {
             if self.stopper.requested() {
@@ -373,7 +382,7 @@ impl Loader {
             // boxed: the corridor's future is large, and deeper than the compiler likes
             let wait = opened.is_some() && untold.len() < TOGETHER;
             let tell = self.herald.tell(if wait { Vec::new() } else { std::mem::take(untold) });
-            let walk = Box::pin(self.corridor.walk(pending, last_id, opened.take()));
+            let walk = Box::pin(self.corridor.walk(pending, after, opened.take()));
             let (next, ahead, told) = tokio::join!(walk, ahead, tell);
             self.note_end(table, place + 1);
             opened = ahead;
@@ -388,7 +397,7 @@ impl Loader {
             let taken = outcome.take(&table.entity, next);
             told?;
             match taken {
-                Some(id) => last_id = last_id.max(id),
+                Some(revision) => after = revision,
                 None => return Ok(()),
             }
         }

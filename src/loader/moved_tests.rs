@@ -1,36 +1,22 @@
 //! Each difference between a plan and what is found has its sentence.
 
 use super::*;
-use crate::source::{Entity, Later, Listed, Object, Status, Step, Stop};
+use crate::source::{Entity, Listed, Object, Status, Step, Stop};
 
 fn object(key: &str, etag: &str) -> Object {
     let listed = Listed { key: key.into(), etag: etag.into(), size: 1, modified: 9 };
-    Object { listed, entry: None, new: true, replaces: Vec::new() }
+    Object::unknown(listed)
 }
 
 fn pending(entity: &Entity, object: Object) -> Pending {
     let (entity, label, file) = (entity.clone(), "e".to_owned(), crate::decode::File::Changes);
     let (step, objects) = (Step::Changes, vec![object]);
-    Pending { entity, label, file, generation: 1, step, objects, after: 3, remark: None }
+    Pending { entity, label, file, generation: 1, step, objects, after: 3, passes: [].into(), remark: None }
 }
 
 fn stock(files: &[(&str, &str)]) -> TablePlan {
     let entity = Entity { schema: "dbo".into(), name: "e".into() };
-    let mut table = TablePlan {
-        entity,
-        label: "e".into(),
-        pending: Vec::new(),
-        stopped: None,
-        stuck: Later::default(),
-        behind: 0,
-        superseded: Vec::new(),
-        assumed: 0,
-        regression: None,
-        wants_history: false,
-        wants_times: false,
-        again: None,
-        later: Later::default(),
-    };
+    let mut table = TablePlan::empty(entity, "e".into());
     table.pending = files.iter().map(|(key, etag)| pending(&table.entity, object(key, etag))).collect();
     table
 }

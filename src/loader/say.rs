@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::{Error, Outcome, verdict};
+use crate::decode::File;
 use crate::metrics::Metrics;
 use crate::notifier;
 use crate::source::{Entity, Pending, Plan, Source, Status, Step, TablePlan};
@@ -124,12 +125,30 @@ pub fn processed(id: i64, took: Duration) {
 pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why, rehearsal: bool) {
     let key = &pending.objects[pending.blamed(why.part)].listed.key;
     let (entity, word, why) = (pending.entity.to_string(), status.as_str(), why.words.trim_end_matches('.'));
-    if status.stops() {
+    if status.stops(pending.file) {
         // what a rehearsal finds is not in the ledger, so there is nothing to steer
         let advice = if rehearsal { verdict::foretold(status).to_owned() } else { verdict::advice(status, id) };
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
     } else {
         tracing::info!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}.");
+    }
+}
+
+/// What the bucket no longer shows, or shows again: one line for each row that it closes or opens.
+pub fn closed(table: &TablePlan, rehearsal: bool) {
+    let would = if rehearsal { "would be " } else { "" };
+    let entity = &table.entity;
+    for id in &table.superseded {
+        tracing::info!(
+            delivery = id,
+            "Delivery {id}: {entity}: {would}superseded by the version that the bucket shows now."
+        );
+    }
+    for id in &table.gone {
+        tracing::warn!(delivery = id, "Delivery {id}: {entity}: {would}gone from the bucket before it was loaded.");
+    }
+    for id in &table.revived {
+        tracing::info!(delivery = id, "Delivery {id}: {entity}: {would}listed again, and pending.");
     }
 }
 
@@ -380,7 +399,7 @@ pub fn not_again(entity: &Entity, why: &str) {
 
 /// What an iteration came to: gauges, and tables without a table.
 pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
-    for status in Status::ALL.into_iter().filter(|status| status.stops()) {
+    for status in Status::ALL.into_iter().filter(|status| status.stops(File::Changes)) {
         metrics.stopped_tables(status.as_str(), stopped_by(outcome, status.as_str()));
     }
     for status in TableStatus::ALL {
@@ -403,36 +422,24 @@ pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Foreigners, Later, Listed, Object, Step};
+    use crate::source::{Foreigners, Listed, Object, Step};
 
     fn plan(pair: Option<(&str, &str)>) -> Plan {
-        let table = TablePlan {
-            entity: Entity { schema: "dbo".into(), name: "e".into() },
-            label: "e".into(),
-            pending: Vec::new(),
-            stopped: None,
-            behind: 0,
-            stuck: Later::default(),
-            superseded: Vec::new(),
-            assumed: 0,
-            regression: pair.map(|(first, second)| (first.to_owned(), second.to_owned())),
-            wants_history: false,
-            wants_times: false,
-            again: None,
-            later: Later::default(),
-        };
+        let entity = Entity { schema: "dbo".into(), name: "e".into() };
+        let regression = pair.map(|(first, second)| (first.to_owned(), second.to_owned()));
+        let table = TablePlan { regression, ..TablePlan::empty(entity, "e".into()) };
         Plan { tables: vec![table], ..Plan::default() }
     }
 
     fn object(key: &str, modified: i64, new: bool) -> Object {
         let listed = Listed { key: key.to_owned(), etag: "a".into(), size: 1, modified };
-        Object { listed, entry: Some(1), new, replaces: Vec::new() }
+        Object { entry: Some(1), new, ..Object::unknown(listed) }
     }
 
     fn refold(objects: Vec<Object>) -> Pending {
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
-        Pending { entity, label, file, generation: 1, step, objects, after: 1, remark: None }
+        Pending { entity, label, file, generation: 1, step, objects, after: 1, passes: [].into(), remark: None }
     }
 
     #[test]

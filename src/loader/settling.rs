@@ -47,14 +47,14 @@ mod tests {
     use crate::source::{Listed, Object};
 
     fn reload(parts: &[(&str, i64)], step: Step) -> Pending {
-        let object = |(key, modified): &(&str, i64)| Object {
-            listed: Listed { key: (*key).into(), etag: "e".into(), size: 1, modified: *modified },
-            entry: None,
-            new: true,
-            replaces: Vec::new(),
+        let listed = |(key, modified): &(&str, i64)| Listed {
+            key: (*key).into(),
+            etag: "e".into(),
+            size: 1,
+            modified: *modified,
         };
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
-        let objects = parts.iter().map(object).collect();
+        let objects = parts.iter().map(listed).map(Object::unknown).collect();
         Pending {
             entity,
             label: "e".into(),
@@ -63,6 +63,7 @@ mod tests {
             step,
             objects,
             after: 0,
+            passes: [].into(),
             remark: None,
         }
     }

@@ -61,7 +61,7 @@ impl Tally {
     pub fn take(&mut self, pending: &Pending, next: &Next) {
         let id = match next {
             Next::Loaded(loaded) => loaded.id,
-            Next::Noted(id) => *id,
+            Next::Noted { id, .. } => *id,
             _ => return,
         };
         let table = self.tables.entry(pending.entity.to_string()).or_default();
@@ -135,14 +135,14 @@ mod tests {
     fn pending(file: File) -> Pending {
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let listed = Listed { key: "k".into(), etag: "a".into(), size: 10, modified: 0 };
-        let objects = vec![Object { listed, entry: None, new: true, replaces: Vec::new() }];
+        let objects = vec![Object::unknown(listed)];
         let (label, step) = ("e".to_owned(), Step::Replace);
-        Pending { entity, label, file, generation: 1, step, objects, after: 0, remark: None }
+        Pending { entity, label, file, generation: 1, step, objects, after: 0, passes: [].into(), remark: None }
     }
 
     fn loaded(id: i64, create: u64, remove: u64) -> Next {
         let counts = Counts { create, remove, ..Counts::default() };
-        Next::Loaded(Loaded { id, news: true, took: Duration::ZERO, counts })
+        Next::Loaded(Loaded { id, revision: id, news: true, took: Duration::ZERO, counts })
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         let mut tally = Tally { pending: 2, messages: 1, ..Tally::default() };
         tally.take(&pending(File::Snapshot), &loaded(1, 5, 0));
         tally.take(&pending(File::Changes), &loaded(2, 1, 2));
-        tally.take(&pending(File::Changes), &Next::Noted(5));
+        tally.take(&pending(File::Changes), &Next::Noted { id: 5, revision: 5 });
         tally.take(&pending(File::Changes), &Next::Busy);
         tally.stopped.insert(Entity { schema: "dbo".into(), name: "f".into() }, "held");
         let run = Run {

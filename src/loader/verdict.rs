@@ -49,7 +49,7 @@ pub enum Verdict {
     Whole,
     /// the bucket or the target is not what the plan was made for: take stock again
     Relist,
-    /// the object is gone: written down, the table goes on
+    /// the object is gone: written down; a change file that is gone stops its table
     Gone,
     /// the delivery is at fault: written down, and its table stops
     Stop(Status),
@@ -163,7 +163,8 @@ pub fn advice(status: Status, id: i64) -> String {
     let waits = match status {
         Status::Held => "Nothing was applied and the table waits.",
         Status::Failed | Status::Late => "The table waits.",
-        Status::Loaded | Status::Skipped | Status::Gone => return String::new(),
+        Status::Gone => "What follows it would be applied over a hole, so the table waits.",
+        Status::Pending | Status::Loaded | Status::Skipped => return String::new(),
     };
     let steps = standing::next(status.as_str(), id).join("; or ");
     let mut letters = steps.chars();
@@ -184,11 +185,14 @@ pub fn foreseen(status: Status) -> Vec<String> {
             "run as planned: it is written down as held and stops its table, then `deliveries release` or `skip`",
             "raise MAX_REMOVE, if it is right as it is and that is why",
         ],
-        Status::Late => &[
-            "delete it from the bucket",
-            "run as planned: it is written down as late and stops its table, then `deliveries retry` or `skip`",
+        Status::Late => {
+            &["run as planned: it is written down as late and stops its table, then `deliveries retry` or `skip`"]
+        }
+        Status::Gone => &[
+            "put the file into the bucket again",
+            "run as planned: it is written down as gone and stops its table, then `deliveries skip`",
         ],
-        Status::Loaded | Status::Skipped | Status::Gone => &[],
+        Status::Pending | Status::Loaded | Status::Skipped => &[],
     };
     next.iter().map(|step| (*step).to_owned()).collect()
 }
@@ -199,7 +203,8 @@ pub fn foretold(status: Status) -> &'static str {
         Status::Failed => "In a real run this would fail.",
         Status::Held => "In a real run this would be held.",
         Status::Late => "In a real run this would be late.",
-        Status::Loaded | Status::Skipped | Status::Gone => "",
+        Status::Gone => "In a real run this would be gone.",
+        Status::Pending | Status::Loaded | Status::Skipped => "",
     }
 }
 
@@ -211,7 +216,8 @@ mod tests {
         let entity = source::Entity { schema: "dbo".into(), name: "e".into() };
         let file = crate::decode::File::Snapshot;
         let step = source::Step::Replace;
-        Pending { entity, label: "e".into(), file, generation: 1, step, objects: Vec::new(), after: 0, remark: None }
+        let (label, objects, passes) = ("e".into(), Vec::new(), [].into());
+        Pending { entity, label, file, generation: 1, step, objects, after: 0, passes, remark: None }
     }
 
     fn held() -> Error {

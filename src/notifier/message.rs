@@ -51,13 +51,18 @@ pub fn stats(label: &str, counts: Counts) -> serde_json::Map<String, serde_json:
     stats
 }
 
-/// The same for every repeat of a delivery: a hash of the schema, its identity in the ledger and its generation.
+/// The same for every repeat of a delivery: a hash of the schema, its identity in the ledger and its generation. A version that
+/// came back is another delivery, whose message is no repeat of the first one's.
 fn message_id(feed: &Feed, pending: &Pending) -> String {
-    let listed = &pending.carrier().listed;
+    let carrier = pending.carrier();
+    let listed = &carrier.listed;
     let modified = if pending.file == File::Snapshot { listed.modified } else { 0 };
     let schema = if feed.target_schema.is_empty() { &pending.entity.schema } else { &feed.target_schema };
     let (scope, generation) = (feed.id(), pending.generation);
-    let identity = format!("{schema}\n{scope}\n{}\n{}\n{modified}\n{generation}", listed.key, listed.etag);
+    let mut identity = format!("{schema}\n{scope}\n{}\n{}\n{modified}\n{generation}", listed.key, listed.etag);
+    if carrier.occurrence > 1 {
+        let _ = write!(identity, "\n{}", carrier.occurrence);
+    }
     Sha256::digest(identity.as_bytes()).iter().take(16).fold(String::new(), |mut id, byte| {
         let _ = write!(id, "{byte:02x}");
         id
@@ -69,6 +74,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::source::{Entity, Listed, Object, Step};
 
     #[test]
     fn the_missions_example_byte_for_byte() {
@@ -87,6 +93,25 @@ mod tests {
             r#""stats":{"entity_1":{"AMEND":0,"CREATE":159967,"REMOVE":0}},"max_event_id":1020487673}"#
         );
         assert_eq!(serde_json::to_string(&message).expect("json"), wanted);
+    }
+
+    #[test]
+    fn a_version_that_comes_back_has_a_message_of_its_own() {
+        let listed = Listed { key: "data/dbo/e/20220101-000000.csv.gz".into(), etag: "a".into(), size: 1, modified: 9 };
+        let pending = |occurrence| Pending {
+            entity: Entity { schema: "dbo".into(), name: "e".into() },
+            label: "e".into(),
+            file: File::Changes,
+            generation: 1,
+            step: Step::Changes,
+            objects: vec![Object { occurrence, ..Object::unknown(listed.clone()) }],
+            after: 0,
+            passes: [].into(),
+            remark: None,
+        };
+        let id = |occurrence| message_id(&Feed::default(), &pending(occurrence));
+        assert_eq!(id(1), id(1));
+        assert!(id(1) != id(2) && id(2) != id(3));
     }
 
     #[test]

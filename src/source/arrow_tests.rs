@@ -69,14 +69,65 @@ fn from_failed_to_superseded_when_a_new_version_comes() {
 }
 
 #[test]
-fn from_any_stop_to_superseded_when_the_object_is_deleted() {
-    for status in [Status::Failed, Status::Late] {
+fn from_any_stop_and_from_pending_to_gone_when_the_object_is_deleted() {
+    for status in [Status::Pending, Status::Failed, Status::Late] {
         for requested in [None, Some(Request::Retry)] {
-            assert_eq!(change(status, requested, None), ["superseded 7"], "{status:?}");
+            assert_eq!(change(status, requested, None), ["gone 7", "stopped by 7 gone"], "{status:?}");
         }
+        assert_eq!(part(status, None, None), ["gone 7"], "{status:?}: a part that is gone stops nothing");
     }
-    assert_eq!(part(Status::Failed, None, None), ["superseded 7"]);
-    assert_eq!(part(Status::Held, Some(Request::Release), None), ["superseded 7"]);
+    assert_eq!(part(Status::Held, Some(Request::Release), None), ["gone 7"]);
+}
+
+#[test]
+fn from_pending_to_superseded_when_it_is_written_again() {
+    assert_eq!(change(Status::Pending, None, Some("b")), [format!("1 changes: {AT_0900}")]);
+    assert_eq!(change(Status::Pending, None, Some("b2")), ["superseded 7".into(), format!("1 changes: {AT_0900}")]);
+    assert_eq!(part(Status::Pending, None, Some(0)), [format!("1 append first: {LOAD1}")]);
+    assert_eq!(part(Status::Pending, None, Some(50)), ["superseded 7".into(), format!("1 append first: {LOAD1}")]);
+}
+
+#[test]
+fn nothing_is_applied_over_a_hole() {
+    let rows = [entry(1, LOAD1, "a", 0, Status::Loaded), entry(2, AT_0900, "b", 10, Status::Pending)];
+    let bucket = [listed(LOAD1, "a", 0), listed(AT_0901, "c", 70)];
+    assert_eq!(plan(&bucket, &rows), ["gone 2", "stopped by 2 gone"]);
+    let whole = whole_plan(&bucket, &rows, Order::Auto);
+    assert_eq!((whole.tables[0].behind, whole.tables[0].unrecorded.len()), (1, 1), "what waits gets a row");
+}
+
+#[test]
+fn from_gone_to_skipped_when_a_full_load_contains_it() {
+    let gone = |modified| entry(2, AT_0900, "b", modified, Status::Gone);
+    let reload = [listed(LOAD1, "a2", 60), listed(AT_0901, "c", 70)];
+    let first = entry(1, LOAD1, "a", 0, Status::Loaded);
+    let contained = format!("2 skip (contained in snapshot 2; it is gone from the bucket): {AT_0900}");
+    let wanted = [format!("2 replace: {LOAD1}"), contained, format!("2 changes: {AT_0901}")];
+    assert_eq!(plan(&reload, &[first.clone(), gone(10)]), wanted);
+    let all = whole_plan(&reload, &[first.clone(), gone(10)], Order::Auto);
+    let passes = all.tables[0].pending.iter().map(|pending| pending.passes.to_vec());
+    assert_eq!(passes.collect::<Vec<_>>(), [vec![2], vec![2], vec![]], "it stops nothing until it is skipped");
+    // a tie counts as after
+    assert_eq!(plan(&reload, &[first, gone(60)]), ["stopped by 2 gone"]);
+}
+
+#[test]
+fn a_version_that_comes_back_is_a_version_of_its_own() {
+    let rows = [
+        entry(1, LOAD1, "a", 0, Status::Loaded),
+        Entry { superseded_by: Some(3), ..entry(2, AT_0900, "b", 10, Status::Loaded) },
+        entry(3, AT_0900, "b2", 20, Status::Loaded),
+    ];
+    let bucket = [listed(LOAD1, "a", 0), listed(AT_0900, "b", 30)];
+    let reason = "another version of this change file was loaded before";
+    assert_eq!(plan(&bucket, &rows), [format!("1 late ({reason}): {AT_0900}")]);
+    let whole = whole_plan(&bucket, &rows, Order::Auto);
+    let object = &whole.tables[0].pending[0].objects[0];
+    assert_eq!((object.entry, object.occurrence, &object.replaces[..]), (None, 2, &[3][..]));
+    // what came in between and was never loaded changed nothing
+    let never =
+        [rows[0].clone(), entry(2, AT_0900, "b", 10, Status::Loaded), entry(3, AT_0900, "b2", 20, Status::Failed)];
+    assert_eq!(plan(&bucket, &never), ["superseded 3"]);
 }
 
 #[test]
@@ -174,19 +225,21 @@ fn from_skipped_to_pending_when_a_new_version_comes() {
 fn from_superseded_to_pending_when_its_version_is_listed_again() {
     let superseded = Entry { superseded: true, ..entry(7, AT_0900, "b", 10, Status::Skipped) };
     let bucket = [listed(AT_0900, "b", 10)];
+    assert_eq!(whole_plan(&bucket, std::slice::from_ref(&superseded), Order::Auto).tables[0].revived, [7]);
     let whole = whole_plan(&bucket, std::slice::from_ref(&superseded), Order::Auto);
     assert_eq!(whole.tables[0].pending[0].objects[0].entry, Some(7), "its row is updated");
     assert_eq!(plan(&[], &[superseded]), NOTHING);
 }
 
 #[test]
-fn gone_stops_nothing() {
-    assert_eq!(change(Status::Gone, None, None), NOTHING);
+fn a_change_file_that_is_gone_stops_its_table_and_a_part_does_not() {
+    assert_eq!(change(Status::Gone, None, None), ["stopped by 7 gone"]);
     assert_eq!(part(Status::Gone, None, None), NOTHING);
 }
 
 #[test]
 fn from_gone_to_pending_when_it_is_listed_again() {
-    assert_eq!(change(Status::Gone, None, Some("b")), [format!("1 changes: {AT_0900}")]);
-    assert_eq!(part(Status::Gone, None, Some(0)), [format!("1 append first: {LOAD1}")]);
+    assert_eq!(change(Status::Gone, None, Some("b")), ["revived 7".into(), format!("1 changes: {AT_0900}")]);
+    assert_eq!(change(Status::Gone, None, Some("b2")), ["superseded 7".into(), format!("1 changes: {AT_0900}")]);
+    assert_eq!(part(Status::Gone, None, Some(0)), ["revived 7".into(), format!("1 append first: {LOAD1}")]);
 }

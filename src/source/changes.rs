@@ -9,6 +9,7 @@ use super::entry::{Entry, Listed, Request, Status};
 use super::key::NameTime;
 use super::plan::{Later, Object, Step, TablePlan};
 use super::table::Generation;
+use super::unrecorded::Unrecorded;
 use crate::decode::dialect::Order;
 
 /// When it is a change file's turn: by the time in its name, unless `LastModified` was set to go before it.
@@ -86,11 +87,15 @@ impl ChangeStock {
         }
     }
 
-    /// Leaves all but the first `room` files for a later plan; how many are left.
-    pub(super) fn keep_first(&mut self, room: usize) -> usize {
+    /// Leaves all but the first `room` files for a later plan; how many are left. Of the `rest` those that have no row yet are
+    /// kept in mind.
+    pub(super) fn keep_first(&mut self, room: usize, rest: &mut Unrecorded) -> usize {
         while self.files.len() > room
             && let Some((turn, change)) = self.files.pop_last()
         {
+            if change.object.entry.is_none() {
+                rest.push(&change.object.listed, change.object.occurrence);
+            }
             self.later.join(change.later(turn.time));
         }
         self.files.len()
@@ -108,8 +113,8 @@ impl ChangeStock {
         times.extend(accounted.map(|row| Times { named, written: row.modified, generation: Some(row.generation) }));
     }
 
-    pub(super) fn see(&mut self, time: NameTime, listed: Listed, rows: &[Entry]) {
-        let row = rows.iter().find(|row| row.etag == listed.etag);
+    /// A file that is listed, its row, and the rows of all its versions.
+    pub(super) fn see(&mut self, time: NameTime, listed: Listed, row: Option<&Entry>, rows: &[Entry]) {
         if row.is_some_and(Entry::is_accounted) {
             return;
         }
@@ -124,7 +129,13 @@ impl ChangeStock {
         self.released |= requested == Some(Request::Release);
         self.newest = self.newest.max(Some(listed.modified));
         let follows = row.is_some_and(|row| row.reload);
-        self.files.insert(turn, Change { object: Object::of(listed, row, rows), rewritten_in, again, follows });
+        let object = Object::of(listed, row, rows, |row, listed| row.etag == listed.etag);
+        self.files.insert(turn, Change { object, rewritten_in, again, follows });
+    }
+
+    /// The files that are kept, in feed order.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.files.values().map(|change| &change.object)
     }
 
     /// Whether a change file was written after that, as far as `LastModified` says anything.
@@ -169,12 +180,13 @@ impl ChangeStock {
         };
         plan.assumed = self.assumed(base, verdict);
         for (turn, change) in &self.files {
+            let modified = change.object.listed.modified;
             let late = is_late(turn, change, now, base);
             let mut objects = vec![change.object.clone()];
             let step = match () {
                 () if change.follows => Step::Changes,
                 () if let Verdict::Unsure(unsure) = verdict => Step::Stop(Status::Held, unsure.reason(base.number)),
-                () if self.is_contained(change, base, verdict) => {
+                () if self.is_contained(modified, base, verdict) => {
                     Step::Skip(format!("contained in snapshot {}", base.number))
                 }
                 () if late && change.again && folded => continue,
@@ -195,7 +207,7 @@ impl ChangeStock {
 
     /// What the times of the change files say about the snapshot that they stand on; none if they were not kept in mind and
     /// must be.
-    fn judge(&self, now: &Generation, base: Base) -> Option<Verdict> {
+    pub(super) fn judge(&self, now: &Generation, base: Base) -> Option<Verdict> {
         let Some(earliest) = base.earliest.filter(|_| self.order == Order::Auto) else { return Some(Verdict::Genuine) };
         if self.released {
             return Some(Verdict::Copied);
@@ -229,23 +241,32 @@ impl ChangeStock {
         }
     }
 
-    fn is_contained(&self, change: &Change, base: Base, verdict: Verdict) -> bool {
-        let older = base.earliest.is_some_and(|earliest| change.object.listed.modified < earliest);
+    /// Returns true if the full load contains what a change file says that was written then.
+    fn is_contained(&self, modified: i64, base: Base, verdict: Verdict) -> bool {
+        let older = base.earliest.is_some_and(|earliest| modified < earliest);
         older && self.order != Order::Name && verdict == Verdict::Genuine
+    }
+
+    /// The same of a file that is gone: one that was evidently copied says nothing of its time.
+    pub(super) fn contains_gone(&self, turn: &Turn, modified: i64, base: Base, verdict: Verdict) -> bool {
+        let copied = self.order == Order::Auto && is_copied(turn.time, modified);
+        !copied && self.is_contained(modified, base, verdict)
     }
 
     /// All late files that are asked for, and what was loaded of the generation after the `first` of them, in feed order.
     /// Of a file that is among the late ones the older version is left out.
     fn refold(&self, first: &Turn, now: &Generation, base: Base, verdict: Verdict, objects: &mut Vec<Object>) -> Step {
         let asked = self.files.iter().filter(|(turn, change)| {
-            change.again && is_late(turn, change, now, base) && !self.is_contained(change, base, verdict)
+            let contained = self.is_contained(change.object.listed.modified, base, verdict);
+            change.again && is_late(turn, change, now, base) && !contained
         });
         let asked: BTreeMap<&Turn, Object> = asked.map(|(turn, change)| (turn, change.object.clone())).collect();
         let keys: BTreeSet<&str> = asked.keys().map(|turn| turn.key.as_str()).collect();
         let mut all = asked.clone();
         for (turn, (id, listed)) in now.loaded.range(first..).filter(|(turn, _)| !keys.contains(turn.key.as_str())) {
             let Some(listed) = listed.clone() else { return lost(&turn.key) };
-            all.insert(turn, Object { listed, entry: Some(*id), new: false, replaces: Vec::new() });
+            let (entry, occurrence, replaces) = (Some(*id), 1, Vec::new());
+            all.insert(turn, Object { listed, entry, occurrence, untried: false, new: false, replaces });
         }
         *objects = all.into_values().collect();
         Step::Refold
@@ -255,7 +276,7 @@ impl ChangeStock {
 impl Change {
     fn later(&self, time: NameTime) -> Later {
         let listed = &self.object.listed;
-        Later { copied: is_copied(time, listed.modified).into(), ..Later::one(listed, self.object.is_untried()) }
+        Later { copied: is_copied(time, listed.modified).into(), ..Later::one(listed, self.object.untried) }
     }
 }
 

@@ -64,7 +64,8 @@ pub(super) fn judge(number: i32, earliest: i64, all: &[Times]) -> Verdict {
     let unsure = Verdict::Unsure(Unsure { before: before.len(), copied: copied.clone().count() });
     match copied.map(|times| times.written).min() {
         _ if before.is_empty() => Verdict::Genuine,
-        None if are_gathered(&before) => unsure,
+        // a copying that was under way when the load was written has files on both sides of it
+        None if are_gathered(&of_this().collect::<Vec<_>>()) => unsure,
         None => Verdict::Genuine,
         // at a later full load there is nothing to assume: they agree that they are older, or they do not
         Some(_) if number > 1 && before.iter().all(|times| times.is_copied()) => Verdict::Genuine,

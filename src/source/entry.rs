@@ -31,6 +31,10 @@ pub struct Entry {
     pub superseded_by: Option<i64>,
     /// it only added rows: nothing amended, removed or found unchanged
     pub only_added: bool,
+    /// the number of the delivery that wrote it, counted per table; 0 while it is only pending
+    pub revision: i64,
+    /// how often this version of the object had come by then, from 1
+    pub occurrence: i32,
 }
 
 impl Entry {
@@ -41,9 +45,31 @@ impl Entry {
 
     /// Whether a newer version's row can come in the place of this one.
     pub(super) fn is_replaceable(&self) -> bool {
-        let ends = self.status == Status::Loaded || self.superseded || self.status.stops();
-        ends && self.superseded_by.is_none()
+        let open = self.status != Status::Skipped || self.superseded;
+        open && self.superseded_by.is_none()
     }
+
+    /// Returns true if the row waits for something: it was neither loaded nor skipped.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.status, Status::Loaded | Status::Skipped)
+    }
+
+    /// Returns true if the row stops its table as long as nothing is asked for.
+    pub fn stops(&self) -> bool {
+        self.status.stops(self.file)
+    }
+
+    /// Returns true if somebody tried to load it or decided about it.
+    pub(super) fn was_tried(&self) -> bool {
+        self.status != Status::Pending
+    }
+}
+
+/// Finds the row of the version that is listed among the rows of its key, in the order of their ids. Only the newest version
+/// counts: an older one that came back is a version of its own, unless nothing was loaded since.
+pub(super) fn row_of_listed(rows: &[Entry], same: impl Fn(&Entry) -> bool) -> Option<&Entry> {
+    let newest_loaded = rows.iter().rev().find(|row| row.status == Status::Loaded || row.reload);
+    rows.last().filter(|row| same(row)).or(newest_loaded.filter(|row| same(row)))
 }
 
 /// What an operator may ask for.
@@ -58,6 +84,8 @@ pub enum Request {
 /// The states of a ledger row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
+    /// listed, and its turn has not come
+    Pending,
     Loaded,
     Failed,
     Held,
@@ -67,10 +95,12 @@ pub enum Status {
 }
 
 impl Status {
-    pub const ALL: [Self; 6] = [Self::Loaded, Self::Failed, Self::Held, Self::Late, Self::Skipped, Self::Gone];
+    pub const ALL: [Self; 7] =
+        [Self::Pending, Self::Loaded, Self::Failed, Self::Held, Self::Late, Self::Skipped, Self::Gone];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Loaded => "loaded",
             Self::Failed => "failed",
             Self::Held => "held",
@@ -84,9 +114,14 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Whether a row in this state stops its table.
-    pub fn stops(self) -> bool {
-        matches!(self, Self::Failed | Self::Held | Self::Late)
+    /// Returns true if a row in this state stops its table. What follows a change file that is gone would be applied over a
+    /// hole; a part of a full load that is gone leaves none.
+    pub fn stops(self, file: File) -> bool {
+        match self {
+            Self::Failed | Self::Held | Self::Late => true,
+            Self::Gone => file == File::Changes,
+            Self::Pending | Self::Loaded | Self::Skipped => false,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod settings;
 mod sorter;
 mod survey;
 mod table;
+mod unrecorded;
 
 use std::cmp::Ordering::{Greater, Less};
 use std::path::Path;
@@ -43,6 +44,7 @@ pub use order::{Asked, Stock};
 pub use plan::{Later, Object, Pending, Plan, Step, Stop, TablePlan};
 use settings::Settings;
 pub use survey::{Holds, Opening, Survey};
+pub use unrecorded::{Unrecorded, Waiting};
 
 use crate::decode::dialect::Order;
 
@@ -87,14 +89,14 @@ impl Source {
 
     /// What to load next: the listing and the ledger walked side by side, in key order. `Error::Unordered` comes once, from
     /// a store that does not list in key order; from then on its listing is sorted here. `asked` is what the last plan brought
-    /// to light.
-    pub async fn pending<E>(&self, known: Known<E>, asked: &Asked) -> Result<Plan, StockError<E>> {
+    /// to light. Beside the plan come the files without a row that there was no room for in it.
+    pub async fn pending<E>(&self, known: Known<E>, asked: &Asked) -> Result<(Plan, Unrecorded), StockError<E>> {
         let listing = match self.unordered.load(Ordering::Relaxed) {
             false => Listing::new(&self.bucket, &self.path),
             true => Listing::sorted(&self.bucket, &self.path).await.map_err(StockError::Source)?,
         };
         let stock = self.walk(listing, known, asked).await;
-        stock.map(Stock::plan).inspect_err(|error| {
+        stock.map(Stock::finish).inspect_err(|error| {
             if matches!(error, StockError::Source(Error::Unordered)) {
                 self.unordered.store(true, Ordering::Relaxed);
             }

@@ -10,6 +10,7 @@ use super::entry::{Entry, Listed};
 use super::key::{self, Entity, Foreign, Foreigners, Named};
 use super::plan::{Plan, TablePlan};
 use super::table::TableStock;
+use super::unrecorded::Unrecorded;
 use crate::decode::dialect::Order;
 
 /// What the last plan brought to light, and the next one must heed.
@@ -37,6 +38,8 @@ pub struct Stock<'a> {
     foreign: Foreigners,
     strange: BTreeSet<String>,
     listed: u64,
+    /// files without a row that there is no room for
+    unrecorded: Unrecorded,
     room: usize,
     /// how many change files are kept at most for a table, and how many are for all
     share: usize,
@@ -55,8 +58,19 @@ impl<'a> Stock<'a> {
     }
 
     fn with_room(path: &str, order: Order, asked: &'a Asked, room: usize) -> Self {
-        let (tables, foreign, strange) = (BTreeMap::new(), Foreigners::default(), BTreeSet::new());
-        Self { path: path.to_owned(), order, asked, tables, foreign, strange, listed: 0, room, share: room, kept: 0 }
+        Self {
+            path: path.to_owned(),
+            order,
+            asked,
+            tables: BTreeMap::new(),
+            foreign: Foreigners::default(),
+            strange: BTreeSet::new(),
+            listed: 0,
+            unrecorded: Unrecorded::new(path),
+            room,
+            share: room,
+            kept: 0,
+        }
     }
 
     /// One key: the object the bucket lists there, if any, and the ledger's rows of all its versions, by their ids.
@@ -75,11 +89,12 @@ impl<'a> Stock<'a> {
             }
             Named::Snapshot { entity, part } => self.table(entity).see_part(part, listed, rows),
             Named::Changes { entity, time } => {
-                let share = self.share;
+                let (share, mut rest) = (self.share, std::mem::take(&mut self.unrecorded));
                 let table = self.table(entity);
-                let before = table.keep_first(share);
+                let before = table.keep_first(share, &mut rest);
                 table.see_changes(time, listed, rows);
-                self.kept += table.keep_first(share) - before;
+                self.kept += table.keep_first(share, &mut rest) - before;
+                self.unrecorded = rest;
                 self.make_room();
             }
         }
@@ -90,11 +105,19 @@ impl<'a> Stock<'a> {
         while self.kept > self.room && self.share > 1 {
             let share = self.share / 2;
             self.share = share;
-            self.kept = self.tables.values_mut().map(|table| table.keep_first(share)).sum();
+            let rest = &mut self.unrecorded;
+            self.kept = self.tables.values_mut().map(|table| table.keep_first(share, rest)).sum();
         }
     }
 
-    pub fn plan(mut self) -> Plan {
+    /// The plan alone, for who only looks.
+    #[cfg(test)]
+    pub fn plan(self) -> Plan {
+        self.finish().0
+    }
+
+    /// The plan, and the files without a row that there was no room for in it.
+    pub fn finish(mut self) -> (Plan, Unrecorded) {
         self.join_changes();
         let mut names: HashMap<String, u32> = HashMap::new();
         self.tables.keys().for_each(|entity| *names.entry(entity.name.clone()).or_default() += 1);
@@ -107,7 +130,8 @@ impl<'a> Stock<'a> {
         });
         let mut tables: Vec<_> = tables.filter(TablePlan::says_something).collect();
         tables.sort_by(|a, b| a.order().cmp(&b.order()));
-        Plan { tables, foreign: self.foreign, strange: self.strange, listed: self.listed, twins }
+        let plan = Plan { tables, foreign: self.foreign, strange: self.strange, listed: self.listed, twins };
+        (plan, self.unrecorded)
     }
 
     fn keep(&mut self, key: &str) {
@@ -139,10 +163,12 @@ impl<'a> Stock<'a> {
             let Some(stock) = self.tables.remove(&folder) else { continue };
             match folder.changes_of().filter(|_| !stock.has_load()) {
                 Some(table) => {
-                    let share = self.share;
+                    let (share, mut rest) = (self.share, std::mem::take(&mut self.unrecorded));
                     let table = self.table(table);
                     let parts = table.join(stock);
-                    table.keep_first(share);
+                    table.keep_first(share, &mut rest);
+                    rest.join(folder);
+                    self.unrecorded = rest;
                     self.foreign.other += parts as u64;
                 }
                 None => _ = self.tables.insert(folder, stock),

@@ -1,6 +1,7 @@
 //! What there is to do: the plan, a table's part of it, a pending delivery and its objects.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::again::Again;
 use super::entry::{Listed, Status};
@@ -35,8 +36,18 @@ pub struct TablePlan {
     pub behind: usize,
     /// all that waits while the table is stopped, what stops it included: counted only
     pub stuck: Later,
-    /// ledger rows that stopped the table for a version that the bucket no longer shows
+    /// ledger rows of versions in whose place the bucket shows another one
     pub superseded: Vec<i64>,
+    /// ledger rows of files that were never loaded and that the bucket no longer shows, not yet noted as gone
+    pub gone: Vec<i64>,
+    /// ledger rows that were closed and whose version is listed again
+    pub revived: Vec<i64>,
+    /// change files that are gone and that the full load contains, so that they stop nothing
+    pub contained: Vec<i64>,
+    /// listed files that have no row yet, in feed order; those that there was no room for are in `Unrecorded`
+    pub unrecorded: Vec<(File, Object)>,
+    /// the newest generation that the ledger has
+    pub generation: i32,
     /// change files whose `LastModified` says nothing, because they were copied: assumed to follow the snapshot
     pub assumed: usize,
     /// two change files, the first of which comes first by its name and was written long after the other
@@ -85,8 +96,10 @@ pub struct Pending {
     pub step: Step,
     /// in feed order, at least one
     pub objects: Vec<Object>,
-    /// the table's highest ledger id when this was planned: more by now means that somebody else was here
+    /// the table's highest revision when this was planned: more by now means that somebody else was here
     pub after: i64,
+    /// rows that do not stop it, beside its own
+    pub passes: Arc<[i64]>,
     /// what the ledger is to say about it once it is loaded
     pub remark: Option<String>,
 }
@@ -96,6 +109,10 @@ pub struct Pending {
 pub struct Object {
     pub listed: Listed,
     pub entry: Option<i64>,
+    /// how often this version has come, from 1: for a row that is to be written
+    pub occurrence: i32,
+    /// nobody tried to load it, nor decided about it
+    pub untried: bool,
     /// whether it is to be accounted for; what was loaded before is read again only with the others
     pub new: bool,
     /// the rows of other versions of the key, in whose place this one comes
@@ -169,10 +186,46 @@ impl Pending {
     }
 }
 
+impl Object {
+    /// A listed object that the ledger knows nothing of.
+    pub fn unknown(listed: Listed) -> Self {
+        Self { listed, entry: None, occurrence: 1, untried: true, new: true, replaces: Vec::new() }
+    }
+}
+
 impl TablePlan {
+    /// A plan without anything to do.
+    pub fn empty(entity: Entity, label: String) -> Self {
+        Self {
+            entity,
+            label,
+            pending: Vec::new(),
+            stopped: None,
+            behind: 0,
+            stuck: Later::default(),
+            superseded: Vec::new(),
+            gone: Vec::new(),
+            revived: Vec::new(),
+            contained: Vec::new(),
+            unrecorded: Vec::new(),
+            generation: 0,
+            assumed: 0,
+            regression: None,
+            again: None,
+            wants_history: false,
+            wants_times: false,
+            later: Later::default(),
+        }
+    }
+
     pub(super) fn says_something(&self) -> bool {
-        let wants = self.wants_history || self.wants_times || self.again.is_some();
-        !self.pending.is_empty() || self.stopped.is_some() || !self.superseded.is_empty() || wants
+        let waits = self.wants_history || self.wants_times || self.again.is_some() || !self.unrecorded.is_empty();
+        !self.pending.is_empty() || self.stopped.is_some() || self.closes() || waits
+    }
+
+    /// Returns true if the ledger has rows of versions that the bucket shows no more, or again.
+    pub fn closes(&self) -> bool {
+        !(self.superseded.is_empty() && self.gone.is_empty() && self.revived.is_empty())
     }
 
     /// Across tables: by the first pending object's time, then its key.

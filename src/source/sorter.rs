@@ -76,7 +76,7 @@ impl Sorted {
     }
 }
 
-fn write(file: &mut impl Write, listed: &Listed) -> io::Result<()> {
+pub(super) fn write(file: &mut impl Write, listed: &Listed) -> io::Result<()> {
     for text in [&listed.key, &listed.etag] {
         file.write_all(&(text.len() as u64).to_le_bytes())?;
         file.write_all(text.as_bytes())?;
@@ -86,7 +86,7 @@ fn write(file: &mut impl Write, listed: &Listed) -> io::Result<()> {
 }
 
 /// None at the end of the run.
-fn read(file: &mut BufReader<File>) -> io::Result<Option<Listed>> {
+pub(super) fn read(file: &mut BufReader<File>) -> io::Result<Option<Listed>> {
     use std::io::BufRead;
     if file.fill_buf()?.is_empty() {
         return Ok(None);
@@ -96,8 +96,8 @@ fn read(file: &mut BufReader<File>) -> io::Result<Option<Listed>> {
     Ok(Some(Listed { key, etag, size, modified }))
 }
 
-fn number(file: &mut impl Read) -> io::Result<[u8; 8]> {
-    let mut bytes = [0; 8];
+pub(super) fn number<const BYTES: usize>(file: &mut impl Read) -> io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
     file.read_exact(&mut bytes)?;
     Ok(bytes)
 }

@@ -1,13 +1,15 @@
 //! One table while stock is taken: what the ledger has loaded of it, its parts, its change files, and the plan for them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::again::LoadedRows;
 use super::changes::{Base, ChangeStock, Turn};
 use super::copied::Verdict;
-use super::entry::{Entry, Listed, Request, Status};
+use super::entry::{Entry, Listed, Request, Status, row_of_listed};
 use super::key::{Entity, NameTime, Part};
 use super::plan::{Later, Object, Pending, Step, Stop, TablePlan};
+use super::unrecorded::Unrecorded;
 use crate::decode::File;
 use crate::decode::dialect::Order;
 
@@ -20,13 +22,20 @@ pub(super) struct TableStock {
     knows_parts: bool,
     /// whether it has one of a change file
     knows_changes: bool,
-    last_id: i64,
+    last_revision: i64,
     stops: Vec<Stop>,
     /// snapshot parts that are held: they stop the table until a part more comes
     held_parts: Vec<Stop>,
     /// change files that are held because their times do not tell where they belong: they stop the table until `FEED order` does
     held_changes: Vec<Stop>,
+    /// rows of versions that another one took the place of
     superseded: Vec<i64>,
+    /// rows of files that are not listed any more and were never loaded
+    gone: Vec<i64>,
+    /// the change files among them, and those that are noted as gone already, by their turn
+    gone_changes: BTreeMap<Turn, Object>,
+    /// rows that were closed and whose version is listed again
+    revived: Vec<i64>,
     /// the newest generation that the ledger has
     now: Generation,
     /// all listed parts
@@ -86,10 +95,13 @@ impl TableStock {
             shown: false,
             knows_parts: false,
             knows_changes: false,
-            last_id: 0,
+            last_revision: 0,
             stops: Vec::new(),
             held_parts: Vec::new(),
             superseded: Vec::new(),
+            gone: Vec::new(),
+            gone_changes: BTreeMap::new(),
+            revived: Vec::new(),
             now: Generation::default(),
             parts: BTreeMap::new(),
             held_changes: Vec::new(),
@@ -105,9 +117,10 @@ impl TableStock {
 
     pub(super) fn see_part(&mut self, part: Part, listed: Option<Listed>, rows: &[Entry]) {
         let same = |row: &Entry, listed: &Listed| row.etag == listed.etag && row.modified == listed.modified;
+        let row = listed.as_ref().and_then(|listed| row_of_listed(rows, |row| same(row, listed)));
         self.shown |= listed.is_some();
         self.knows_parts |= !rows.is_empty();
-        self.note(listed.as_ref(), rows, same);
+        self.note(listed.is_some(), rows, row);
         self.loaded.iter_mut().for_each(|loaded| loaded.see(listed.as_ref(), rows, same));
         for row in rows.iter().filter(|row| row.status == Status::Loaded || row.reload) {
             if let Some(now) = self.now.reach(row.generation) {
@@ -116,10 +129,9 @@ impl TableStock {
             }
         }
         let Some(listed) = listed else { return };
-        let row = rows.iter().find(|row| same(row, &listed));
         let released = row.is_some_and(|row| row.requested == Some(Request::Release) || row.reload);
         let skipped = row.is_some_and(|row| row.status == Status::Skipped && !row.superseded);
-        let object = Object::of(listed, row, rows);
+        let object = Object::of(listed, row, rows, same);
         self.parts.insert((part, object.listed.key.clone()), Shown { object, released, skipped });
     }
 
@@ -133,10 +145,13 @@ impl TableStock {
     /// no part of this one's.
     pub(super) fn join(&mut self, other: Self) -> usize {
         self.shown |= other.shown;
-        self.last_id = self.last_id.max(other.last_id);
+        self.last_revision = self.last_revision.max(other.last_revision);
         self.stops.extend(other.stops);
         self.held_changes.extend(other.held_changes);
         self.superseded.extend(other.superseded);
+        self.gone.extend(other.gone);
+        self.gone_changes.extend(other.gone_changes);
+        self.revived.extend(other.revived);
         self.now.join(other.now);
         self.changes.join(other.changes);
         if let (Some(loaded), Some(others)) = (&mut self.loaded, other.loaded) {
@@ -146,17 +161,22 @@ impl TableStock {
     }
 
     /// Leaves all but the first `room` change files for a later plan; how many are left.
-    pub(super) fn keep_first(&mut self, room: usize) -> usize {
-        self.changes.keep_first(room)
+    pub(super) fn keep_first(&mut self, room: usize, rest: &mut Unrecorded) -> usize {
+        self.changes.keep_first(room, rest)
     }
 
     pub(super) fn see_changes(&mut self, time: NameTime, listed: Option<Listed>, rows: &[Entry]) {
         self.shown |= listed.is_some();
         self.knows_changes |= !rows.is_empty();
         let same = |row: &Entry, listed: &Listed| row.etag == listed.etag;
-        self.note(listed.as_ref(), rows, same);
+        let row = listed.as_ref().and_then(|listed| row_of_listed(rows, |row| same(row, listed)));
+        self.note(listed.is_some(), rows, row);
         self.loaded.iter_mut().for_each(|loaded| loaded.see(listed.as_ref(), rows, same));
         rows.iter().filter(|row| row.reload).for_each(|row| _ = self.now.reach(row.generation));
+        if let Some(last) = rows.last().filter(|last| listed.is_none() && last.is_open()) {
+            let turn = self.changes.turn(time, last.modified, &last.key);
+            self.gone_changes.insert(turn, Object::gone(last));
+        }
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
             let Some(now) = self.now.reach(row.generation) else { continue };
             let turn = self.changes.turn(time, row.modified, &row.key);
@@ -169,32 +189,40 @@ impl TableStock {
         }
         self.changes.see_accounted(time, rows);
         if let Some(listed) = listed {
-            self.changes.see(time, listed, rows);
+            self.changes.see(time, listed, row, rows);
         }
     }
 
-    /// Rows that stop the table, and rows that would if the bucket still showed their version.
-    fn note(&mut self, listed: Option<&Listed>, rows: &[Entry], same: impl Fn(&Entry, &Listed) -> bool) {
+    /// Notes the rows of one key: those that stop the table, and those whose version is not, or is again, what is listed.
+    fn note(&mut self, is_listed: bool, rows: &[Entry], listed_row: Option<&Entry>) {
+        let newest = rows.last().map(|row| row.id);
         for row in rows {
-            self.last_id = self.last_id.max(row.id);
-            if !row.status.stops() {
-                continue;
-            }
-            if !listed.is_some_and(|listed| same(row, listed)) {
+            self.last_revision = self.last_revision.max(row.revision);
+            if listed_row.is_some_and(|listed| listed.id == row.id) {
+                if (row.superseded && !row.reload) || row.status == Status::Gone {
+                    self.revived.push(row.id);
+                } else if row.stops() && row.requested.is_none() {
+                    self.stop(row);
+                }
+            } else if row.is_open() && (is_listed || newest != Some(row.id)) {
                 self.superseded.push(row.id);
-            } else if row.requested.is_none() {
-                let stops = match (row.status, row.file) {
-                    (Status::Held, File::Snapshot) => &mut self.held_parts,
-                    (Status::Held, File::Changes) => &mut self.held_changes,
-                    _ => &mut self.stops,
-                };
-                stops.push(Stop { id: row.id, status: row.status, key: row.key.clone() });
+            } else if row.is_open() && row.status != Status::Gone {
+                self.gone.push(row.id);
             }
         }
+    }
+
+    fn stop(&mut self, row: &Entry) {
+        let stops = match (row.status, row.file) {
+            (Status::Held, File::Snapshot) => &mut self.held_parts,
+            (Status::Held, File::Changes) => &mut self.held_changes,
+            _ => &mut self.stops,
+        };
+        stops.push(Stop { id: row.id, status: row.status, key: row.key.clone() });
     }
 
     pub(super) fn plan(mut self, entity: Entity, label: String, whole: bool) -> TablePlan {
-        let part_more = self.parts.values().any(|part| part.object.is_untried());
+        let part_more = self.parts.values().any(|part| part.object.untried);
         if !part_more {
             self.stops.append(&mut self.held_parts);
         }
@@ -202,23 +230,9 @@ impl TableStock {
         if self.changes.is_auto() || self.parts.values().any(|part| part.object.new) {
             self.stops.append(&mut self.held_changes);
         }
-        self.superseded.sort_unstable();
         self.stops.sort_by_key(|stop| stop.id);
-        let mut plan = TablePlan {
-            entity,
-            label,
-            pending: Vec::new(),
-            stopped: self.stops.first().cloned(),
-            behind: 0,
-            stuck: Later::default(),
-            superseded: std::mem::take(&mut self.superseded),
-            assumed: 0,
-            regression: self.changes.regression(),
-            wants_history: false,
-            wants_times: false,
-            again: None,
-            later: Later::default(),
-        };
+        let mut plan = self.blank(entity, label);
+        plan.stopped = self.stops.first().cloned();
         if let Some(loaded) = &self.loaded {
             let new_parts = self.parts.values().any(|part| part.object.new);
             plan.again = loaded.judge(self.now.number, new_parts);
@@ -232,15 +246,69 @@ impl TableStock {
                 }
             }
             let base = self.base(&plan.pending);
-            let after = self.last_id;
-            self.changes.add_to(&mut plan, &self.now, base, after);
-        } else {
+            plan.stopped = self.pass_what_is_contained(&mut plan, base);
+            if plan.stopped.is_none() {
+                self.changes.add_to(&mut plan, &self.now, base, self.last_revision);
+            }
+        }
+        if plan.stopped.is_some() {
+            plan.pending.clear();
             plan.stuck = self.changes.counted();
             let new = self.parts.values().map(|part| &part.object).filter(|object| object.new);
-            new.for_each(|object| plan.stuck.join(Later::one(&object.listed, object.is_untried())));
+            new.for_each(|object| plan.stuck.join(Later::one(&object.listed, object.untried)));
             plan.behind = plan.stuck.untried;
         }
         plan
+    }
+
+    /// The plan before anything is in it.
+    fn blank(&mut self, entity: Entity, label: String) -> TablePlan {
+        let sorted = |rows: &mut Vec<i64>| {
+            rows.sort_unstable();
+            std::mem::take(rows)
+        };
+        let parts = self.parts.values().map(|part| (File::Snapshot, &part.object));
+        let all = parts.chain(self.changes.objects().map(|object| (File::Changes, object)));
+        let unrecorded = all.filter(|(_, object)| object.new && object.entry.is_none());
+        TablePlan {
+            unrecorded: unrecorded.map(|(file, object)| (file, object.clone())).collect(),
+            superseded: sorted(&mut self.superseded),
+            gone: sorted(&mut self.gone),
+            revived: sorted(&mut self.revived),
+            generation: self.now.number,
+            regression: self.changes.regression(),
+            ..TablePlan::empty(entity, label)
+        }
+    }
+
+    /// Change files that are gone and that the full load contains are noted as skipped behind it. The first one that is gone and
+    /// that it does not contain stops the table.
+    fn pass_what_is_contained(&self, plan: &mut TablePlan, base: Base) -> Option<Stop> {
+        if self.gone_changes.is_empty() {
+            return None;
+        }
+        let Some(verdict) = self.changes.judge(&self.now, base) else {
+            plan.wants_times = true;
+            return None;
+        };
+        let contains =
+            |turn: &Turn, object: &Object| self.changes.contains_gone(turn, object.listed.modified, base, verdict);
+        let gone = self.gone_changes.iter();
+        let (contained, missing): (Vec<_>, Vec<_>) = gone.partition(|(turn, object)| contains(turn, object));
+        if let Some((_, object)) = missing.first() {
+            let (id, key) = (object.entry.unwrap_or_default(), object.listed.key.clone());
+            return Some(Stop { id, status: Status::Gone, key });
+        }
+        plan.contained = contained.iter().filter_map(|(_, object)| object.entry).collect();
+        let reason = format!("contained in snapshot {}; it is gone from the bucket", base.number);
+        let skip = |(_, object): (&Turn, &Object)| {
+            plan.pending(base.number, Step::Skip(reason.clone()), vec![object.clone()], self.last_revision)
+        };
+        let skipped: Vec<Pending> = contained.into_iter().map(skip).collect();
+        plan.pending.extend(skipped);
+        let passes: Arc<[i64]> = plan.contained.as_slice().into();
+        plan.pending.iter_mut().for_each(|pending| pending.passes = passes.clone());
+        None
     }
 
     /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once. None if the
@@ -252,7 +320,7 @@ impl TableStock {
         }
         let pending = |generation, step, objects: Vec<Object>| Pending {
             file: File::Snapshot,
-            ..table.pending(generation, step, objects, self.last_id)
+            ..table.pending(generation, step, objects, self.last_revision)
         };
         let first_load = self.now.parts.is_empty() && self.now.last_change.is_none() && !whole;
         let rewritten = new.iter().any(|object| self.now.parts.contains_key(&object.listed.key));
@@ -347,20 +415,38 @@ impl TablePlan {
     /// A delivery of change files; a snapshot's differs in its kind only.
     pub(super) fn pending(&self, generation: i32, step: Step, objects: Vec<Object>, after: i64) -> Pending {
         let (entity, label) = (self.entity.clone(), self.label.clone());
-        Pending { entity, label, file: File::Changes, generation, step, objects, after, remark: None }
+        let (file, passes) = (File::Changes, Arc::default());
+        Pending { entity, label, file, generation, step, objects, after, passes, remark: None }
     }
 }
 
 impl Object {
-    pub(super) fn is_untried(&self) -> bool {
-        self.new && self.entry.is_none()
-    }
-
-    /// A listed version, its row, and the rows of all versions of its key.
-    pub(super) fn of(listed: Listed, row: Option<&Entry>, rows: &[Entry]) -> Self {
+    /// A listed version, its row, and the rows of all versions of its key, of which some are the `same` version.
+    pub(super) fn of(
+        listed: Listed,
+        row: Option<&Entry>,
+        rows: &[Entry],
+        same: impl Fn(&Entry, &Listed) -> bool,
+    ) -> Self {
         let entry = row.map(|row| row.id);
         let new = !row.is_some_and(Entry::is_accounted);
         let others = rows.iter().filter(|row| new && Some(row.id) != entry && row.is_replaceable());
-        Self { replaces: others.map(|row| row.id).collect(), entry, new, listed }
+        let before = rows.iter().filter(|row| same(row, &listed)).map(|row| row.occurrence).max();
+        Self {
+            replaces: others.map(|row| row.id).collect(),
+            entry,
+            occurrence: row.map_or(before.unwrap_or(0) + 1, |row| row.occurrence),
+            untried: new && !row.is_some_and(Entry::was_tried),
+            new,
+            listed,
+        }
+    }
+
+    /// A file that the bucket shows no more, as its row has it.
+    fn gone(row: &Entry) -> Self {
+        let (key, etag, modified) = (row.key.clone(), row.etag.clone(), row.modified);
+        let listed = Listed { key, etag, size: 0, modified };
+        let (entry, occurrence) = (Some(row.id), row.occurrence);
+        Self { listed, entry, occurrence, untried: false, new: true, replaces: Vec::new() }
     }
 }

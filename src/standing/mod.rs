@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::source::{Entity, Foreigners};
+use crate::source::{Entity, Foreigners, Stop};
 use crate::target::{Feed, StopRow, TableState, TableStatus, TableStop};
 pub use noted::Noted;
 pub use stock::{Files, InHand, Remark, Shelf, Stock};
@@ -112,11 +112,8 @@ pub fn next(status: &str, id: i64) -> Vec<String> {
             format!("`deliveries release {id}`, if it is right as it is"),
             skip,
         ],
-        "late" => vec![
-            format!("`deliveries retry {id}` folds the file in with all that was loaded after it"),
-            "delete it from the bucket".to_owned(),
-            skip,
-        ],
+        "late" => vec![format!("`deliveries retry {id}` folds the file in with all that was loaded after it"), skip],
+        "gone" => vec!["put the file into the bucket again, and it is loaded in its turn".to_owned(), skip],
         _ => Vec::new(),
     }
 }
@@ -224,19 +221,41 @@ impl Table {
             rows_rejected: state.map_or(0, |state| state.rows_rejected),
             rows_in_quarantine: state.map_or(0, |state| state.quarantined),
             quarantine: state.map(|state| state.quarantine.clone()).unwrap_or_default(),
-            stopped: state.and_then(|state| stop(state, shelf)).map(Stopped::of),
+            stopped: stop(state, shelf).map(|row| Stopped::of(&row)),
         }
     }
 }
 
 /// The row that stops the table: the first whose version the bucket still shows, and for which nothing was asked. A held
-/// snapshot stops nothing once a part more is there.
-fn stop<'a>(state: &'a TableState, shelf: Option<&Shelf>) -> Option<&'a StopRow> {
+/// snapshot stops nothing once a part more is there. A file that is gone is none that failed, whatever the ledger says yet.
+fn stop(state: Option<&TableState>, shelf: Option<&Shelf>) -> Option<StopRow> {
+    let gone = shelf.and_then(|shelf| shelf.gone.as_ref());
+    let stops = state.map_or(&[][..], |state| &state.stops);
     let superseded = |row: &StopRow| shelf.is_some_and(|shelf| shelf.superseded.contains(&row.id));
     let part_more = shelf.is_some_and(|shelf| shelf.part_more);
     let overtaken = |row: &StopRow| part_more && row.snapshot && row.status == "held";
-    let rows = || state.stops.iter().filter(|row| !superseded(row) && !overtaken(row));
-    rows().find(|row| row.requested.is_none()).or_else(|| rows().next())
+    let is_gone = |row: &StopRow| gone.is_some_and(|gone| gone.id == row.id);
+    let rows = || {
+        stops.iter().filter(|row| {
+            !superseded(row) && !overtaken(row) && !is_gone(row) && (gone.is_none() || row.status != "gone")
+        })
+    };
+    let first = rows().find(|row| row.requested.is_none());
+    let first = first.or_else(|| rows().next().filter(|_| gone.is_none()));
+    first.cloned().or_else(|| gone.map(|gone| gone_row(gone, stops.iter().find(|row| is_gone(row)))))
+}
+
+/// The row of a file that is gone, as it will stand in the ledger.
+fn gone_row(gone: &Stop, row: Option<&StopRow>) -> StopRow {
+    let noted = row.filter(|row| row.status == "gone").and_then(|row| row.why.clone());
+    StopRow {
+        id: gone.id,
+        status: "gone".to_owned(),
+        requested: None,
+        key: gone.key.clone(),
+        snapshot: false,
+        why: noted.or_else(|| Some("gone from the bucket, and was never loaded".to_owned())),
+    }
 }
 
 impl Stopped {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::decode::File;
-use crate::source::{Entity, Foreigners, Pending, Plan, TablePlan};
+use crate::source::{Entity, Foreigners, Pending, Plan, Status, Stop, TablePlan};
 
 /// What a stock-taking came to.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Shelf {
     pub files: Files,
     /// ledger rows that stop the table no more, for the bucket does not show their version
     pub superseded: Vec<i64>,
+    /// the change file that is gone and stops the table, noted in the ledger or not yet
+    pub gone: Option<Stop>,
     /// a part is there that was never tried: what is held stops nothing then
     pub part_more: bool,
     /// what is being loaded now
@@ -80,11 +82,12 @@ impl Stock {
 
 impl Shelf {
     fn of(plan: &TablePlan) -> Self {
-        let untried = |pending: &Pending| pending.objects.iter().any(|part| part.new && part.entry.is_none());
+        let untried = |pending: &Pending| pending.objects.iter().any(|part| part.new && part.untried);
         let mut snapshots = plan.pending.iter().filter(|pending| pending.file == File::Snapshot);
         Self {
             files: Files::of(plan, 0),
-            superseded: plan.superseded.clone(),
+            superseded: [&plan.superseded[..], &plan.revived, &plan.contained].concat(),
+            gone: plan.stopped.clone().filter(|stop| stop.status == Status::Gone),
             part_more: snapshots.any(untried),
             in_hand: None,
             remark: None,

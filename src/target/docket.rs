@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::ledger::{self, Line};
+use super::ledger::{self, Line, Sign};
 use super::work::Changes;
 use super::{Counts, Error, Feed};
 use crate::pg::Tx;
@@ -11,6 +11,8 @@ use crate::source::{Object, Pending, Status};
 /// What a delivery's ledger rows are made of.
 pub struct Docket {
     pub id: i64,
+    /// what the table's rows are numbered with that the delivery writes
+    pub revision: i64,
     pub pending: Pending,
     pub feed: Feed,
     pub host: String,
@@ -26,7 +28,7 @@ impl Docket {
                 ledger::carry_over(tx, id, self.pending.generation).await?;
                 continue;
             }
-            let id = self.id_of(tx, part).await?;
+            let id = self.id_of(part);
             ledger::write(tx, &self.loaded(changes, part, id)).await?;
             ids.push((part, id));
         }
@@ -52,7 +54,7 @@ impl Docket {
         let whole = status == Status::Held;
         let mut id = self.id;
         for part in self.pending.new_objects().filter(|part| whole || *part == blamed) {
-            id = self.id_of(tx, part).await?;
+            id = self.id_of(part);
             let mut line = self.line(id, &self.pending.objects[part], status);
             line.counts.remove = why.removes.filter(|_| part == last).unwrap_or(0);
             match status {
@@ -69,17 +71,25 @@ impl Docket {
         self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
     }
 
-    async fn id_of(&self, tx: &Tx, part: usize) -> Result<i64, Error> {
-        match self.pending.objects[part].entry {
-            _ if part == self.last_new() => Ok(self.id),
-            Some(id) => Ok(id),
-            None => ledger::next_id(tx, self.id).await,
-        }
+    /// Every object of a delivery has its row before it begins.
+    fn id_of(&self, part: usize) -> i64 {
+        self.pending.objects[part].entry.unwrap_or(self.id)
+    }
+
+    /// What tells this try from another.
+    pub fn sign(&self) -> Sign {
+        Sign { id: self.id, revision: self.revision, started_at: self.started() }
+    }
+
+    /// Seconds since 1970.
+    fn started(&self) -> f64 {
+        self.started_at.unix_timestamp_nanos() as f64 / 1e9
     }
 
     fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
         Line {
             id,
+            revision: self.revision,
             feed: &self.feed,
             pending: &self.pending,
             object,
@@ -88,7 +98,7 @@ impl Docket {
             counts: Counts::default(),
             claimed: None,
             max_event_id: None,
-            started_at: self.started_at.unix_timestamp_nanos() as f64 / 1e9,
+            started_at: self.started(),
             host: &self.host,
             error: None,
             actor: None,

@@ -42,5 +42,5 @@ select format('public.%I', proname),
        case when not has_function_privilege(oid, 'execute')
             then format('grant execute on function %s to %I', oid::regprocedure, current_user) end
 from pg_proc
-where pronamespace = 'public'::regnamespace and proname in ('loader_fingerprint', 'loader_table_head')
+where pronamespace = 'public'::regnamespace and proname in ('loader_fingerprint', 'loader_table_state')
 order by object

@@ -9,12 +9,13 @@ use super::tables::Left;
 use super::{Counts, Error, Feed};
 use crate::decode::File;
 use crate::pg::{Parameter, Tx};
-use crate::source::{Entry, Object, Pending, Request, Status};
+use crate::source::{Entry, Object, Pending, Request, Status, TablePlan};
 
 /// One row to write: an object of a delivery and what became of it.
 #[derive(Debug)]
 pub struct Line<'a> {
     pub id: i64,
+    pub revision: i64,
     pub feed: &'a Feed,
     pub pending: &'a Pending,
     pub object: &'a Object,
@@ -107,6 +108,7 @@ impl Columns {
             (&line.reason, Type::TEXT),
             (&counts[5], Type::INT8),
             (&self.scope, Type::INT8),
+            (&line.revision, Type::INT8),
         ]
     }
 }
@@ -165,41 +167,51 @@ fn entry(row: &Row) -> Result<Entry, Error> {
         superseded: row.get(9),
         reload: row.get(10),
         only_added: row.get(11),
+        revision: row.get(12),
+        occurrence: row.get(13),
     })
+}
+
+/// What tells one try of a delivery from another.
+#[derive(Debug, Clone, Copy)]
+pub struct Sign {
+    pub id: i64,
+    pub revision: i64,
+    /// seconds since 1970
+    pub started_at: f64,
 }
 
 /// What the ledger says of one table, read again under the lease.
 #[derive(Debug, Clone, Copy)]
 pub struct Head {
-    /// its highest id, 0 without one
-    pub last_id: i64,
+    /// its highest revision, 0 without one
+    pub last_revision: i64,
     /// whether a row stops the table
     pub stopped: bool,
+    /// whether a file of the delivery is accounted for already
+    pub taken: bool,
     /// whether its last row's file had an op in front, if it was loaded and is of the delivery's kind
     pub had_op: Option<bool>,
-    /// the delivery's id, if it was drawn
-    pub next_id: Option<i64>,
 }
 
 impl Head {
-    /// Whether the table may go on after the delivery `after`.
+    /// Returns true if the delivery may go on that was planned after that revision.
     pub fn follows(&self, after: i64) -> bool {
-        self.last_id == after && !self.stopped
+        self.last_revision == after && !self.stopped && !self.taken
     }
 }
 
-/// The rows of `pending` itself do not stop it. An id is drawn for it if it has none and may follow `after`.
-pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending, after: i64) -> Result<Head, Error> {
-    let scope = feed.id();
-    let own: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
-    // a rehearsal draws none
-    let (kind, draw) = (pending.file.as_str(), pending.carrier().entry.is_none() && !tx.is_rehearsal());
+/// The rows of `pending` itself do not stop it, nor do those that it passes.
+pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Head, Error> {
+    let (scope, kind) = (feed.id(), pending.file.as_str());
+    let rows = pending.objects.iter().filter_map(|object| object.entry);
+    let own: Vec<i64> = rows.chain(pending.passes.iter().copied()).collect();
+    let wanted: Vec<i64> = pending.new_objects().filter_map(|place| pending.objects[place].entry).collect();
     let mut parameters = one_table(&scope, pending);
-    parameters.extend([(&kind as _, Type::TEXT), (&own as _, Type::INT8_ARRAY)]);
-    parameters.extend([(&after as _, Type::INT8), (&draw as _, Type::BOOL)]);
-    let sql = "select last_id, stopped, had_op, next_id from public.loader_table_head($1, $2, $3, $4, $5, $6, $7)";
+    parameters.extend([(&kind as _, Type::TEXT), (&own as _, Type::INT8_ARRAY), (&wanted as _, Type::INT8_ARRAY)]);
+    let sql = "select last_revision, stopped, taken, had_op from public.loader_table_state($1, $2, $3, $4, $5, $6)";
     let row = tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?;
-    Ok(Head { last_id: row.get(0), stopped: row.get(1), had_op: row.get(2), next_id: row.get(3) })
+    Ok(Head { last_revision: row.get(0), stopped: row.get(1), taken: row.get(2), had_op: row.get(3) })
 }
 
 /// Whether the last loaded file of the delivery's kind had an op in front.
@@ -217,30 +229,15 @@ fn one_table<'a>(scope: &'a i64, pending: &'a Pending) -> Vec<Parameter<'a>> {
     vec![(scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)]
 }
 
-/// Whether the ledger accounts for this version of the object already.
-pub async fn has(tx: &Tx, feed: &Feed, pending: &Pending, object: &Object) -> Result<bool, Error> {
-    let (scope, listed) = (feed.id(), &object.listed);
-    let modified = (pending.file == File::Snapshot).then_some(listed.modified as f64);
+/// Returns true if the ledger has the delivery as loaded by this very try, and not by another loader's.
+pub async fn is_loaded(tx: &Tx, sign: &Sign, host: &str) -> Result<bool, Error> {
+    let sql = "select exists (
+        select from public.loader_deliveries
+        where id = $1 and status = 'loaded' and revision = $2 and host = $3 and started_at = to_timestamp($4)
+    )";
     let parameters: [(&(dyn ToSql + Sync), Type); 4] =
-        [(&scope, Type::INT8), (&listed.key, Type::TEXT), (&listed.etag, Type::TEXT), (&modified, Type::FLOAT8)];
-    let row = tx.query_typed_one(include_str!("ledger_has.sql"), &parameters).await;
-    Ok(row.map_err(|error| tx.error(error))?.get(0))
-}
-
-/// The next id. A rehearsal draws none: it shows what comes after the highest, and after `given`, which is not written yet.
-pub async fn next_id(tx: &Tx, given: i64) -> Result<i64, Error> {
-    let sql = match tx.is_rehearsal() {
-        true => "select greatest(max(id), $1) + 1 from public.loader_deliveries",
-        false => "select nextval('public.loader_deliveries_id_seq')",
-    };
-    let row = tx.query_typed_one(sql, &[(&given, Type::INT8)]).await.map_err(|error| tx.error(error))?;
-    Ok(row.get(0))
-}
-
-/// Whether a delivery is in the ledger as loaded.
-pub async fn is_loaded(tx: &Tx, id: i64) -> Result<bool, Error> {
-    let sql = "select exists (select from public.loader_deliveries where id = $1 and status = 'loaded')";
-    let row = tx.query_typed_one(sql, &[(&id, Type::INT8)]).await;
+        [(&sign.id, Type::INT8), (&sign.revision, Type::INT8), (&host, Type::TEXT), (&sign.started_at, Type::FLOAT8)];
+    let row = tx.query_typed_one(sql, &parameters).await;
     Ok(row.map_err(|error| tx.error(error))?.get(0))
 }
 
@@ -252,10 +249,17 @@ pub async fn carry_over(tx: &Tx, id: i64, generation: i32) -> Result<(), Error> 
     Ok(())
 }
 
-/// Rows that stopped a table for a version that is gone: closed.
-pub async fn supersede(tx: &Tx, ids: &[i64]) -> Result<u64, Error> {
-    let sql = include_str!("ledger_supersede.sql");
-    tx.execute_typed(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error).into())
+/// Notes which rows' versions are not listed any more, or are again.
+pub async fn close(tx: &Tx, table: &TablePlan) -> Result<(), Error> {
+    let statements = [
+        (include_str!("ledger_supersede.sql"), &table.superseded),
+        (include_str!("ledger_gone.sql"), &table.gone),
+        (include_str!("ledger_revive.sql"), &table.revived),
+    ];
+    for (sql, ids) in statements.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+        tx.execute_typed(sql, &[(ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error))?;
+    }
+    Ok(())
 }
 
 /// How many rows a held snapshot would have removed, if its release was asked for. None too if no number was shown, because it

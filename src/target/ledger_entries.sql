@@ -2,7 +2,8 @@ select id, object_key, etag, extract(epoch from last_modified)::bigint as modifi
        requested, superseded_by,
        (status = 'skipped' and actor = 'loader' and reason like 'superseded:%') as superseded,
        (status = 'skipped' and actor = 'loader' and reason like 'superseded: to be loaded again%') as reload,
-       (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added
+       (rows_amend = 0 and rows_remove = 0 and rows_unchanged = 0) as only_added,
+       coalesce(revision, 0), occurrence
 from public.loader_deliveries
 where scope = $1
 order by object_key, id

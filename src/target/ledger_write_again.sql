@@ -8,6 +8,7 @@ on conflict (id) do update set
     rows_remove = excluded.rows_remove,
     rows_unchanged = excluded.rows_unchanged,
     rows_rejected = excluded.rows_rejected,
+    revision = excluded.revision,
     claimed = excluded.claimed,
     max_event_id = excluded.max_event_id,
     started_at = excluded.started_at,

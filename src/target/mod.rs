@@ -4,6 +4,7 @@
 //! `encode`; what only Postgres can read, `convert`), folded (`fold`, `chain`), loaded or merged (`snapshot`, `changes`,
 //! `delta`), guarded, and signed together with their ledger row and message in one transaction. Bad rows go to `rejects`.
 
+mod account;
 mod arrays;
 mod batch;
 mod careful;
@@ -65,6 +66,7 @@ pub use compare::{Comparison, Different};
 pub use doctor::{Grants, Mapped, Server, Unfit};
 pub use encoder::CellFault;
 pub use intake::{Order, Summary};
+pub use ledger::Sign;
 use lock_wait::LockWaits;
 pub use look::Seen;
 pub use outbox::{News, Republished, Turn, Waiting};

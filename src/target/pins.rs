@@ -32,7 +32,7 @@ impl Target {
     /// What the ledger has of these keys: key, etag, the number of the delivery and what became of it.
     pub async fn accounted(&self, keys: &[&str]) -> Result<Vec<(String, String, i64, String)>, Error> {
         let sql = "select object_key, etag, id, status from public.loader_deliveries
-            where scope = $1 and object_key = any($2) order by id";
+            where scope = $1 and object_key = any($2) and status <> 'pending' order by id";
         let tx = self.pg.begin("look files up").await?;
         let rows = tx.query_typed(sql, &[(&self.feed.id(), Type::INT8), (&keys, Type::TEXT_ARRAY)]).await;
         let rows = rows.map_err(|error| tx.error(error));

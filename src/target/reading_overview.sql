@@ -41,17 +41,19 @@ select json_build_object(
 from tables
 left join lateral (
     select id, last_modified, rows_rejected
-    from (select id, schema_name, entity, last_modified, rows_rejected, status from public.loader_deliveries l
+    from (select id, schema_name, entity, revision, last_modified, rows_rejected, status from public.loader_deliveries l
           where l.scope = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
-          order by l.schema_name desc, l.entity desc, l.id desc limit 5000) l
+            and l.revision is not null
+          order by l.schema_name desc, l.entity desc, l.revision desc, l.id desc limit 5000) l
     where status = 'loaded' and schema_name = tables.schema_name and entity = tables.entity
-    order by schema_name desc, entity desc, id desc limit 1
+    order by schema_name desc, entity desc, revision desc, id desc limit 1
 ) last on true
 left join lateral (
     select max(last_modified) as newest
     from (select schema_name, entity, last_modified, status from public.loader_deliveries l
           where l.scope = $1 and (l.schema_name, l.entity) <= (tables.schema_name, tables.entity)
-          order by l.schema_name desc, l.entity desc, l.id desc limit 200) l
+            and l.revision is not null
+          order by l.schema_name desc, l.entity desc, l.revision desc, l.id desc limit 200) l
     where status = 'loaded' and schema_name = tables.schema_name and entity = tables.entity
 ) recent on true
 left join lateral (
@@ -62,7 +64,7 @@ left join lateral (
            ) as rows
     from (select * from public.loader_deliveries l
           where l.scope = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
-            and l.status in ('failed', 'held', 'late')
+            and (l.status in ('failed', 'held', 'late') or (l.status = 'gone' and l.kind = 'changes'))
           offset 0) l
 ) stops on true
 left join aside using (schema_name, entity)

@@ -11,7 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::catalog::{Refused, Table};
 use super::{Error, Target, migrate};
 use crate::pg::Tx;
-use crate::source::{self, Entity, Listed, Request, Status};
+use crate::source::{self, Entity, Object, Request, Status};
 
 /// The delivery `$1`, and of a snapshot all parts of its generation that wait as it does: they are one.
 const WHICH: &str = include_str!("steering_which.sql");
@@ -40,7 +40,7 @@ pub struct Acted {
 #[derive(Debug, Default)]
 pub struct Rest {
     pub of: i64,
-    pub parts: Vec<Listed>,
+    pub parts: Vec<Object>,
 }
 
 /// What the ledger says of one table of the feed.
@@ -103,19 +103,20 @@ impl Request {
     /// The states in which it can be asked for.
     fn states(self) -> &'static [&'static str] {
         match self {
-            Self::Retry => STOPS,
+            Self::Retry => &["failed", "held", "late"],
             Self::Release => &["held"],
         }
     }
 }
 
-const STOPS: &[&str] = &["failed", "held", "late"];
+/// The states of what can be skipped.
+const SKIPS: &[&str] = &["failed", "held", "late", "gone"];
 
 /// For which deliveries a wish is.
 fn only(wish: &str) -> &'static str {
     match wish {
         "release" => "only a delivery that is held can be released",
-        "skip" => "only a delivery that failed, is held or is late can be skipped",
+        "skip" => "only a delivery that failed, is held, is late or is gone can be skipped",
         _ => "only a delivery that failed, is held or is late can be retried",
     }
 }
@@ -126,7 +127,8 @@ fn possible(status: &str) -> &'static str {
         "failed" => "A failed delivery can be retried or skipped",
         "held" => "A held delivery can be released, retried or skipped",
         "late" => "A late delivery can be retried, which folds it in, or skipped",
-        "gone" => "A delivery that is gone stops nothing, and is pending again once it is listed again",
+        "gone" => "A delivery that is gone can be skipped, and is pending again once its file is in the bucket again",
+        "pending" => "A pending delivery is loaded in its turn",
         "loaded" => "A loaded delivery is final",
         _ => "A skipped delivery is final; put the file into the bucket again to have it loaded",
     }
@@ -218,27 +220,21 @@ impl Target {
         );
         let tx = self.pg.begin("steer").await?;
         let who: [(&(dyn ToSql + Sync), Type); 2] = [(&actor, Type::TEXT), (&reason, Type::TEXT)];
-        let mut acted = self.all(&tx, ids, &["failed", "held"], STOPS, &sql, &who).await;
+        let mut acted = self.all(&tx, ids, &["failed", "held"], SKIPS, &sql, &who).await;
         if let Ok(Ok(acted)) = &mut acted {
             for one in acted {
-                for listed in rest.iter().filter(|rest| rest.of == one.id).flat_map(|rest| &rest.parts) {
-                    one.rows.append(&mut self.skip_part(&tx, one.id, listed, actor, reason).await?);
+                for part in rest.iter().filter(|rest| rest.of == one.id).flat_map(|rest| &rest.parts) {
+                    one.rows.append(&mut self.skip_part(&tx, one.id, part, actor, reason).await?);
                 }
             }
         }
-        self.end(tx, acted, ids, "skip", STOPS).await
+        self.end(tx, acted, ids, "skip", SKIPS).await
     }
 
-    async fn skip_part(
-        &self,
-        tx: &Tx,
-        id: i64,
-        listed: &Listed,
-        actor: &str,
-        reason: &str,
-    ) -> Result<Vec<Value>, Error> {
+    async fn skip_part(&self, tx: &Tx, id: i64, part: &Object, actor: &str, reason: &str) -> Result<Vec<Value>, Error> {
+        let listed = &part.listed;
         let (size, modified, version) = (listed.size as i64, listed.modified as f64, env!("CARGO_PKG_VERSION"));
-        let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 10] = [
             (&id, Type::INT8),
             (&listed.key, Type::TEXT),
             (&listed.etag, Type::TEXT),
@@ -248,6 +244,7 @@ impl Target {
             (&version, Type::TEXT),
             (&actor, Type::TEXT),
             (&reason, Type::TEXT),
+            (&part.occurrence, Type::INT4),
         ];
         values(tx, include_str!("steering_rest.sql"), &parameters).await
     }

@@ -41,7 +41,7 @@ from (
            coalesce(
                json_agg(json_build_object('id', id, 'status', status, 'requested', requested, 'key', object_key,
                                           'snapshot', kind = 'snapshot', 'why', why) order by id)
-                   filter (where status in ('failed', 'held', 'late')),
+                   filter (where status in ('failed', 'held', 'late') or (status = 'gone' and kind = 'changes')),
                '[]'::json
            ) as stops
     from feed

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::future::try_join_all;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::{Catalog, Table};
@@ -15,7 +14,7 @@ use super::docket::Docket;
 pub use super::docket::Why;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
-use super::ledger::{self, Head, Line};
+use super::ledger::{self, Head, Line, Sign};
 use super::lock_wait::{LockWait, LockWaits};
 use super::look::{Look, Seen};
 use super::outbox::{self, News};
@@ -26,7 +25,7 @@ use crate::decode::dialect::Dialect;
 use crate::decode::{File, Parts, Rows, Shape};
 use crate::failpoint;
 use crate::pg::{self, Tx};
-use crate::source::{Entity, Pending, Status, Step};
+use crate::source::{Entity, Pending, Status, Step, TablePlan};
 
 /// A change file of so many bytes has few rows.
 const FEW: u64 = 64 << 10;
@@ -94,12 +93,13 @@ struct Applied {
 #[derive(Debug)]
 pub struct Receipt {
     pub id: i64,
+    pub revision: i64,
     pub counts: Counts,
 }
 
 impl Target {
-    /// Takes the table's lease and looks again: is this delivery still its first pending one? `after` is the ledger id
-    /// that the table must still end with.
+    /// Takes the table's lease and looks again: is this delivery still its first pending one? `after` is the revision that the
+    /// table must still have.
     pub async fn begin(&self, pending: &Pending, after: i64) -> Result<Begun, Error> {
         let started = (self.clock.utc(), self.clock.monotonic());
         let (tx, table, leased) = match self.catalog.recall(&pending.entity) {
@@ -120,20 +120,18 @@ impl Target {
                 (tx, table, leased)
             }
         };
-        let head = match leased? {
-            Leased::Head(head) => head,
-            Leased::Busy => {
+        let unrecorded = pending.objects.iter().any(|object| object.entry.is_none());
+        let (head, id) = match (leased?, pending.carrier().entry) {
+            (Leased::Head(head), Some(id)) if !unrecorded => (head, id),
+            (Leased::Busy, _) => {
                 tx.rollback().await?;
                 return Ok(Begun::Busy);
             }
-            Leased::Moved => {
+            // the table was made since stock was taken, or the ledger moved on
+            _ => {
                 tx.rollback().await?;
                 return Ok(Begun::Moved);
             }
-        };
-        let id = match pending.carrier().entry.or(head.next_id) {
-            Some(id) => id,
-            None => ledger::next_id(&tx, 0).await?,
         };
         let released = ledger::released(&tx, pending).await?;
         let had_op = match head.had_op {
@@ -147,6 +145,7 @@ impl Target {
             lock_waits: self.lock_waits.clone(),
             docket: Docket {
                 id,
+                revision: head.last_revision + 1,
                 pending: pending.clone(),
                 feed: self.feed.clone(),
                 host: self.host.clone(),
@@ -191,44 +190,41 @@ impl Target {
     }
 
     /// Takes the table's lease and asks the ledger about it, all at once: each answer waited for alone would cost a small
-    /// file dearly. What the ledger did not have comes in with a new id, so only a row that is there already must be
-    /// looked at again.
+    /// file dearly.
     async fn take(&self, tx: &Tx, table: &Table, pending: &Pending, after: i64) -> Result<Leased, Error> {
-        let objects = pending.new_objects().map(|place| &pending.objects[place]);
-        let known = objects.filter(|object| object.entry.is_some());
-        let has = try_join_all(known.map(|object| ledger::has(tx, &self.feed, pending, object)));
-        let head = ledger::head(tx, &self.feed, pending, after);
+        let head = ledger::head(tx, &self.feed, pending);
         // what is asked of the ledger must not read all of it, however little there was when it was planned
         let planned = tx.batch_execute(pg::BY_INDEX);
-        let (planned, leased, head, has, marked) = tokio::join!(planned, take_lease(tx, table), head, has, tx.mark());
+        let (planned, leased, head, marked) = tokio::join!(planned, take_lease(tx, table), head, tx.mark());
         // the first of them to fail says why; after it, all do
         planned.map_err(|error| tx.error(error))?;
-        let (leased, head, has) = (leased?, head?, has?);
+        let (leased, head) = (leased?, head?);
         marked?;
         Ok(match head {
             _ if !leased => Leased::Busy,
-            head if head.follows(after) && !has.contains(&true) => Leased::Head(head),
+            head if head.follows(after) => Leased::Head(head),
             _ => Leased::Moved,
         })
     }
 
-    /// Closes ledger rows whose version the bucket no longer shows; left for the next time if another loader has the table.
-    pub async fn supersede(&self, entity: &Entity, ids: &[i64]) -> Result<(), Error> {
-        let tx = self.pg.begin("supersede").await?;
-        let table = self.table(&tx, entity).await?;
-        let leased = match &table {
+    /// Notes in the ledger which versions the bucket no longer shows, or shows again; left for the next time if another loader
+    /// has the table. Returns true if it is done.
+    pub async fn close(&self, plan: &TablePlan) -> Result<bool, Error> {
+        let tx = self.pg.begin("close").await?;
+        let leased = match &self.table(&tx, &plan.entity).await? {
             Some(table) => take_lease(&tx, table).await?,
             None => true,
         };
         if leased {
-            ledger::supersede(&tx, ids).await?;
+            ledger::close(&tx, plan).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(leased)
     }
 
     /// Settles a COMMIT whose answer was lost: a receipt if the ledger has the delivery. Waits for the lease, which the
     /// lost session holds until the server has noticed its end.
-    pub async fn settle(&self, pending: &Pending, id: i64, changes: &Changes) -> Result<Option<Receipt>, Error> {
+    pub async fn settle(&self, pending: &Pending, sign: Sign, changes: &Changes) -> Result<Option<Receipt>, Error> {
         let tx = self.pg.begin("settle").await?;
         if let Some(table) = self.table(&tx, &pending.entity).await? {
             let number = table.oid as i32;
@@ -236,9 +232,10 @@ impl Target {
             let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &lease).await;
             waited.map_err(|error| tx.error(error))?;
         }
-        let committed = ledger::is_loaded(&tx, id).await?;
+        let committed = ledger::is_loaded(&tx, &sign, &self.host).await?;
         tx.rollback().await?;
-        Ok(committed.then_some(Receipt { id, counts: changes.counts }))
+        let Sign { id, revision, .. } = sign;
+        Ok(committed.then_some(Receipt { id, revision, counts: changes.counts }))
     }
 }
 
@@ -246,6 +243,11 @@ impl Work {
     /// The number of the delivery.
     pub fn id(&self) -> i64 {
         self.docket.id
+    }
+
+    /// What tells this try of it from another.
+    pub fn sign(&self) -> Sign {
+        self.docket.sign()
     }
 
     /// When it was begun.
@@ -404,7 +406,7 @@ impl Work {
         let left = Left::new(&docket.feed, &docket.pending.entity, &table, changes.counts, changes.before);
         let ids = docket.sign_others(&tx, changes).await?;
         let line = changes.complete(docket.loaded(changes, docket.last_new(), docket.id));
-        let receipt = Receipt { id: docket.id, counts: changes.counts };
+        let receipt = Receipt { id: docket.id, revision: docket.revision, counts: changes.counts };
         if changes.counts.rejected == 0 && line.object.replaces.is_empty() {
             failpoint::reach("before_commit");
             ledger::write_and_commit(tx, &line, news, &left).await?;

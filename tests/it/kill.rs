@@ -127,6 +127,11 @@ async fn killed_after_the_listing_it_loses_nothing() {
 }
 
 #[tokio::test]
+async fn killed_with_the_rows_of_waiting_files_written_it_loses_nothing() {
+    killed_at("after_account").await;
+}
+
+#[tokio::test]
 async fn killed_with_the_lease_taken_it_loses_nothing() {
     killed_at("after_claim").await;
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read their environment and the time")]
 
+mod account;
 mod browser;
 mod bytes;
 mod cells;

@@ -22,7 +22,7 @@ const LEFT_OUT: [(&str, &str); 0] = [];
 const OPEN: [&str; 5] = ["job", "instance", "entity", "version", "alertname"];
 
 /// What a ledger row can be; those that did not occur are not exported.
-const STATUSES: [&str; 6] = ["loaded", "failed", "held", "late", "skipped", "gone"];
+const STATUSES: [&str; 7] = ["pending", "loaded", "failed", "held", "late", "skipped", "gone"];
 
 fn pack(file: &str) -> String {
     let path = format!("{}/deploy/monitoring/{file}", env!("CARGO_MANIFEST_DIR"));

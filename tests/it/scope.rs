@@ -21,8 +21,9 @@ fn into_schema(world: &World, schema: &str) -> Command {
 const FORGET_SCOPES: &str = "alter table loader_deliveries drop column scope;
     alter table loader_notifications drop column scope;
     drop table loader_scopes, loader_target, loader_tables;
-    drop function loader_table_head;
-    delete from loader_schema_history where version in (6, 12);
+    drop function loader_table_head, loader_table_state;
+    alter table loader_deliveries drop column revision, drop column occurrence;
+    delete from loader_schema_history where version in (6, 10, 12);
     create unique index loader_deliveries_part
         on loader_deliveries (bucket, object_key, etag, last_modified) where kind = 'snapshot';
     create unique index loader_deliveries_change
@@ -63,6 +64,15 @@ async fn an_upgraded_ledger_goes_on_without_loading_anything_again() {
     world.bucket.put(FIRST, "U,2,later,2\n").await;
     run(as_owner(&world)).await.ok();
     world.sql(FORGET_SCOPES).await;
+    // it stopped nothing then, and must not now
+    let gone = format!(
+        "insert into loader_deliveries (bucket, object_key, etag, size_bytes, last_modified, schema_name, entity, kind, generation,
+             status, started_at, host, version)
+         select bucket, '{}', 'x', 1, now(), schema_name, entity, 'changes', 1, 'gone', now(), 'h', '0'
+         from loader_deliveries order by id limit 1",
+        world.bucket.key("e/20991231-110000000.csv.gz")
+    );
+    world.sql(&gone).await;
     world.bucket.put(SECOND, "U,1,last,1\n").await;
     let mut rehearsal = as_owner(&world);
     rehearsal.env("DRY_RUN", "True");
@@ -71,14 +81,19 @@ async fn an_upgraded_ledger_goes_on_without_loading_anything_again() {
     assert_eq!(before, world.dump(), "a dry run leaves the old ledger as it was");
     let ended = run(as_owner(&world)).await.ok();
     assert_eq!(ended.effects(), ["e (create: 0, amend: 1, remove: 0)."]);
-    assert!(ended.log.contains("2 ledger rows from before there were scopes belong to this feed now"), "{}", ended.log);
-    assert_eq!(world.value("select count(*), count(distinct scope) from loader_deliveries").await, "3|1");
+    assert!(ended.log.contains("3 ledger rows from before there were scopes belong to this feed now"), "{}", ended.log);
+    assert_eq!(world.value("select count(*), count(distinct scope) from loader_deliveries").await, "4|1");
+    let states = "select string_agg(status || revision, ' ' order by revision) from loader_deliveries";
+    assert_eq!(world.value(states).await, "loaded1 loaded2 skipped3 loaded4");
 }
 
 #[tokio::test]
 async fn a_loader_of_an_earlier_version_is_refused_and_blames_no_file() {
     let world = World::with_table().await;
     let asked = "select * from loader_head('b', 's', 'e', '', null, 'changes', '{}', 0, false)";
+    let error = world.db.batch_execute(asked).await.expect_err("refused");
+    assert_eq!(error.code().map(|code| code.code()), Some("57P03"));
+    let asked = "select * from loader_table_head(1, 's', 'e', 'changes', '{}'::bigint[], 0, false)";
     let error = world.db.batch_execute(asked).await.expect_err("refused");
     assert_eq!(error.code().map(|code| code.code()), Some("57P03"));
 }

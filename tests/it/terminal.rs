@@ -375,7 +375,7 @@ async fn bash_completes_commands_and_flags() {
     command.args(["--norc", "-c", &script]).env_clear().env("PATH", path);
     assert_eq!(
         run(command).await.ok().log,
-        "deliveries\n--once\nretry release\nloaded failed held late skipped gone\nloaded late\n"
+        "deliveries\n--once\nretry release\npending loaded failed held late skipped gone\nloaded late\n"
     );
 }
 

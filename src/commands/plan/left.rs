@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::text::would;
 use crate::boot::Boot;
 use crate::commands::stock;
+use crate::decode::File;
 use crate::loader::Error;
 use crate::loader::agreed::{Left, Table};
 use crate::source::{Entity, Listed, Status, TablePlan};
@@ -59,7 +60,7 @@ fn one(table: &TablePlan, listed: &[&Listed], why: String) -> Left {
 
 /// Why files of a table that is there are not in the plan.
 fn why(drafted: Option<&Table>, trouble: Option<&String>) -> String {
-    let stops = |status: &str| Status::parse(status).is_some_and(Status::stops);
+    let stops = |status: &str| Status::parse(status).is_some_and(|status| status.stops(File::Changes));
     let last = drafted.and_then(|table| table.deliveries.last()).filter(|last| stops(&last.status));
     match (trouble, last, drafted.and_then(|table| table.stopped.as_ref())) {
         (Some(trouble), ..) => trouble.clone(),

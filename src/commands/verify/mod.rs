@@ -20,7 +20,7 @@ use crate::decode;
 use crate::loader::Error;
 use crate::loader::service::{self, End};
 use crate::loader::verdict::{self, Verdict};
-use crate::source::{Entity, Loaded, Plan, Source, TablePlan};
+use crate::source::{Entity, Loaded, Plan, Source, Status, TablePlan};
 use crate::target::{self, Found, TableState, Target, Verification};
 use crate::{pg, visible};
 use report::{Outcome, Table};
@@ -120,7 +120,11 @@ fn pending(plan: &Plan, entity: &Entity) -> u64 {
 fn stopped(states: &[TableState], plan: &Plan, entity: &Entity) -> Option<String> {
     let state = states.iter().find(|state| state.schema == entity.schema && state.entity == entity.name)?;
     let table = plan.tables.iter().find(|table| table.entity == *entity);
-    let superseded = |id: &i64| table.is_some_and(|table| table.superseded.contains(id));
+    let superseded = |id: &i64| table.is_some_and(|table| table.superseded.contains(id) || table.revived.contains(id));
+    let gone = table.and_then(|table| table.stopped.as_ref()).filter(|stop| stop.status == Status::Gone);
+    if gone.is_some() {
+        return Some(Status::Gone.as_str().to_owned());
+    }
     let stop = state.stops.iter().find(|stop| stop.requested.is_none() && !superseded(&stop.id))?;
     Some(stop.status.clone())
 }

@@ -52,7 +52,7 @@ fn list(query: &str) -> Result<Wanted, Wrong> {
             ("status", word) => {
                 let status = Status::parse(word);
                 wanted.status = Some(status.ok_or_else(|| {
-                    wrong("names a status that there is not; there are loaded, failed, held, late, skipped and gone")
+                    wrong("names a status that there is not; there are pending, loaded, failed, held, late, skipped and gone")
                 })?);
             }
             ("kind", word) => {

@@ -56,6 +56,7 @@ impl Mark {
     /// Of a delivery's status.
     pub fn of(status: &str) -> Self {
         match status {
+            "pending" => Self::new("mute", "…", "pending"),
             "loaded" => Self::new("good", "✓", "loaded"),
             "failed" => Self::new("bad", "✕", "failed"),
             "held" => Self::new("bad", "‖", "held"),

@@ -138,7 +138,7 @@ pub fn took(delivery: &Delivery) -> Option<String> {
     use time::format_description::well_known::Rfc3339;
     let at = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     let span = at(&delivery.committed_at)? - at(&delivery.started_at)?;
-    if ["skipped", "gone"].contains(&delivery.status.as_str()) || span.is_negative() {
+    if ["pending", "skipped", "gone"].contains(&delivery.status.as_str()) || span.is_negative() {
         return None;
     }
     Some(match span.as_seconds_f64() {

@@ -17,8 +17,8 @@ pub enum Fault {
     Before { needle: String, first: Arc<Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>> },
     /// before an answer that holds this is passed on, the connection is cut, once
     CutBefore { needle: String, done: Arc<AtomicBool> },
-    /// the answer to the first COMMIT after a COPY is swallowed and the connection cut
-    SwallowCommit { copied: Arc<AtomicBool>, done: Arc<AtomicBool> },
+    /// the answer to a COMMIT is swallowed and the connection cut: the first after a COPY, or the one after so many others
+    SwallowCommit { before: Arc<AtomicU32>, copied: Arc<AtomicBool>, done: Arc<AtomicBool> },
 }
 
 impl Fault {
@@ -32,8 +32,15 @@ impl Fault {
         (Self::Before { needle: needle.to_owned(), first: Arc::new(Mutex::new(Some(sender))) }, receiver)
     }
 
+    /// The first after a COPY.
     pub fn swallow_commit() -> Self {
-        Self::SwallowCommit { copied: Arc::default(), done: Arc::default() }
+        Self::SwallowCommit { before: Arc::default(), copied: Arc::default(), done: Arc::default() }
+    }
+
+    /// The one after so many others.
+    pub fn swallow_commit_after(before: u32) -> Self {
+        let (before, copied) = (Arc::new(AtomicU32::new(before)), Arc::new(AtomicBool::new(true)));
+        Self::SwallowCommit { before, copied, done: Arc::default() }
     }
 
     pub fn cut_before(needle: &str) -> Self {
@@ -104,13 +111,17 @@ fn strikes(fault: &Fault, piece: &[u8], passed: usize) -> bool {
             let left = |left: u32| left.checked_sub(1);
             passed > *bytes && times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok()
         }
-        Fault::SwallowCommit { copied, done } => {
+        Fault::SwallowCommit { before, copied, done } => {
             // CommandComplete, with the tags COPY and COMMIT
             let holds = |tag: &[u8]| piece.windows(tag.len()).any(|window| window == tag);
             if holds(b"COPY ") {
                 copied.store(true, Ordering::SeqCst);
             }
-            copied.load(Ordering::SeqCst) && holds(b"C\0\0\0\x0bCOMMIT\0") && !done.swap(true, Ordering::SeqCst)
+            let passes = |left: u32| left.checked_sub(1);
+            copied.load(Ordering::SeqCst)
+                && holds(b"C\0\0\0\x0bCOMMIT\0")
+                && before.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passes).is_err()
+                && !done.swap(true, Ordering::SeqCst)
         }
         Fault::CutBefore { needle, done } => {
             String::from_utf8_lossy(piece).contains(needle) && !done.swap(true, Ordering::SeqCst)
