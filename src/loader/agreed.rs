@@ -275,6 +275,8 @@ fn word(step: &Step) -> &'static str {
         Step::Replace => "replace",
         Step::Changes => "changes",
         Step::Refold => "refold",
+        Step::Same => "same",
+        Step::Compare(_) => "compare",
         Step::Skip(_) => "skip",
         Step::Stop(..) => "stop",
     }

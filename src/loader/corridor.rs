@@ -1,7 +1,7 @@
 //! The corridor: the way of one delivery, from the lease of its table to the signed ledger row.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -17,7 +17,7 @@ use crate::failpoint;
 use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
-use crate::source::{Download, Pending, Source, Status, Step};
+use crate::source::{Download, IfSame, Pending, Source, Status, Step};
 use crate::target::{Begun, Changes, Counts, Order, Receipt, Sign, Target, Why, Work};
 use crate::terminal::Screen;
 
@@ -79,6 +79,31 @@ const SETTLE_TRIES: u32 = 15;
 impl Corridor {
     /// One delivery from the bucket to its signed ledger row. The object may be open already.
     pub async fn walk(&self, pending: &Pending, after: i64, opened: Option<Download>) -> Result<Next, Error> {
+        match &pending.step {
+            Step::Compare(step) => match self.compared(pending, step).await {
+                Ok(compared) => self.walk_compared(&compared, after, opened).await,
+                Err(error) if matches!(verdict::of(&error), Verdict::Gone | Verdict::Relist) => Ok(Next::Relist),
+                Err(error) => Err(error),
+            },
+            _ => self.walk_compared(pending, after, opened).await,
+        }
+    }
+
+    /// Reads another version of a loaded file for its content, and gives what is to be done with it.
+    async fn compared(&self, pending: &Pending, step: &Step) -> Result<Pending, Error> {
+        let mut compared = pending.clone();
+        compared.step = step.clone();
+        for object in &mut compared.objects {
+            let content = self.source.content(object).await?;
+            object.content = Some(content);
+            if let Some(before) = object.before.as_ref().filter(|_| object.has_content_of_before(content)) {
+                (compared.step, compared.generation) = (Step::Same, before.generation);
+            }
+        }
+        Ok(compared)
+    }
+
+    async fn walk_compared(&self, pending: &Pending, after: i64, opened: Option<Download>) -> Result<Next, Error> {
         let mut work = match self.timed(Stage::Begin, self.target.begin(pending, after)).await? {
             Begun::Work(work) => *work,
             Begun::Busy => return Ok(Next::Busy),
@@ -90,10 +115,17 @@ impl Corridor {
         if let Some((status, reason)) = pending.step.note() {
             return self.note(work, pending, status, &Why::of(reason)).await;
         }
+        if pending.step == Step::Same {
+            return self.note_same(work, pending, pending.generation).await;
+        }
         let (id, sign, started) = (work.id(), work.sign(), work.started());
         say::begins(id, pending);
         let changes = match self.apply(&mut work, pending, opened).await {
+            Ok(_) if pending.if_same.is_some() && work.is_same() => return self.found_same(work, pending).await,
             Ok(changes) => changes,
+            Err(error) if of_the_file(&error) && pending.if_same.is_some() && work.is_same() => {
+                return self.found_same(work, pending).await;
+            }
             Err(error) => return self.give_up(work, pending, error).await,
         };
         failpoint::reach("after_diff");
@@ -147,12 +179,40 @@ impl Corridor {
             Some(opened) => opened,
             None => self.source.open(pending).await?,
         };
-        let bytes = object.bytes_read();
+        let (bytes, contents) = (object.bytes_read(), object.contents());
         let rows = decode::rows(object, work.shape(&self.dialect));
         let _progress = Progress::start(&self.screen, work.id(), rows.counted(), bytes.clone(), pending.bytes());
         let changes = work.apply(rows, order).await;
         self.metrics.bytes(bytes.load(Ordering::Relaxed));
+        work.read(std::mem::take(&mut *contents.lock().unwrap_or_else(PoisonError::into_inner)));
         Ok(changes?)
+    }
+
+    /// Parts that turned out to have the bytes of what is loaded: nothing is applied. What follows was planned for a table that
+    /// has them as a new full load, so stock is taken again.
+    async fn found_same(&self, work: Work, pending: &Pending) -> Result<Next, Error> {
+        match &pending.if_same {
+            Some(IfSame { held: Some(reason), .. }) => self.note(work, pending, Status::Held, &Why::of(reason)).await,
+            Some(IfSame { generation, .. }) => {
+                self.note_same(work, pending, *generation).await?;
+                Ok(Next::Relist)
+            }
+            None => Ok(Next::Relist),
+        }
+    }
+
+    /// Writes down that the bytes are those of what is loaded.
+    async fn note_same(&self, work: Work, pending: &Pending, generation: i32) -> Result<Next, Error> {
+        let why = Why::of("rewritten with the same bytes; nothing was applied");
+        if let Err(moved) = self.book.weigh(pending, book::End::Noted(Status::Loaded, &why)) {
+            work.leave().await?;
+            return Err(moved);
+        }
+        let revision = work.sign().revision;
+        let id = work.note_same(generation).await?;
+        self.book.enter(pending, id, book::End::Noted(Status::Loaded, &why));
+        say::noted(id, pending, Status::Loaded, &why, self.target.is_rehearsal());
+        Ok(Next::Noted { id, revision })
     }
 
     /// A delivery that could not be applied: written down, or left for another try.
@@ -264,4 +324,9 @@ impl Corridor {
     async fn timed<T>(&self, stage: Stage, work: impl Future<Output = T>) -> T {
         timed(&self.metrics, &self.clock, stage, work).await
     }
+}
+
+/// Returns true if an error stops the delivery, and is none of the bucket or the database.
+fn of_the_file(error: &Error) -> bool {
+    matches!(verdict::of(error), Verdict::Stop(_))
 }

@@ -444,7 +444,8 @@ impl Loader {
 /// The next delivery's object, opened while this one is at work: for small files the bucket's answer takes longer than the
 /// rest. A large one would wait too long with its connection open. What goes wrong shows when its turn has come.
 async fn open_ahead(source: &Source, now: &Pending, next: Option<&Pending>) -> Option<Download> {
-    let small = |pending: &&Pending| pending.bytes() <= SMALL && pending.step.note().is_none();
+    let unread = |step: &Step| step.note().is_some() || matches!(step, Step::Same | Step::Compare(_));
+    let small = |pending: &&Pending| pending.bytes() <= SMALL && !unread(&pending.step);
     let next = next.filter(|next| small(&now) && small(next))?;
     source.open(next).await.ok()
 }

@@ -144,6 +144,7 @@ fn way(delivery: &Delivery) -> String {
         "replace" => format!("full load {generation}, compared with the table"),
         "changes" => format!("changes after full load {generation}"),
         "refold" => "a late file that is folded in".to_owned(),
+        "same" | "compare" => "a file that was written again".to_owned(),
         "skip" => "a file to be skipped".to_owned(),
         _ => "a file that stops its table".to_owned(),
     }

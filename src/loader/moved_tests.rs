@@ -11,7 +11,18 @@ fn object(key: &str, etag: &str) -> Object {
 fn pending(entity: &Entity, object: Object) -> Pending {
     let (entity, label, file) = (entity.clone(), "e".to_owned(), crate::decode::File::Changes);
     let (step, objects) = (Step::Changes, vec![object]);
-    Pending { entity, label, file, generation: 1, step, objects, after: 3, passes: [].into(), remark: None }
+    Pending {
+        entity,
+        label,
+        file,
+        generation: 1,
+        step,
+        objects,
+        after: 3,
+        passes: [].into(),
+        remark: None,
+        if_same: None,
+    }
 }
 
 fn stock(files: &[(&str, &str)]) -> TablePlan {

@@ -439,7 +439,18 @@ mod tests {
     fn refold(objects: Vec<Object>) -> Pending {
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
         let (label, file, step) = ("e".to_owned(), crate::decode::File::Changes, Step::Refold);
-        Pending { entity, label, file, generation: 1, step, objects, after: 1, passes: [].into(), remark: None }
+        Pending {
+            entity,
+            label,
+            file,
+            generation: 1,
+            step,
+            objects,
+            after: 1,
+            passes: [].into(),
+            remark: None,
+            if_same: None,
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::decode::File;
 use crate::source::{Entity, Pending, Status, Step};
 
 /// Watches the parts of reloads.
@@ -21,7 +22,8 @@ impl Settling {
 
     /// How long a delivery still has to wait; none if it need not, or not any more.
     pub fn wait(&mut self, pending: &Pending) -> Option<Duration> {
-        if !matches!(pending.step, Step::Replace | Step::Stop(Status::Held, _)) {
+        let is_reload = matches!(pending.step, Step::Replace | Step::Same | Step::Stop(Status::Held, _));
+        if !is_reload || pending.file == File::Changes {
             return None;
         }
         let parts: Vec<String> = pending
@@ -43,7 +45,6 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::decode::File;
     use crate::source::{Listed, Object};
 
     fn reload(parts: &[(&str, i64)], step: Step) -> Pending {
@@ -65,6 +66,7 @@ mod tests {
             after: 0,
             passes: [].into(),
             remark: None,
+            if_same: None,
         }
     }
 

@@ -137,7 +137,18 @@ mod tests {
         let listed = Listed { key: "k".into(), etag: "a".into(), size: 10, modified: 0 };
         let objects = vec![Object::unknown(listed)];
         let (label, step) = ("e".to_owned(), Step::Replace);
-        Pending { entity, label, file, generation: 1, step, objects, after: 0, passes: [].into(), remark: None }
+        Pending {
+            entity,
+            label,
+            file,
+            generation: 1,
+            step,
+            objects,
+            after: 0,
+            passes: [].into(),
+            remark: None,
+            if_same: None,
+        }
     }
 
     fn loaded(id: i64, create: u64, remove: u64) -> Next {

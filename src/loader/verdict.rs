@@ -217,7 +217,7 @@ mod tests {
         let file = crate::decode::File::Snapshot;
         let step = source::Step::Replace;
         let (label, objects, passes) = ("e".into(), Vec::new(), [].into());
-        Pending { entity, label, file, generation: 1, step, objects, after: 0, passes, remark: None }
+        Pending { entity, label, file, generation: 1, step, objects, after: 0, passes, remark: None, if_same: None }
     }
 
     fn held() -> Error {

@@ -108,6 +108,7 @@ mod tests {
             after: 0,
             passes: [].into(),
             remark: None,
+            if_same: None,
         };
         let id = |occurrence| message_id(&Feed::default(), &pending(occurrence));
         assert_eq!(id(1), id(1));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::copied::{self, Times, Verdict};
 use super::entry::{Entry, Listed, Request, Status};
 use super::key::NameTime;
-use super::plan::{Later, Object, Step, TablePlan};
+use super::plan::{Later, Likeness, Object, Step, TablePlan};
 use super::table::Generation;
 use super::unrecorded::Unrecorded;
 use crate::decode::dialect::Order;
@@ -52,6 +52,8 @@ struct Change {
     again: bool,
     /// it was loaded after the full load that is loaded again, and so follows it
     follows: bool,
+    /// the generation whose full load contains another version, and that version's size
+    contained: Option<(i32, u64)>,
 }
 
 /// What change files stand on.
@@ -69,6 +71,10 @@ impl ChangeStock {
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         let (files, later, times) = (BTreeMap::new(), Later::default(), times.then(Vec::new));
         Self { order, keeps, files, later, newest: None, times, released: false }
+    }
+
+    pub(super) fn are_pending(&self) -> bool {
+        !self.files.is_empty() || self.later.objects > 0
     }
 
     /// Returns true if neither names nor times were set to decide.
@@ -129,8 +135,10 @@ impl ChangeStock {
         self.released |= requested == Some(Request::Release);
         self.newest = self.newest.max(Some(listed.modified));
         let follows = row.is_some_and(|row| row.reload);
+        let contained = rows.iter().filter(|row| row.contained && row.superseded_by.is_none());
+        let contained = contained.map(|row| (row.generation, row.size)).max();
         let object = Object::of(listed, row, rows, |row, listed| row.etag == listed.etag);
-        self.files.insert(turn, Change { object, rewritten_in, again, follows });
+        self.files.insert(turn, Change { object, rewritten_in, again, follows, contained });
     }
 
     /// The files that are kept, in feed order.
@@ -176,6 +184,7 @@ impl ChangeStock {
         plan.later = self.later;
         let Some(verdict) = self.judge(now, base) else {
             plan.wants_times = true;
+            plan.later = self.counted();
             return;
         };
         plan.assumed = self.assumed(base, verdict);
@@ -183,8 +192,15 @@ impl ChangeStock {
             let modified = change.object.listed.modified;
             let late = is_late(turn, change, now, base);
             let mut objects = vec![change.object.clone()];
+            if change.object.likeness() == Likeness::Same
+                && let Some(before) = &change.object.before
+            {
+                plan.pending.push(plan.pending(before.generation, Step::Same, objects, after));
+                continue;
+            }
             let step = match () {
                 () if change.follows => Step::Changes,
+                () if let Some(step) = change.of_a_contained_one(base) => step,
                 () if let Verdict::Unsure(unsure) = verdict => Step::Stop(Status::Held, unsure.reason(base.number)),
                 () if self.is_contained(modified, base, verdict) => {
                     Step::Skip(format!("contained in snapshot {}", base.number))
@@ -200,6 +216,11 @@ impl ChangeStock {
                 }
                 () if late => Step::Stop(Status::Late, late_reason(now, change)),
                 () => Step::Changes,
+            };
+            let step = match change.object.likeness() {
+                Likeness::Unread if !change.again => Step::Compare(Box::new(step)),
+                Likeness::Untold if step == Step::Changes && !change.again => Step::Stop(Status::Late, untold(change)),
+                _ => step,
             };
             plan.pending.push(plan.pending(base.number, step, objects, after));
         }
@@ -265,8 +286,7 @@ impl ChangeStock {
         let mut all = asked.clone();
         for (turn, (id, listed)) in now.loaded.range(first..).filter(|(turn, _)| !keys.contains(turn.key.as_str())) {
             let Some(listed) = listed.clone() else { return lost(&turn.key) };
-            let (entry, occurrence, replaces) = (Some(*id), 1, Vec::new());
-            all.insert(turn, Object { listed, entry, occurrence, untried: false, new: false, replaces });
+            all.insert(turn, Object { entry: Some(*id), untried: false, new: false, ..Object::unknown(listed) });
         }
         *objects = all.into_values().collect();
         Step::Refold
@@ -274,6 +294,16 @@ impl ChangeStock {
 }
 
 impl Change {
+    /// A version of a file that the full load contains: it is contained as well, for its name has the same time.
+    fn of_a_contained_one(&self, base: Base) -> Option<Step> {
+        let (number, size) = self.contained.filter(|(number, _)| *number == base.number && !base.renewed)?;
+        if size == self.object.listed.size {
+            return Some(Step::Skip(format!("contained in snapshot {number}, as its other version is")));
+        }
+        let reason = format!("another version of this change file is contained in snapshot {number}");
+        (!self.again).then_some(Step::Stop(Status::Late, reason))
+    }
+
     fn later(&self, time: NameTime) -> Later {
         let listed = &self.object.listed;
         Later { copied: is_copied(time, listed.modified).into(), ..Later::one(listed, self.object.untried) }
@@ -293,6 +323,14 @@ fn late_reason(now: &Generation, change: &Change) -> String {
         }
         _ => "another version of this change file was loaded before".to_owned(),
     }
+}
+
+fn untold(change: &Change) -> String {
+    let generation = change.rewritten_in.unwrap_or_default();
+    format!(
+        "another version of this change file was loaded in generation {generation} by an older version of the loader, which did not \
+         note its content, so it is not known whether this is the same"
+    )
 }
 
 fn lost(key: &str) -> Step {

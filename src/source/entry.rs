@@ -11,6 +11,9 @@ pub struct Listed {
     pub modified: i64,
 }
 
+/// The SHA-256 of an object's bytes as they lie in the bucket.
+pub type Content = [u8; 32];
+
 /// What the ledger says of one version of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -35,6 +38,13 @@ pub struct Entry {
     pub revision: i64,
     /// how often this version of the object had come by then, from 1
     pub occurrence: i32,
+    pub size: u64,
+    /// none in rows from before it was kept, and of what was never downloaded
+    pub content: Option<Content>,
+    /// it has the same bytes as a version that was loaded before, so that nothing was applied
+    pub same: bool,
+    /// it was skipped because the full load of its generation contains it
+    pub contained: bool,
 }
 
 impl Entry {

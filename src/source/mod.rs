@@ -34,14 +34,14 @@ use futures_util::{Stream, StreamExt};
 
 pub use again::Again;
 use client::Bucket;
-pub use entry::{Entry, Listed, Request, Status, stands};
+pub use entry::{Content, Entry, Listed, Request, Status, stands};
 pub use error::Error;
 pub use history::{Loaded, Lost};
 pub use key::{Entity, Foreigners};
 use listing::Listing;
-pub use object::Download;
+pub use object::{Contents, Download};
 pub use order::{Asked, Stock};
-pub use plan::{Later, Object, Pending, Plan, Step, Stop, TablePlan};
+pub use plan::{Before, IfSame, Later, Likeness, Object, Pending, Plan, Step, Stop, TablePlan};
 use settings::Settings;
 pub use survey::{Holds, Opening, Survey};
 pub use unrecorded::{Unrecorded, Waiting};
@@ -142,6 +142,11 @@ impl Source {
     /// Opens a pending delivery, pinned to the versions that were listed.
     pub async fn open(&self, pending: &Pending) -> Result<Download, Error> {
         Download::open(&self.bucket, pending.objects.iter().map(|object| object.listed.clone())).await
+    }
+
+    /// Reads an object for its content alone, pinned to the version that was listed.
+    pub async fn content(&self, object: &Object) -> Result<Content, Error> {
+        object::content(&self.bucket, &object.listed).await
     }
 
     /// Makes the bucket, unless it is there: for `feed make`.

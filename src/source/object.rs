@@ -5,17 +5,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Buf, Bytes};
+use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::client::Bucket;
-use super::entry::Listed;
+use super::entry::{Content, Listed};
 use super::{Error, error};
 use crate::decode::Parts;
 use crate::failpoint;
@@ -30,8 +31,23 @@ pub struct Download {
     first: Option<PartBytes>,
     rest: VecDeque<Listed>,
     read: Arc<AtomicU64>,
+    contents: Contents,
     /// of the object that was opened last
     size: Option<u64>,
+}
+
+/// The content of each object that was read to its end, in their order.
+pub type Contents = Arc<Mutex<Vec<Content>>>;
+
+/// Reads an object to its end, for its content alone.
+pub(super) async fn content(bucket: &Bucket, listed: &Listed) -> Result<Content, Error> {
+    let read = Arc::new(AtomicU64::new(0));
+    let mut part = PartBytes::open(bucket, listed.clone(), Handle::current(), read, Contents::default()).await?;
+    let mut digest = Sha256::new();
+    while let Some(piece) = part.next_piece().await? {
+        digest.update(&piece);
+    }
+    Ok(digest.finalize().into())
 }
 
 impl Download {
@@ -39,12 +55,19 @@ impl Download {
     pub(super) async fn open(bucket: &Bucket, objects: impl Iterator<Item = Listed>) -> Result<Self, Error> {
         let mut rest: VecDeque<Listed> = objects.collect();
         let read = Arc::new(AtomicU64::new(0));
-        let runtime = Handle::current();
+        let (runtime, contents) = (Handle::current(), Contents::default());
         let first = match rest.pop_front() {
-            Some(listed) => Some(PartBytes::open(bucket, listed, runtime.clone(), read.clone()).await?),
+            Some(listed) => {
+                Some(PartBytes::open(bucket, listed, runtime.clone(), read.clone(), contents.clone()).await?)
+            }
             None => None,
         };
-        Ok(Self { bucket: bucket.clone(), runtime, first, rest, read, size: None })
+        Ok(Self { bucket: bucket.clone(), runtime, first, rest, read, contents, size: None })
+    }
+
+    /// What was read to its end so far, taken in as it is read.
+    pub fn contents(&self) -> Contents {
+        self.contents.clone()
     }
 
     /// Compressed bytes read so far, counted as they are read.
@@ -61,7 +84,8 @@ impl Parts for Download {
             Some(first) => first,
             None => {
                 let Some(listed) = self.rest.pop_front() else { return Ok(None) };
-                let open = PartBytes::open(&self.bucket, listed, self.runtime.clone(), self.read.clone());
+                let (runtime, read, contents) = (self.runtime.clone(), self.read.clone(), self.contents.clone());
+                let open = PartBytes::open(&self.bucket, listed, runtime, read, contents);
                 self.runtime.block_on(open).map_err(io::Error::other)?
             }
         };
@@ -84,15 +108,25 @@ pub struct PartBytes {
     received: u64,
     runtime: Handle,
     read: Arc<AtomicU64>,
+    /// of what was given so far; none once it was given to the end
+    digest: Option<Sha256>,
+    contents: Contents,
 }
 
 impl PartBytes {
-    async fn open(bucket: &Bucket, listed: Listed, runtime: Handle, read: Arc<AtomicU64>) -> Result<Self, Error> {
+    async fn open(
+        bucket: &Bucket,
+        listed: Listed,
+        runtime: Handle,
+        read: Arc<AtomicU64>,
+        contents: Contents,
+    ) -> Result<Self, Error> {
         let request = bucket.client.get_object().bucket(&bucket.name).key(&listed.key);
         let answer = request.if_match(format!("\"{}\"", listed.etag)).send().await;
         let output = answer.map_err(|answer| error::of_object(answer, bucket, &listed.key))?;
         check_version(&output, &listed)?;
-        Ok(Self { listed, body: output.body, piece: Bytes::new(), received: 0, runtime, read })
+        let (body, digest) = (output.body, Some(Sha256::new()));
+        Ok(Self { listed, body, piece: Bytes::new(), received: 0, runtime, read, digest, contents })
     }
 
     /// The next piece of the body; none at its end, which must be where the listing said.
@@ -120,8 +154,19 @@ impl Read for PartBytes {
         while self.piece.is_empty() {
             let runtime = self.runtime.clone();
             match runtime.block_on(self.next_piece()).map_err(io::Error::other)? {
-                Some(piece) => self.piece = piece,
-                None => return Ok(0),
+                Some(piece) => {
+                    if let Some(digest) = &mut self.digest {
+                        digest.update(&piece);
+                    }
+                    self.piece = piece;
+                }
+                None => {
+                    if let Some(digest) = self.digest.take() {
+                        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+                        contents.push(digest.finalize().into());
+                    }
+                    return Ok(0);
+                }
             }
         }
         let count = into.len().min(self.piece.len());

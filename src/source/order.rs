@@ -211,3 +211,7 @@ mod arrow_tests;
 #[cfg(test)]
 #[path = "copied_tests.rs"]
 mod copied_tests;
+
+#[cfg(test)]
+#[path = "rewrite_tests.rs"]
+mod rewrite_tests;

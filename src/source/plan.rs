@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::again::Again;
-use super::entry::{Listed, Status};
+use super::entry::{Content, Entry, Listed, Status};
 use super::key::{Entity, Foreigners};
 use crate::decode::File;
 
@@ -102,6 +102,39 @@ pub struct Pending {
     pub passes: Arc<[i64]>,
     /// what the ledger is to say about it once it is loaded
     pub remark: Option<String>,
+    /// what to do instead once it is read, if each of its objects turns out to have the bytes of its loaded version
+    pub if_same: Option<IfSame>,
+}
+
+/// What to do with parts that were rewritten with the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IfSame {
+    /// the generation that their loaded versions belong to
+    pub generation: i32,
+    /// why they are held; none if they are noted and nothing is applied
+    pub held: Option<String>,
+}
+
+/// The version of an object that was loaded, when another is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    pub id: i64,
+    pub generation: i32,
+    pub etag: String,
+    pub size: u64,
+    pub content: Option<Content>,
+}
+
+/// Whether an object has the bytes of the version that was loaded before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    Same,
+    /// other bytes, or nothing was loaded before
+    Other,
+    /// it must be read
+    Unread,
+    /// the ledger does not know the content of the loaded version
+    Untold,
 }
 
 /// An object to load, with the id of its ledger row if it has one already.
@@ -117,6 +150,10 @@ pub struct Object {
     pub new: bool,
     /// the rows of other versions of the key, in whose place this one comes
     pub replaces: Vec<i64>,
+    /// the version that was loaded last
+    pub before: Option<Before>,
+    /// its own content, if it was read before
+    pub content: Option<Content>,
 }
 
 /// What a pending delivery does.
@@ -130,6 +167,10 @@ pub enum Step {
     Changes,
     /// late change files, and with them what was loaded of the generation and comes after the first of them
     Refold,
+    /// the bytes of what was loaded already: written down as loaded, and nothing is applied
+    Same,
+    /// another version of a loaded change file: the same if its bytes are, else as the inner step says
+    Compare(Box<Step>),
     /// nothing to load: written down with a reason
     Skip(String),
     /// not to be loaded as it is: the table stops
@@ -151,13 +192,33 @@ impl Later {
     }
 }
 
+impl Object {
+    /// Compares it with the version that was loaded before, as far as it can be told without reading it.
+    pub fn likeness(&self) -> Likeness {
+        let Some(before) = &self.before else { return Likeness::Other };
+        match (self.content, before.content) {
+            _ if before.size != self.listed.size => Likeness::Other,
+            _ if before.etag == self.listed.etag => Likeness::Same,
+            (Some(own), Some(before)) if own == before => Likeness::Same,
+            (Some(_), Some(_)) => Likeness::Other,
+            (None, Some(_)) => Likeness::Unread,
+            (_, None) => Likeness::Untold,
+        }
+    }
+
+    /// Returns true if these are the bytes of the loaded version.
+    pub fn has_content_of_before(&self, content: Content) -> bool {
+        self.before.as_ref().is_some_and(|before| before.content == Some(content))
+    }
+}
+
 impl Step {
     /// What is written down instead of loading: a status and a reason.
     pub fn note(&self) -> Option<(Status, &str)> {
         match self {
             Self::Skip(reason) => Some((Status::Skipped, reason)),
             Self::Stop(status, reason) => Some((*status, reason)),
-            Self::Append { .. } | Self::Replace | Self::Changes | Self::Refold => None,
+            Self::Append { .. } | Self::Replace | Self::Changes | Self::Refold | Self::Same | Self::Compare(_) => None,
         }
     }
 }
@@ -187,9 +248,58 @@ impl Pending {
 }
 
 impl Object {
+    /// A listed version, its row, and the rows of all versions of its key, of which some are the `same` version.
+    pub(super) fn of(
+        listed: Listed,
+        row: Option<&Entry>,
+        rows: &[Entry],
+        same: impl Fn(&Entry, &Listed) -> bool,
+    ) -> Self {
+        let entry = row.map(|row| row.id);
+        let new = !row.is_some_and(Entry::is_accounted);
+        let others = rows.iter().filter(|row| new && Some(row.id) != entry && row.is_replaceable());
+        // what is to be loaded again is applied, whatever was loaded before it
+        let compares = new && !row.is_some_and(|row| row.reload);
+        let loaded = rows.iter().filter(|row| compares && row.status == Status::Loaded && Some(row.id) != entry);
+        let before = loaded.max_by_key(|row| (row.superseded_by.is_none(), row.id)).map(|row| Before {
+            id: row.id,
+            generation: row.generation,
+            etag: row.etag.clone(),
+            size: row.size,
+            content: row.content,
+        });
+        let last_time = rows.iter().filter(|row| same(row, &listed)).map(|row| row.occurrence).max();
+        Self {
+            replaces: others.map(|row| row.id).collect(),
+            entry,
+            occurrence: row.map_or(last_time.unwrap_or(0) + 1, |row| row.occurrence),
+            untried: new && !row.is_some_and(Entry::was_tried),
+            new,
+            before,
+            content: row.and_then(|row| row.content),
+            listed,
+        }
+    }
+
+    /// A file that the bucket shows no more, as its row has it.
+    pub(super) fn gone(row: &Entry) -> Self {
+        let (key, etag, modified) = (row.key.clone(), row.etag.clone(), row.modified);
+        let listed = Listed { key, etag, size: row.size, modified };
+        Self { entry: Some(row.id), occurrence: row.occurrence, untried: false, ..Self::unknown(listed) }
+    }
+
     /// A listed object that the ledger knows nothing of.
     pub fn unknown(listed: Listed) -> Self {
-        Self { listed, entry: None, occurrence: 1, untried: true, new: true, replaces: Vec::new() }
+        Self {
+            listed,
+            entry: None,
+            occurrence: 1,
+            untried: true,
+            new: true,
+            replaces: Vec::new(),
+            before: None,
+            content: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::changes::{Base, ChangeStock, Turn};
 use super::copied::Verdict;
 use super::entry::{Entry, Listed, Request, Status, row_of_listed};
 use super::key::{Entity, NameTime, Part};
-use super::plan::{Later, Object, Pending, Step, Stop, TablePlan};
+use super::plan::{IfSame, Later, Likeness, Object, Pending, Step, Stop, TablePlan};
 use super::unrecorded::Unrecorded;
 use crate::decode::File;
 use crate::decode::dialect::Order;
@@ -63,6 +63,9 @@ pub(super) struct Generation {
     not_only_added: bool,
     /// how many change files
     change_files: u64,
+    /// how many listed change files were written again since they were loaded, and how many were not
+    rewritten: u64,
+    untouched: u64,
     pub last_change: Option<Turn>,
     /// its change files, if they are kept in mind: their rows, and the objects that are still as they were loaded
     pub loaded: BTreeMap<Turn, (i64, Option<Listed>)>,
@@ -83,6 +86,8 @@ impl Generation {
         now.parts.extend(other.parts);
         now.not_only_added |= other.not_only_added;
         now.change_files += other.change_files;
+        now.rewritten += other.rewritten;
+        now.untouched += other.untouched;
         now.last_change = now.last_change.take().max(other.last_change);
         now.loaded.extend(other.loaded);
     }
@@ -124,7 +129,12 @@ impl TableStock {
         self.loaded.iter_mut().for_each(|loaded| loaded.see(listed.as_ref(), rows, same));
         for row in rows.iter().filter(|row| row.status == Status::Loaded || row.reload) {
             if let Some(now) = self.now.reach(row.generation) {
-                now.parts.insert(row.key.clone(), row.modified);
+                // with the same bytes it is as old as what was loaded
+                if row.same {
+                    now.parts.entry(row.key.clone()).or_insert(row.modified);
+                } else {
+                    now.parts.insert(row.key.clone(), row.modified);
+                }
                 now.not_only_added |= !row.only_added;
             }
         }
@@ -187,9 +197,21 @@ impl TableStock {
             }
             now.last_change = now.last_change.take().max(Some(turn));
         }
+        self.see_rewritten(listed.as_ref(), rows);
         self.changes.see_accounted(time, rows);
         if let Some(listed) = listed {
             self.changes.see(time, listed, row, rows);
+        }
+    }
+
+    /// Counts a loaded change file that is listed, by whether it was written again since.
+    fn see_rewritten(&mut self, listed: Option<&Listed>, rows: &[Entry]) {
+        let loaded = rows.iter().filter(|row| row.status == Status::Loaded).max_by_key(|row| (row.generation, row.id));
+        let (Some(row), Some(listed)) = (loaded, listed) else { return };
+        let Some(now) = self.now.reach(row.generation) else { return };
+        match row.same || listed.etag != row.etag || listed.modified > row.modified {
+            true => now.rewritten += 1,
+            false => now.untouched += 1,
         }
     }
 
@@ -223,7 +245,8 @@ impl TableStock {
 
     pub(super) fn plan(mut self, entity: Entity, label: String, whole: bool) -> TablePlan {
         let part_more = self.parts.values().any(|part| part.object.untried);
-        if !part_more {
+        let noted = matches!(self.rewritten(), Some((Likeness::Same, None)));
+        if !part_more && !noted {
             self.stops.append(&mut self.held_parts);
         }
         // a part that is loaded before them would be stopped by them
@@ -333,8 +356,54 @@ impl TableStock {
         }
         let wanted = self.parts.values().filter(|part| !part.skipped);
         let all = wanted.map(|part| part.object.clone()).collect();
+        let number = self.now.number;
+        let stop = |reason| Step::Stop(Status::Held, reason);
+        let mut if_same = None;
+        match self.rewritten() {
+            Some((Likeness::Same, None)) => {
+                let new = new.into_iter().cloned().collect();
+                return Some(vec![pending(number, Step::Same, new)]);
+            }
+            Some((Likeness::Same | Likeness::Untold, Some(reason))) => {
+                return Some(vec![pending(number + 1, stop(reason), all)]);
+            }
+            Some((Likeness::Unread, held)) => if_same = Some(IfSame { generation: number, held }),
+            _ => {}
+        }
         let (step, remark) = self.reload()?;
-        Some(vec![Pending { remark, ..pending(self.now.number + 1, step, all) }])
+        let if_same = if_same.filter(|_| step == Step::Replace);
+        Some(vec![Pending { remark, if_same, ..pending(number + 1, step, all) }])
+    }
+
+    /// Whether all parts were rewritten, with the bytes of their loaded versions as far as that is known, and why they are
+    /// held if it is so. None if they were not, or if it makes no difference because there are no change files.
+    fn rewritten(&self) -> Option<(Likeness, Option<String>)> {
+        let changed = self.now.change_files > 0 || self.changes.are_pending();
+        let whole = self.parts.len() >= self.now.parts.len() && !self.now.parts.is_empty();
+        let released = self.parts.values().any(|part| part.released);
+        if !changed || !whole || released || self.parts.values().any(|part| !part.object.new) {
+            return None;
+        }
+        let of = |likeness| self.parts.values().any(|part| part.object.likeness() == likeness);
+        let files = self.now.change_files;
+        let held = format!(
+            "rewritten with the same bytes: comparing the table with it would undo the {files} change files loaded since, and \
+             not all of them were rewritten with it"
+        );
+        let kept = files == 0 || (self.now.rewritten > 0 && self.now.untouched == 0);
+        match () {
+            () if of(Likeness::Other) => None,
+            () if of(Likeness::Untold) => Some((
+                Likeness::Untold,
+                Some(format!(
+                    "rewritten with as many bytes as before, and the ledger does not know whether they are the same, for it was \
+                     loaded by an older version; if they are, comparing the table with it would undo the {files} change files \
+                     loaded since"
+                )),
+            )),
+            () if of(Likeness::Unread) => Some((Likeness::Unread, (!kept).then_some(held))),
+            () => Some((Likeness::Same, (!kept).then_some(held))),
+        }
     }
 
     /// A reload is diffed, unless its parts do not look like one whole load; and what the ledger is to say of it.
@@ -416,37 +485,6 @@ impl TablePlan {
     pub(super) fn pending(&self, generation: i32, step: Step, objects: Vec<Object>, after: i64) -> Pending {
         let (entity, label) = (self.entity.clone(), self.label.clone());
         let (file, passes) = (File::Changes, Arc::default());
-        Pending { entity, label, file, generation, step, objects, after, passes, remark: None }
-    }
-}
-
-impl Object {
-    /// A listed version, its row, and the rows of all versions of its key, of which some are the `same` version.
-    pub(super) fn of(
-        listed: Listed,
-        row: Option<&Entry>,
-        rows: &[Entry],
-        same: impl Fn(&Entry, &Listed) -> bool,
-    ) -> Self {
-        let entry = row.map(|row| row.id);
-        let new = !row.is_some_and(Entry::is_accounted);
-        let others = rows.iter().filter(|row| new && Some(row.id) != entry && row.is_replaceable());
-        let before = rows.iter().filter(|row| same(row, &listed)).map(|row| row.occurrence).max();
-        Self {
-            replaces: others.map(|row| row.id).collect(),
-            entry,
-            occurrence: row.map_or(before.unwrap_or(0) + 1, |row| row.occurrence),
-            untried: new && !row.is_some_and(Entry::was_tried),
-            new,
-            listed,
-        }
-    }
-
-    /// A file that the bucket shows no more, as its row has it.
-    fn gone(row: &Entry) -> Self {
-        let (key, etag, modified) = (row.key.clone(), row.etag.clone(), row.modified);
-        let listed = Listed { key, etag, size: 0, modified };
-        let (entry, occurrence) = (Some(row.id), row.occurrence);
-        Self { listed, entry, occurrence, untried: false, new: true, replaces: Vec::new() }
+        Pending { entity, label, file, generation, step, objects, after, passes, remark: None, if_same: None }
     }
 }

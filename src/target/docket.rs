@@ -6,7 +6,7 @@ use super::ledger::{self, Line, Sign};
 use super::work::Changes;
 use super::{Counts, Error, Feed};
 use crate::pg::Tx;
-use crate::source::{Object, Pending, Status};
+use crate::source::{Content, Object, Pending, Status};
 
 /// What a delivery's ledger rows are made of.
 pub struct Docket {
@@ -17,6 +17,8 @@ pub struct Docket {
     pub feed: Feed,
     pub host: String,
     pub started_at: OffsetDateTime,
+    /// the content of each object, as far as they were read
+    pub contents: Vec<Content>,
 }
 
 impl Docket {
@@ -66,6 +68,22 @@ impl Docket {
         Ok(id)
     }
 
+    /// Writes down that the bytes are those of the versions that are loaded; the highest id.
+    pub async fn note_same(&self, tx: &Tx) -> Result<i64, Error> {
+        let mut last = self.id;
+        for part in self.pending.new_objects() {
+            let object = &self.pending.objects[part];
+            let Some(before) = &object.before else { continue };
+            let id = self.id_of(part);
+            let reason = format!("rewritten with the same bytes as delivery {}; nothing was applied", before.id);
+            let line = self.line(id, object, Status::Loaded);
+            ledger::write(tx, &Line { reason: Some(&reason), ..line }).await?;
+            ledger::take_over(tx, id, before.id).await?;
+            last = last.max(id);
+        }
+        Ok(last)
+    }
+
     /// The place of the last object that is to be accounted for: it carries the effects.
     pub fn last_new(&self) -> usize {
         self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
@@ -86,6 +104,12 @@ impl Docket {
         self.started_at.unix_timestamp_nanos() as f64 / 1e9
     }
 
+    fn content_of<'a>(&'a self, object: &'a Object) -> Option<&'a [u8]> {
+        let part = self.pending.objects.iter().position(|one| one.listed.key == object.listed.key);
+        let read = part.and_then(|part| self.contents.get(part));
+        read.or(object.content.as_ref()).map(<[u8; 32]>::as_slice)
+    }
+
     fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
         Line {
             id,
@@ -103,6 +127,7 @@ impl Docket {
             error: None,
             actor: None,
             reason: None,
+            content: self.content_of(object),
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Line<'a> {
     pub error: Option<&'a str>,
     pub actor: Option<&'a str>,
     pub reason: Option<&'a str>,
+    /// the object's content, if it was read
+    pub content: Option<&'a [u8]>,
 }
 
 /// Writes a row; one that is there already (a retry) is updated in place and counts one attempt more.
@@ -109,6 +111,7 @@ impl Columns {
             (&counts[5], Type::INT8),
             (&self.scope, Type::INT8),
             (&line.revision, Type::INT8),
+            (&line.content, Type::BYTEA),
         ]
     }
 }
@@ -169,6 +172,10 @@ fn entry(row: &Row) -> Result<Entry, Error> {
         only_added: row.get(11),
         revision: row.get(12),
         occurrence: row.get(13),
+        size: row.get::<_, i64>(14) as u64,
+        content: row.get::<_, Option<&[u8]>>(15).and_then(|content| content.try_into().ok()),
+        same: row.get(16),
+        contained: row.get(17),
     })
 }
 
@@ -239,6 +246,18 @@ pub async fn is_loaded(tx: &Tx, sign: &Sign, host: &str) -> Result<bool, Error> 
         [(&sign.id, Type::INT8), (&sign.revision, Type::INT8), (&host, Type::TEXT), (&sign.started_at, Type::FLOAT8)];
     let row = tx.query_typed_one(sql, &parameters).await;
     Ok(row.map_err(|error| tx.error(error))?.get(0))
+}
+
+/// What a version's row takes over from the row of the loaded version that has the same bytes: what was read, and when it was
+/// committed.
+pub async fn take_over(tx: &Tx, id: i64, before: i64) -> Result<(), Error> {
+    let sql = "update public.loader_deliveries n
+        set rows_read = o.rows_read, rows_rejected = o.rows_rejected, claimed = o.claimed, committed_at = o.committed_at,
+            content_hash = coalesce(n.content_hash, o.content_hash)
+        from public.loader_deliveries o where n.id = $1 and o.id = $2";
+    let taken = tx.execute_typed(sql, &[(&id, Type::INT8), (&before, Type::INT8)]).await;
+    taken.map_err(|error| tx.error(error))?;
+    Ok(())
 }
 
 /// A part that was loaded in an older generation and belongs to the new one as it is.

@@ -19,6 +19,7 @@ on conflict (id) do update set
     requested = null,
     superseded_by = null,
     error = excluded.error,
+    content_hash = coalesce(excluded.content_hash, l.content_hash),
     -- who asked for this try, and why, if somebody did; a reason is that of a load, not of what went wrong after all
     actor = coalesce(excluded.actor, case when l.requested is not null then l.actor end),
     reason = coalesce(excluded.reason,

@@ -36,6 +36,7 @@ mod reading;
 mod refold;
 mod rejects;
 mod reserved;
+mod same;
 mod scope;
 pub mod settings;
 mod shown;

@@ -3,6 +3,11 @@ with loaded as (
     select * from public.loader_deliveries
     where scope = $1 and schema_name = $2 and entity = $3
       and status = 'loaded'
+      -- a version that was rewritten with the same bytes stands for the one before it
+      and not exists (
+          select from public.loader_deliveries n
+          where n.id = loader_deliveries.superseded_by and starts_with(n.reason, 'rewritten with the same bytes')
+      )
 )
 select id, object_key, etag, size_bytes, extract(epoch from last_modified)::bigint as modified, kind, generation,
        rows_read, rows_rejected, attempts, claimed is not null as has_op,

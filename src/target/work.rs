@@ -45,11 +45,11 @@ pub enum Begun {
 
 /// A delivery in hand.
 pub struct Work {
-    tx: Tx,
+    pub(super) tx: Tx,
     table: Arc<Table>,
     catalog: Catalog,
     lock_waits: LockWaits,
-    docket: Docket,
+    pub(super) docket: Docket,
     guard: Guard,
     /// whether the last loaded file of this kind had an op in front
     had_op: Option<bool>,
@@ -150,6 +150,7 @@ impl Target {
                 feed: self.feed.clone(),
                 host: self.host.clone(),
                 started_at: started.0,
+                contents: Vec::new(),
             },
             guard: Guard { max_remove: self.settings.max_remove, released },
             had_op,

@@ -61,3 +61,173 @@ async fn files_whose_times_disagree_are_held_and_the_order_decides() {
         assert_eq!(world.value(all).await, status);
     }
 }
+
+/// A full load of two hundred rows and five change files: 205 rows, the last word of each that of a change file.
+async fn whole() -> World {
+    let world = World::with_table().await;
+    put_all(&world, 0, &[0, 1, 2, 3, 4, 5]).await;
+    run_once(&world).await.ok();
+    assert_eq!(state(&world).await, "205|105");
+    world
+}
+
+/// Puts some of the feed's files, 0 being the full load, each packed as it is packed for the `packing`th time: the same bytes only
+/// within one packing.
+async fn put_all(world: &World, packing: u8, which: &[usize]) {
+    for file in which {
+        let rows = match file {
+            0 => (0..200).map(|id| format!("{id},a,1\n")).collect::<String>(),
+            file => {
+                (0..20).map(|row| format!("U,{},b,1\n", file * 20 + row)).collect::<String>()
+                    + &format!("I,{},b,1\n", 200 + file)
+            }
+        };
+        let name = if *file == 0 { LOAD1.to_owned() } else { format!("e/20991231-120{file}00000.csv.gz") };
+        let mut bytes = crate::support::gz(&rows);
+        // the time in the header of a gzip: other bytes of the same size
+        bytes[4] = packing;
+        world.bucket.put_bytes(&name, bytes).await;
+    }
+}
+
+async fn state(world: &World) -> String {
+    world.value("select count(*) || '|' || count(*) filter (where name = 'b') from dbo.e").await
+}
+
+async fn later() {
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+}
+
+#[tokio::test]
+async fn a_feed_that_is_rewritten_with_the_same_bytes_changes_nothing() {
+    for order in [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]] {
+        let world = whole().await;
+        later().await;
+        put_all(&world, 0, &order).await;
+        let mut rehearsal = program(&world);
+        rehearsal.env("DRY_RUN", "True");
+        assert!(run(rehearsal).await.ok().log.contains("rewritten with the same bytes"));
+        let ended = run_once(&world).await.ok();
+        assert!(ended.effects().is_empty(), "{}", ended.log);
+        assert_eq!(state(&world).await, "205|105");
+        let row =
+            "select status, generation, rows_read, rows_create, reason from loader_deliveries order by id desc limit 1";
+        assert_eq!(
+            world.value(row).await,
+            "loaded|1|200|0|rewritten with the same bytes as delivery 1; nothing was applied"
+        );
+        world.bucket.put("e/20991231-130000000.csv.gz", "U,1,b,1\n").await;
+        run_once(&world).await.ok();
+        assert_eq!(state(&world).await, "205|106", "the feed goes on");
+        assert!(run_once(&world).await.ok().effects().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_full_load_that_is_rewritten_alone_is_held_until_the_rest_follows() {
+    let world = whole().await;
+    later().await;
+    put_all(&world, 0, &[0]).await;
+    for some in [&[][..], &[1, 2], &[3]] {
+        put_all(&world, 0, some).await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.code, 1, "{}", ended.log);
+        assert_eq!(state(&world).await, "205|105");
+    }
+    let held = "select status, attempts, error from loader_deliveries where status = 'held'";
+    assert!(
+        world
+            .value(held)
+            .await
+            .starts_with("held|1|rewritten with the same bytes: comparing the table with it would undo the 5")
+    );
+    put_all(&world, 0, &[4, 5]).await;
+    run_once(&world).await.ok();
+    assert_eq!(state(&world).await, "205|105");
+    assert_eq!(world.value("select count(*) from loader_deliveries where status <> 'loaded'").await, "0");
+}
+
+#[tokio::test]
+async fn what_is_rewritten_alone_and_released_is_compared_with_the_table() {
+    let world = whole().await;
+    later().await;
+    put_all(&world, 0, &[0]).await;
+    assert_eq!(run_once(&world).await.code, 1);
+    let mut release = program(&world);
+    release.args(["deliveries", "release", "7"]);
+    run(release).await.ok();
+    run_once(&world).await.ok();
+    assert_eq!(state(&world).await, "200|0");
+}
+
+/// An object's etag is another one, its bytes are not: the ledger is told so, as after an encryption.
+async fn other_etags(world: &World) {
+    world.sql("update loader_deliveries set etag = 'of-before-the-encryption-' || id").await;
+}
+
+#[tokio::test]
+async fn other_etags_of_the_same_bytes_change_nothing() {
+    for order in [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0]] {
+        let world = whole().await;
+        later().await;
+        other_etags(&world).await;
+        put_all(&world, 0, &order).await;
+        let ended = run_once(&world).await.ok();
+        assert_eq!(state(&world).await, "205|105", "{}", ended.log);
+        assert!(!ended.log.contains("late"), "{}", ended.log);
+        let rows = "select count(*), count(*) filter (where reason like 'rewritten with the same bytes%'), max(generation), \
+                    count(*) filter (where superseded_by is null), count(content_hash) from loader_deliveries";
+        assert_eq!(world.value(rows).await, "12|6|1|6|12");
+        assert!(run_once(&world).await.ok().effects().is_empty());
+        let mut verify = program(&world);
+        verify.arg("verify");
+        let ended = run(verify).await;
+        assert_eq!(ended.code, 0, "{}", ended.log);
+    }
+}
+
+#[tokio::test]
+async fn other_etags_seen_one_after_the_other_never_undo_anything() {
+    let world = whole().await;
+    later().await;
+    other_etags(&world).await;
+    // the ledger's etags of what is not rewritten yet are those of the bucket
+    for shown in world.bucket.shown().await {
+        world
+            .sql(&format!("update loader_deliveries set etag = '{}' where object_key = '{}'", shown.etag, shown.key))
+            .await;
+    }
+    for file in [3, 0, 1, 2, 4, 5] {
+        let key = if file == 0 { "%LOAD%".to_owned() } else { format!("%-120{file}%") };
+        world.sql(&format!("update loader_deliveries set etag = 'old' where object_key like '{key}'")).await;
+        put_all(&world, 0, &[file]).await;
+        run_once(&world).await;
+        assert_eq!(state(&world).await, "205|105", "{file}");
+    }
+    run_once(&world).await.ok();
+    assert_eq!(state(&world).await, "205|105");
+}
+
+#[tokio::test]
+async fn other_bytes_are_no_rewrite_and_an_unknown_content_is_held() {
+    let world = whole().await;
+    later().await;
+    put_all(&world, 1, &[1]).await;
+    let ended = run_once(&world).await;
+    assert!(ended.log.contains("another version of this change file was loaded before"), "{}", ended.log);
+    let world = whole().await;
+    later().await;
+    put_all(&world, 1, &[0]).await;
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 100, remove: 5)."]);
+    let world = whole().await;
+    later().await;
+    world.sql("update loader_deliveries set content_hash = null").await;
+    put_all(&world, 1, &[0]).await;
+    let ended = run_once(&world).await;
+    assert!(
+        ended.code == 1 && ended.log.contains("the ledger does not know whether they are the same"),
+        "{}",
+        ended.log
+    );
+    assert_eq!(state(&world).await, "205|105");
+}
