@@ -5,6 +5,7 @@
 
 pub mod agreed;
 mod book;
+mod contradictions;
 mod corridor;
 mod emptied;
 mod herald;

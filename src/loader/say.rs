@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::contradictions::{self, Warned};
 use super::{Error, Outcome, verdict};
 use crate::decode::File;
 use crate::metrics::Metrics;
@@ -23,8 +24,7 @@ pub struct Said {
     /// why tables themselves are stopped
     tables: BTreeMap<Entity, String>,
     assumed: BTreeSet<Entity>,
-    /// the pair of files of each table whose names and times contradict each other
-    regressions: BTreeMap<Entity, (String, String)>,
+    contradictions: Warned,
     broker: Option<String>,
     /// how many files wait that the run's plan does not have
     left: usize,
@@ -224,15 +224,14 @@ pub fn plan(said: &mut Said, plan: &Plan) {
             tracing::info!("{}", assumed(table));
         }
     }
-    regressions(said, plan).iter().for_each(|words| tracing::warn!("{words}"));
+    said.contradictions.new_of(plan).iter().for_each(|words| tracing::warn!("{words}"));
     stopped(said, plan);
 }
 
 /// What a plan says of a table's files beside what they do.
 pub fn remarks(table: &TablePlan) -> Vec<String> {
     let assumed = (table.assumed > 0).then(|| assumed(table));
-    let regression = table.regression.as_ref().map(|pair| contradiction(&table.entity, pair));
-    assumed.into_iter().chain(regression).collect()
+    assumed.into_iter().chain(contradictions::of(table)).collect()
 }
 
 fn assumed(table: &TablePlan) -> String {
@@ -241,21 +240,6 @@ fn assumed(table: &TablePlan) -> String {
         "{entity}: {files} change files were copied after they were made, so their times say nothing; they are assumed to \
          follow the snapshot."
     )
-}
-
-fn contradiction(entity: &Entity, (first, second): &(String, String)) -> String {
-    format!(
-        "{entity}: {first} comes before {second} by its name but was written after it; if the names are local time (a \
-         partition time zone), write FEED order=modified."
-    )
-}
-
-/// What there is to say of names and times that contradict each other: once for each pair.
-fn regressions(said: &mut Said, plan: &Plan) -> Vec<String> {
-    let pairs = plan.tables.iter().filter_map(|table| Some((&table.entity, table.regression.as_ref()?)));
-    let new = pairs
-        .filter(|(entity, pair)| said.regressions.insert((*entity).clone(), (*pair).clone()).as_ref() != Some(*pair));
-    new.map(|(entity, pair)| contradiction(entity, pair)).collect()
 }
 
 fn stopped(said: &mut Said, plan: &Plan) {
@@ -424,11 +408,9 @@ mod tests {
     use super::*;
     use crate::source::{Foreigners, Listed, Object, Step};
 
-    fn plan(pair: Option<(&str, &str)>) -> Plan {
+    fn plan() -> Plan {
         let entity = Entity { schema: "dbo".into(), name: "e".into() };
-        let regression = pair.map(|(first, second)| (first.to_owned(), second.to_owned()));
-        let table = TablePlan { regression, ..TablePlan::empty(entity, "e".into()) };
-        Plan { tables: vec![table], ..Plan::default() }
+        Plan { tables: vec![TablePlan::empty(entity, "e".into())], ..Plan::default() }
     }
 
     fn object(key: &str, modified: i64, new: bool) -> Object {
@@ -467,7 +449,7 @@ mod tests {
 
     #[test]
     fn what_is_read_again_for_a_late_file_is_not_pending() {
-        let mut plan = plan(None);
+        let mut plan = plan();
         plan.tables[0].pending.push(refold(vec![object("late", 90, true), object("loaded", 10, false)]));
         let metrics = Metrics::new("1");
         let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100);
@@ -495,17 +477,5 @@ mod tests {
         assert!(words.starts_with("Nothing below bucket_path \"data\" in bucket b is a file of a table"), "{words}");
         assert!(words.contains(", like \"data/e/a.csv\". Is bucket_path the folder above"), "{words}");
         assert_eq!(nothing("b", "data", &Plan { listed: 3, ..plan }), None, "a loaded file is not in the plan");
-    }
-
-    #[test]
-    fn names_against_times_are_said_once_for_each_pair() {
-        let mut said = Said::default();
-        let words = "dbo.e: K1 comes before K2 by its name but was written after it; if the names are local time (a \
-                     partition time zone), write FEED order=modified.";
-        assert_eq!(regressions(&mut said, &plan(Some(("K1", "K2")))), [words]);
-        assert!(regressions(&mut said, &plan(Some(("K1", "K2")))).is_empty());
-        assert!(regressions(&mut said, &plan(None)).is_empty());
-        assert!(regressions(&mut said, &plan(Some(("K1", "K2")))).is_empty());
-        assert_eq!(regressions(&mut said, &plan(Some(("K1", "K3")))).len(), 1);
     }
 }

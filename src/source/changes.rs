@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::copied::{self, Times, Verdict};
 use super::entry::{Entry, Listed, Request, Status};
+use super::generation::Generation;
 use super::key::NameTime;
 use super::plan::{Later, Likeness, Object, Step, TablePlan};
-use super::table::Generation;
 use super::unrecorded::Unrecorded;
 use crate::decode::dialect::Order;
+
+/// So many seconds may the clocks of writers differ.
+const SLACK: i64 = 300;
 
 /// When it is a change file's turn: by the time in its name, unless `LastModified` was set to go before it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,7 +163,6 @@ impl ChangeStock {
 
     /// Two files whose names and times contradict each other, by more than the clocks of writers may.
     pub(super) fn regression(&self) -> Option<(String, String)> {
-        const SLACK: i64 = 300;
         if self.order == Order::Modified {
             return None;
         }
@@ -178,6 +180,18 @@ impl ChangeStock {
         None
     }
 
+    /// Returns the first file that is named before the full load was written but was written after it, and by how many minutes
+    /// its name is older: it is loaded after the full load, which may have newer values.
+    fn named_before(&self, base: Base) -> Option<(String, i64)> {
+        let earliest = base.earliest.filter(|_| self.order != Order::Modified)?;
+        self.files.iter().find_map(|(turn, change)| {
+            let listed = &change.object.listed;
+            let older = earliest - turn.time.unix_seconds()?;
+            let late = older > SLACK && listed.modified >= earliest && !is_copied(turn.time, listed.modified);
+            late.then(|| (listed.key.clone(), older / 60))
+        })
+    }
+
     /// Adds the deliveries of the change files to a table's plan, in feed order. `after` is the table's last ledger id.
     pub(super) fn add_to(&self, plan: &mut TablePlan, now: &Generation, base: Base, after: i64) {
         let mut folded = false;
@@ -188,6 +202,7 @@ impl ChangeStock {
             return;
         };
         plan.assumed = self.assumed(base, verdict);
+        plan.named_before = self.named_before(base).filter(|_| verdict == Verdict::Genuine);
         for (turn, change) in &self.files {
             let modified = change.object.listed.modified;
             let late = is_late(turn, change, now, base);

@@ -77,6 +77,14 @@ pub struct Part {
     number: u32,
 }
 
+impl Part {
+    /// Returns the first and the last number that are missing between this part and a later one of its segment.
+    pub(super) fn missing_before(self, later: Self) -> Option<(u32, u32)> {
+        let gap = self.segment == later.segment && later.number > self.number.saturating_add(1);
+        gap.then(|| (self.number + 1, later.number - 1))
+    }
+}
+
 /// The time in a change file's name, as `YYYYMMDDHHMMSS` and microseconds. Its zone is the feed's own affair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameTime {

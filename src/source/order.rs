@@ -215,3 +215,7 @@ mod copied_tests;
 #[cfg(test)]
 #[path = "rewrite_tests.rs"]
 mod rewrite_tests;
+
+#[cfg(test)]
+#[path = "parts_tests.rs"]
+mod parts_tests;

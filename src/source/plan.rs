@@ -52,6 +52,8 @@ pub struct TablePlan {
     pub assumed: usize,
     /// two change files, the first of which comes first by its name and was written long after the other
     pub regression: Option<(String, String)>,
+    /// a change file that is named so many minutes before the full load was written, and was written after it
+    pub named_before: Option<(String, i64)>,
     /// a late file is to be folded in, for which stock must be taken again with this table in `Asked::history`: what is
     /// pending ends before it
     pub wants_history: bool,
@@ -322,6 +324,7 @@ impl TablePlan {
             assumed: 0,
             regression: None,
             again: None,
+            named_before: None,
             wants_history: false,
             wants_times: false,
             later: Later::default(),

@@ -1,13 +1,15 @@
 //! One table while stock is taken: what the ledger has loaded of it, its parts, its change files, and the plan for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::again::LoadedRows;
 use super::changes::{Base, ChangeStock, Turn};
 use super::copied::Verdict;
 use super::entry::{Entry, Listed, Request, Status, row_of_listed};
+use super::generation::Generation;
 use super::key::{Entity, NameTime, Part};
+use super::parts::{self, Gap};
 use super::plan::{IfSame, Later, Likeness, Object, Pending, Step, Stop, TablePlan};
 use super::unrecorded::Unrecorded;
 use crate::decode::File;
@@ -54,45 +56,6 @@ struct Shown {
     skipped: bool,
 }
 
-/// What the ledger has loaded of a table's newest generation.
-#[derive(Debug, Default)]
-pub(super) struct Generation {
-    pub number: i32,
-    /// key → LastModified
-    parts: BTreeMap<String, i64>,
-    not_only_added: bool,
-    /// how many change files
-    change_files: u64,
-    /// how many listed change files were written again since they were loaded, and how many were not
-    rewritten: u64,
-    untouched: u64,
-    pub last_change: Option<Turn>,
-    /// its change files, if they are kept in mind: their rows, and the objects that are still as they were loaded
-    pub loaded: BTreeMap<Turn, (i64, Option<Listed>)>,
-}
-
-impl Generation {
-    /// Rows of older generations say nothing any more; a row of a newer one begins it.
-    fn reach(&mut self, number: i32) -> Option<&mut Self> {
-        if number > self.number {
-            *self = Self { number, ..Self::default() };
-        }
-        (number == self.number).then_some(self)
-    }
-
-    /// Takes in what was loaded from another folder of the same table.
-    fn join(&mut self, other: Self) {
-        let Some(now) = self.reach(other.number) else { return };
-        now.parts.extend(other.parts);
-        now.not_only_added |= other.not_only_added;
-        now.change_files += other.change_files;
-        now.rewritten += other.rewritten;
-        now.untouched += other.untouched;
-        now.last_change = now.last_change.take().max(other.last_change);
-        now.loaded.extend(other.loaded);
-    }
-}
-
 impl TableStock {
     /// `keeps` says that the loaded change files must be kept in mind, `times` that the times of all must.
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
@@ -129,11 +92,10 @@ impl TableStock {
         self.loaded.iter_mut().for_each(|loaded| loaded.see(listed.as_ref(), rows, same));
         for row in rows.iter().filter(|row| row.status == Status::Loaded || row.reload) {
             if let Some(now) = self.now.reach(row.generation) {
+                let modified = now.parts.entry((part, parts::unpacked(&row.key).to_owned())).or_insert(row.modified);
                 // with the same bytes it is as old as what was loaded
-                if row.same {
-                    now.parts.entry(row.key.clone()).or_insert(row.modified);
-                } else {
-                    now.parts.insert(row.key.clone(), row.modified);
+                if !row.same {
+                    *modified = row.modified;
                 }
                 now.not_only_added |= !row.only_added;
             }
@@ -329,7 +291,7 @@ impl TableStock {
         };
         let skipped: Vec<Pending> = contained.into_iter().map(skip).collect();
         plan.pending.extend(skipped);
-        let passes: Arc<[i64]> = plan.contained.as_slice().into();
+        let passes = self.passes(&plan.contained);
         plan.pending.iter_mut().for_each(|pending| pending.passes = passes.clone());
         None
     }
@@ -337,7 +299,8 @@ impl TableStock {
     /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once. None if the
     /// times of the change files decide, which were not kept in mind.
     fn snapshot(&self, table: &TablePlan, whole: bool) -> Option<Vec<Pending>> {
-        let new: Vec<&Object> = self.parts.values().map(|part| &part.object).filter(|object| object.new).collect();
+        let new = self.parts.iter().filter(|(_, part)| part.object.new);
+        let new: Vec<(Part, &Object)> = new.map(|((part, _), shown)| (*part, &shown.object)).collect();
         if new.is_empty() {
             return Some(Vec::new());
         }
@@ -345,24 +308,38 @@ impl TableStock {
             file: File::Snapshot,
             ..table.pending(generation, step, objects, self.last_revision)
         };
+        let stop = |reason| Step::Stop(Status::Held, reason);
+        let only_new = || -> Vec<Object> { new.iter().map(|(_, object)| (*object).clone()).collect() };
+        if let Some(twice) = self.twice() {
+            return Some(vec![pending(self.now.number + 1, stop(twice), only_new())]);
+        }
         let first_load = self.now.parts.is_empty() && self.now.last_change.is_none() && !whole;
-        let rewritten = new.iter().any(|object| self.now.parts.contains_key(&object.listed.key));
+        let is_loaded = |part, object: &Object| {
+            self.now.parts.contains_key(&(part, parts::unpacked(&object.listed.key).to_owned()))
+        };
+        let rewritten = new.iter().any(|(part, object)| is_loaded(*part, object));
         let grows = !self.now.parts.is_empty() && !rewritten && self.now.last_change.is_none();
         if first_load || (grows && !self.now.not_only_added) {
             let number = self.now.number.max(1);
-            let step = |index| Step::Append { first: first_load && index == 0 };
-            let one = |(index, object): (usize, &Object)| pending(number, step(index), vec![object.clone()]);
-            return Some(new.into_iter().enumerate().map(one).collect());
+            let gap = self.gap_beside_loaded();
+            let step = |index, part| match &gap {
+                Some(gap) if part > gap.behind => stop(gap.words.clone()),
+                _ => Step::Append { first: first_load && index == 0 },
+            };
+            let passes = self.passes(&[]);
+            let one = |(index, (part, object)): (usize, &(Part, &Object))| Pending {
+                passes: passes.clone(),
+                ..pending(number, step(index, *part), vec![(*object).clone()])
+            };
+            return Some(new.iter().enumerate().map(one).collect());
         }
         let wanted = self.parts.values().filter(|part| !part.skipped);
         let all = wanted.map(|part| part.object.clone()).collect();
         let number = self.now.number;
-        let stop = |reason| Step::Stop(Status::Held, reason);
         let mut if_same = None;
         match self.rewritten() {
             Some((Likeness::Same, None)) => {
-                let new = new.into_iter().cloned().collect();
-                return Some(vec![pending(number, Step::Same, new)]);
+                return Some(vec![pending(number, Step::Same, only_new())]);
             }
             Some((Likeness::Same | Likeness::Untold, Some(reason))) => {
                 return Some(vec![pending(number + 1, stop(reason), all)]);
@@ -380,8 +357,7 @@ impl TableStock {
     fn rewritten(&self) -> Option<(Likeness, Option<String>)> {
         let changed = self.now.change_files > 0 || self.changes.are_pending();
         let whole = self.parts.len() >= self.now.parts.len() && !self.now.parts.is_empty();
-        let released = self.parts.values().any(|part| part.released);
-        if !changed || !whole || released || self.parts.values().any(|part| !part.object.new) {
+        if !changed || !whole || self.is_released() || self.parts.values().any(|part| !part.object.new) {
             return None;
         }
         let of = |likeness| self.parts.values().any(|part| part.object.likeness() == likeness);
@@ -408,11 +384,11 @@ impl TableStock {
 
     /// A reload is diffed, unless its parts do not look like one whole load; and what the ledger is to say of it.
     fn reload(&self) -> Option<(Step, Option<String>)> {
-        let mixed = self.mixed();
-        if self.parts.values().any(|part| part.released) {
-            return Some((Step::Replace, mixed.map(|mixed| format!("released: {mixed}"))));
+        let flaw = self.mixed().or_else(|| parts::gap(self.listed_parts()).map(|gap| gap.words));
+        if self.is_released() {
+            return Some((Step::Replace, flaw.map(|flaw| format!("released: {flaw}"))));
         }
-        let reason = match mixed.or_else(|| self.incomplete()) {
+        let reason = match flaw.or_else(|| self.incomplete()) {
             None => self.undone()?,
             reason => reason,
         };
@@ -461,6 +437,32 @@ impl TableStock {
             ));
         }
         (!names.is_empty()).then_some(words)
+    }
+
+    /// Returns the rows that do not stop what is planned: these, and parts that are held, for a part more is there.
+    fn passes(&self, rows: &[i64]) -> Arc<[i64]> {
+        rows.iter().copied().chain(self.held_parts.iter().map(|stop| stop.id)).collect()
+    }
+
+    fn is_released(&self) -> bool {
+        self.parts.values().any(|part| part.released)
+    }
+
+    fn listed_parts(&self) -> impl Iterator<Item = (Part, &str)> {
+        self.parts.keys().map(|(part, key)| (*part, key.as_str()))
+    }
+
+    /// Returns the first gap among the parts that are loaded and those that are listed: what was loaded may be deleted.
+    fn gap_beside_loaded(&self) -> Option<Gap> {
+        let loaded = self.now.parts.keys().map(|(part, key)| (*part, key.as_str()));
+        let all: BTreeSet<(Part, &str)> = loaded.chain(self.listed_parts()).collect();
+        if self.is_released() { None } else { parts::gap(all.into_iter()) }
+    }
+
+    /// Says that a part is listed twice. What was skipped is not read.
+    fn twice(&self) -> Option<String> {
+        let wanted = self.parts.iter().filter(|(_, part)| !part.skipped);
+        parts::twice(wanted.map(|((_, key), _)| key.as_str()))
     }
 
     fn incomplete(&self) -> Option<String> {

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::ledger::{self, Line, Sign};
-use super::work::Changes;
+use super::work::{Changes, Work};
 use super::{Counts, Error, Feed};
 use crate::pg::Tx;
 use crate::source::{Content, Object, Pending, Status};
@@ -19,6 +19,13 @@ pub struct Docket {
     pub started_at: OffsetDateTime,
     /// the content of each object, as far as they were read
     pub contents: Vec<Content>,
+}
+
+impl Work {
+    /// What tells this try of the delivery from another.
+    pub fn sign(&self) -> Sign {
+        self.docket.sign()
+    }
 }
 
 impl Docket {

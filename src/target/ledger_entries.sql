@@ -6,7 +6,7 @@ select id, object_key, etag, extract(epoch from last_modified)::bigint as modifi
        coalesce(revision, 0), occurrence,
        size_bytes, content_hash,
        (status = 'loaded' and reason is not null and starts_with(reason, 'rewritten with the same bytes')) as same,
-       (status = 'skipped' and actor = 'loader' and starts_with(reason, 'contained in snapshot')) as contained
+       coalesce(status = 'skipped' and actor = 'loader' and starts_with(reason, 'contained in snapshot'), false) as contained
 from public.loader_deliveries
 where scope = $1
 order by object_key, id

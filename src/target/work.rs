@@ -246,11 +246,6 @@ impl Work {
         self.docket.id
     }
 
-    /// What tells this try of it from another.
-    pub fn sign(&self) -> Sign {
-        self.docket.sign()
-    }
-
     /// When it was begun.
     pub fn started(&self) -> Instant {
         self.started

@@ -28,6 +28,17 @@ async fn copied(ages: &[i64]) -> World {
     world
 }
 
+#[tokio::test]
+async fn a_file_that_is_named_before_the_full_load_and_written_after_it_is_told_of() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    world.bucket.put_later(&aged(3600), "U,1,b,1\n").await;
+    let ended = run_once(&world).await.ok();
+    let words = "minutes before the full load was written but was written after it: it is loaded after the full load";
+    assert!(ended.log.contains(words) && ended.log.contains("WARN"), "{}", ended.log);
+    assert_eq!(world.value("select name from dbo.e").await, "b");
+}
+
 const DAY: i64 = 86_400;
 const HOUR: i64 = 3600;
 

@@ -36,6 +36,7 @@ mod monitoring;
 mod operator;
 mod order;
 mod page;
+mod parts;
 mod path;
 mod pgbouncer;
 mod plan;
