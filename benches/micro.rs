@@ -169,8 +169,16 @@ fn wires() -> [Wire; 7] {
 }
 
 fn rows(file: &[u8], gzip: bool) -> Rows<One<'_>> {
-    let column = |&(name, text): &(&str, bool)| Column { name: name.to_owned(), text, key: name == "event_id" };
+    let column = |&(name, text): &(&str, bool)| Column {
+        name: name.to_owned(),
+        text,
+        key: name == "event_id",
+        not_null: false,
+        has_default: false,
+    };
     let shape = Shape {
+        nulls: decode::Nulls::default(),
+        generated: Vec::new(),
         file: File::Snapshot,
         columns: COLUMNS.iter().map(column).collect(),
         table: (Entity::SCHEMA.to_owned(), Entity::Events.name().to_owned()),

@@ -10,7 +10,7 @@ use flate2::{Compression, write::GzEncoder};
 use paper_engine_orders::decode::cell::Cell;
 use paper_engine_orders::decode::dialect::Dialect;
 use paper_engine_orders::decode::limits::{Bytes, Limits};
-use paper_engine_orders::decode::{self, Column, Error, File, Parts, Shape};
+use paper_engine_orders::decode::{self, Column, Error, File, NullRule, Nulls, Parts, Shape, Watching};
 use paper_engine_orders::source::key::{self, Named};
 use paper_engine_orders::target::encode::{Asked, Wire};
 use paper_engine_orders::{notifier, pg, source};
@@ -157,13 +157,22 @@ fn shape(how: u8, feed: u8) -> Shape {
         other => format!("c{other}"),
     };
     let wires = wires();
-    let column = |index| Column { name: name(index), text: wires[index].is_text(), key: index == 0 };
+    let column = |index| Column {
+        name: name(index),
+        text: wires[index].is_text(),
+        key: index == 0,
+        not_null: index == 0,
+        has_default: false,
+    };
     let feed = FEEDS[usize::from(feed) % FEEDS.len()];
     let dialect: Dialect = feed.parse().unwrap_or_else(|faults| panic!("{feed}: {faults}"));
     let limits = Limits { max_row: Bytes(128 << 10), max_fields: 64, max_plain: Bytes(1 << 20), ..Limits::default() };
+    let nulls = Nulls { rule: NullRule::given(&dialect).unwrap_or_default(), watch: Watching::Refuse };
     Shape {
+        nulls,
         file: if how & 1 == 0 { File::Snapshot } else { File::Changes },
         columns: (0..columns).map(column).collect(),
+        generated: Vec::new(),
         table: ("dbo".into(), "e".into()),
         dialect: Dialect { limits, ..dialect },
         had_op: [None, Some(true), Some(false), None][usize::from(how >> 2 & 3)],

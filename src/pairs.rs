@@ -12,6 +12,8 @@ pub struct Pairs {
     /// what a pair's place counts
     unit: &'static str,
     names: Names,
+    /// keys that may come more than once
+    lists: &'static [&'static str],
 }
 
 /// Which unknown keys may be named.
@@ -38,6 +40,14 @@ impl Pairs {
     pub fn read(text: &str) -> Self {
         let pairs = Self::scan(text, |next| matches!(next, '\'' | '\\' | ' '));
         Self { names: Names::Similar, ..pairs }
+    }
+
+    /// The same, with keys that may be given more than once.
+    pub fn read_lists(text: &str, lists: &'static [&'static str]) -> Self {
+        let mut pairs = Self::empty("word");
+        (pairs.names, pairs.lists) = (Names::Similar, lists);
+        pairs.fill(text, |next| matches!(next, '\'' | '\\' | ' '));
+        pairs
     }
 
     /// For what libpq would read: there a backslash escapes whatever follows.
@@ -84,28 +94,32 @@ impl Pairs {
     }
 
     fn empty(unit: &'static str) -> Self {
-        Self { left: Vec::new(), faults: Vec::new(), unit, names: Names::None }
+        Self { left: Vec::new(), faults: Vec::new(), unit, names: Names::None, lists: &[] }
     }
 
     fn scan(text: &str, escapes: fn(char) -> bool) -> Self {
         let mut pairs = Self::empty("word");
+        pairs.fill(text, escapes);
+        pairs
+    }
+
+    fn fill(&mut self, text: &str, escapes: fn(char) -> bool) {
         let mut scan = Scan { rest: text.trim(), place: 0, escapes };
         while let Some(found) = scan.pair() {
             match found {
-                Ok(pair) => pairs.add(pair),
-                Err(fault) => pairs.faults.push(fault),
+                Ok(pair) => self.add(pair),
+                Err(fault) => self.faults.push(fault),
             }
         }
-        pairs
     }
 
     fn add(&mut self, pair: Pair) {
         match self.left.iter().find(|other| other.key == pair.key) {
-            Some(first) => {
+            Some(first) if !self.lists.contains(&pair.key.as_str()) => {
                 let (unit, one, two) = (self.unit, first.place, pair.place);
                 self.fault(format!("{unit}s {one} and {two} have the same key. Keep one"));
             }
-            None => self.left.push(pair),
+            _ => self.left.push(pair),
         }
     }
 }

@@ -86,7 +86,7 @@ fn every_variable_arrives() {
         config.dialect,
         Dialect {
             delimiter: b"\t".to_vec(),
-            null: Some(br"\N".to_vec()),
+            null: vec![br"\N".to_vec()],
             limits: Limits { max_ratio: 7, ..Limits::default() },
             ..Dialect::default()
         }

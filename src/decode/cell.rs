@@ -9,23 +9,35 @@ pub enum Cell<'a> {
     NotSupplied,
 }
 
-/// The words that stand for no value. `text` columns keep an empty field as the empty text; for the others it can only
-/// mean null.
+/// What an unquoted field of a column is that may stand for no value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// an empty field is the empty text; elsewhere it can only mean null
+    pub keeps_empty: bool,
+    /// a word for null is a text like any other
+    pub keeps_words: bool,
+}
+
+/// The words that stand for no value.
 #[derive(Debug, Clone)]
 pub struct Words {
-    null: Vec<u8>,
+    null: Vec<Vec<u8>>,
     no_supply: Option<Vec<u8>>,
 }
 
 impl Words {
-    /// `null` is the feed's own word for it; without one it is `NULL`, as the DMS documentation has it.
-    pub fn new(null: Option<&[u8]>, no_supply: Option<&[u8]>) -> Self {
-        Self { null: null.unwrap_or(b"NULL").to_vec(), no_supply: no_supply.map(<[u8]>::to_vec) }
+    /// `null` are the words for it.
+    pub fn new(null: Vec<Vec<u8>>, no_supply: Option<&[u8]>) -> Self {
+        Self { null, no_supply: no_supply.map(<[u8]>::to_vec) }
     }
 
     /// A quoted field is a value: whoever quoted it meant the text.
-    pub fn cell<'a>(&self, field: &'a [u8], quoted: bool, text: bool) -> Cell<'a> {
-        if quoted || (field != self.null.as_slice() && (text || !field.is_empty())) {
+    pub fn cell<'a>(&self, field: &'a [u8], quoted: bool, reads: Reads) -> Cell<'a> {
+        let is_null = || match field {
+            [] => !reads.keeps_empty,
+            _ => !reads.keeps_words && self.null.iter().any(|word| word == field),
+        };
+        if quoted || !is_null() {
             if self.no_supply.is_some() && !quoted && self.is_no_supply(field) {
                 return Cell::NotSupplied;
             }
@@ -48,28 +60,36 @@ impl Words {
 mod tests {
     use super::*;
 
+    const TEXT: Reads = Reads { keeps_empty: true, keeps_words: false };
+    const OTHER: Reads = Reads { keeps_empty: false, keeps_words: false };
+
     #[test]
     fn null_empty_and_the_text_null_are_three_things() {
-        let words = Words::new(None, None);
-        assert_eq!(words.cell(b"NULL", false, true), Cell::Null);
-        assert_eq!(words.cell(b"NULL", true, true), Cell::Value(b"NULL"));
-        assert_eq!(words.cell(b"", false, true), Cell::Value(b""));
-        assert_eq!(words.cell(b"", false, false), Cell::Null);
-        assert_eq!(words.cell(b"", true, false), Cell::Value(b""));
-        assert_eq!(words.cell(b"null", false, true), Cell::Value(b"null"));
+        let words = Words::new(vec![b"NULL".to_vec()], None);
+        assert_eq!(words.cell(b"NULL", false, TEXT), Cell::Null);
+        assert_eq!(words.cell(b"NULL", true, TEXT), Cell::Value(b"NULL"));
+        assert_eq!(words.cell(b"", false, TEXT), Cell::Value(b""));
+        assert_eq!(words.cell(b"", false, OTHER), Cell::Null);
+        assert_eq!(words.cell(b"", true, OTHER), Cell::Value(b""));
+        assert_eq!(words.cell(b"null", false, TEXT), Cell::Value(b"null"));
+        let words_are_texts = Reads { keeps_empty: false, keeps_words: true };
+        assert_eq!(words.cell(b"NULL", false, words_are_texts), Cell::Value(b"NULL"));
+        assert_eq!(words.cell(b"", false, words_are_texts), Cell::Null);
     }
 
     #[test]
     fn the_feed_may_have_its_own_word() {
-        let words = Words::new(Some(b"\\N"), None);
-        assert_eq!(words.cell(b"\\N", false, true), Cell::Null);
-        assert_eq!(words.cell(b"NULL", false, true), Cell::Value(b"NULL"));
+        let words = Words::new(vec![b"\\N".to_vec(), b"0000-00-00".to_vec()], None);
+        assert_eq!(words.cell(b"\\N", false, TEXT), Cell::Null);
+        assert_eq!(words.cell(b"0000-00-00", false, TEXT), Cell::Null);
+        assert_eq!(words.cell(b"0000-00-00", true, TEXT), Cell::Value(b"0000-00-00"));
+        assert_eq!(words.cell(b"NULL", false, TEXT), Cell::Value(b"NULL"));
     }
 
     #[test]
     fn a_word_may_say_that_nothing_was_supplied() {
-        let words = Words::new(None, Some(b"NOSUP"));
-        for text in [true, false] {
+        let words = Words::new(vec![b"NULL".to_vec()], Some(b"NOSUP"));
+        for text in [TEXT, OTHER] {
             assert_eq!(words.cell(b"NOSUP", false, text), Cell::NotSupplied);
             assert_eq!(words.cell(b"NOSUP", true, text), Cell::Value(b"NOSUP"));
             assert_eq!(words.cell(b"nosup", false, text), Cell::Value(b"nosup"));

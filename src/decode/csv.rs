@@ -66,6 +66,8 @@ pub struct Reader<R> {
     line: u64,
     /// the current record as it stood in the file, where undoing `""` changed the buffer
     raw: Vec<u8>,
+    /// the first record ends with LF alone, so a CR before another's end is a part of its last cell
+    keeps_cr: bool,
 }
 
 /// The record a `Reader` stands on.
@@ -116,6 +118,7 @@ impl<R: Read> Reader<R> {
             length: 0,
             line: 1,
             raw: Vec::new(),
+            keeps_cr: false,
         }
     }
 
@@ -150,13 +153,32 @@ impl<R: Read> Reader<R> {
             false => &self.raw,
         };
         match raw {
-            [line @ .., b'\r', b'\n'] | [line @ .., b'\n'] => line,
+            [line @ .., b'\r', b'\n'] if !self.keeps_cr => line,
+            [line @ .., b'\n'] => line,
             line => line,
         }
     }
 
+    /// Returns true if the current record is a blank line behind which nothing comes.
+    pub fn is_last_blank(&mut self) -> Result<bool, Flaw> {
+        let is_blank = matches!(self.fields[..], [only] if only.start == only.end && !only.quoted);
+        if !is_blank || self.line == 1 {
+            return Ok(false);
+        }
+        while self.start == self.end && !self.eof {
+            // what is read moves the buffer, and of a blank line nothing is left to keep but its fields
+            (self.record, self.length) = (0, 0);
+            self.refill()?;
+        }
+        Ok(self.start == self.end)
+    }
+
     fn take(&mut self, length: usize, quoted: bool) {
         (self.record, self.length) = (self.start, length);
+        if self.line == 1 {
+            let record = &self.buffer[self.start..self.start + length];
+            self.keeps_cr = record.ends_with(b"\n") && !record.ends_with(b"\r\n");
+        }
         self.start += length;
         self.raw.clear();
         // only a quoted field can hold a line end of its own, or two quotes for one
@@ -179,7 +201,8 @@ impl<R: Read> Reader<R> {
     fn scan(&mut self) -> Result<Option<(usize, bool)>, Flaw> {
         let bytes = &self.buffer[self.start..self.end];
         let most = self.form.limits.max_fields;
-        let scan = Scan { bytes, eof: self.eof, line: self.line, fields: &mut self.fields, most };
+        let (eof, line, keeps_cr) = (self.eof, self.line, self.keeps_cr);
+        let scan = Scan { bytes, eof, line, fields: &mut self.fields, most, keeps_cr };
         match (self.form.quotes, &self.form.delimiter[..]) {
             // the first buffer has no room for more fields than can be held; in a larger one they are counted
             (true, [only]) if self.buffer.len() <= FIRST_BUFFER => scan.record(One(*only)),
@@ -239,6 +262,7 @@ struct Scan<'a> {
     fields: &'a mut Vec<Field>,
     /// how many fields there may be, if they are counted
     most: usize,
+    keeps_cr: bool,
 }
 
 impl Scan<'_> {
@@ -288,9 +312,9 @@ impl Scan<'_> {
         }
     }
 
-    /// The last field, unquoted, gives back the CR of a CR LF.
+    /// The last field, unquoted, gives back the CR of a CR LF, if that is how rows end here.
     fn finish(&mut self, length: usize) -> usize {
-        if let Some(last) = self.fields.last_mut()
+        if let Some(last) = self.fields.last_mut().filter(|_| !self.keeps_cr)
             && last.end > last.start
             && self.bytes[last.end - 1] == b'\r'
         {

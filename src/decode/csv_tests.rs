@@ -127,6 +127,8 @@ proptest! {
         text in "([a\"]{0,2}[;\t]){0,3}[a\"]{0,3}(\r?\n([a\"]{1,2}[;\t]){0,3}[a\"]{1,3}){0,4}",
         delimiter in prop::sample::select(vec![";", "\t"]), quotes in any::<bool>(), piece in 1usize..9,
     ) {
+        // where the first row ends with LF alone, a CR is a part of a cell, which the csv crate does not know
+        let text = if text.find("\r\n").is_none_or(|at| text.find('\n') < Some(at)) { text.replace('\r', "") } else { text };
         let mut peer = csv::ReaderBuilder::new();
         peer.has_headers(false).flexible(true).quoting(quotes).delimiter(delimiter.as_bytes()[0]);
         let peer = peer.from_reader(text.as_bytes()).into_records();

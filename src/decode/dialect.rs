@@ -14,9 +14,9 @@ pub struct Dialect {
     pub delimiter: Vec<u8>,
     /// Cells may be quoted; otherwise a quote is a byte like any other and a line end always ends the row.
     pub rfc4180: bool,
-    /// The unquoted cell that means null. `None` = the default: an unquoted `NULL` is null, and an unquoted
-    /// empty cell is, except in a text column.
-    pub null: Option<Vec<u8>>,
+    /// The unquoted cells that mean null. None = the default: what the feed shows decides (`NullRule`). An unquoted empty cell is
+    /// null outside text columns always; in a text column that may be null it is if the empty word is given.
+    pub null: Vec<Vec<u8>>,
     /// The unquoted cell of a change file that says that the feed does not know the value.
     pub no_supply: Option<Vec<u8>>,
     /// Whether each file begins with its columns' names. `None` = no, and a first row that looks so is refused.
@@ -93,7 +93,7 @@ impl Default for Dialect {
         Self {
             delimiter: b",".to_vec(),
             rfc4180: true,
-            null: None,
+            null: Vec::new(),
             no_supply: None,
             header: None,
             op: OpRule::Auto,
@@ -110,7 +110,7 @@ impl FromStr for Dialect {
     type Err = Faults;
 
     fn from_str(text: &str) -> Result<Self, Faults> {
-        let mut pairs = Pairs::read(text);
+        let mut pairs = Pairs::read_lists(text, &["null"]);
         let rfc4180 = flag(&mut pairs, "rfc4180").unwrap_or(true);
         let delimiter = delimiter(&mut pairs, rfc4180);
         let never = Never { delimiter: &delimiter, quotes: rfc4180 };
@@ -224,9 +224,17 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// `null` and `no_supply`.
-fn words(pairs: &mut Pairs, never: &Never<'_>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
-    let null = pairs.take("null").map(String::into_bytes);
-    if null.as_ref().is_some_and(|null| !never.can_be_a_cell(null)) {
+fn words(pairs: &mut Pairs, never: &Never<'_>) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
+    let mut null: Vec<_> = std::iter::from_fn(|| pairs.take("null")).map(String::into_bytes).collect();
+    if null.iter().any(|word| word == b"auto") {
+        if null.len() > 1 {
+            pairs.fault(
+                "null is auto and a word. Write null=auto, or all the words that are null, like null='' null=NULL",
+            );
+        }
+        null.clear();
+    }
+    if null.iter().any(|null| !never.can_be_a_cell(null)) {
         pairs.fault(r"null holds a delimiter, quote or line end, so no cell could ever be it. Write it like null=NULL or null=\N or null=''");
     }
     let no_supply = pairs.take("no_supply").map(String::into_bytes);
@@ -235,7 +243,7 @@ fn words(pairs: &mut Pairs, never: &Never<'_>) -> (Option<Vec<u8>>, Option<Vec<u
         Some(word) if word.is_empty() || !never.can_be_a_cell(word) => pairs.fault(
             "no_supply is empty or holds a delimiter, quote or line end. Write the word that CsvNoSupValue is, like no_supply=NOSUP",
         ),
-        Some(word) if word.as_slice() == null.as_deref().unwrap_or(b"NULL") => pairs.fault(
+        Some(word) if null.contains(word) || (null.is_empty() && word == b"NULL") => pairs.fault(
             "no_supply is the word for null, too. Let the feed write two different words, and name them with null= and no_supply=",
         ),
         Some(_) => {}
@@ -343,8 +351,11 @@ mod tests {
 
     #[test]
     fn null_is_taken_as_written() {
-        let null = |text| dialect(text).null;
+        let null = |text| dialect(text).null.first().cloned();
+        let several = dialect("null='' null='0000-00-00 00:00:00' delimiter=; null=NULL").null;
+        assert_eq!(several, [&b""[..], b"0000-00-00 00:00:00", b"NULL"]);
         assert_eq!(null("delimiter=;"), None);
+        assert_eq!(null("null=auto"), None);
         assert_eq!(null(r"null=\N"), Some(br"\N".to_vec()));
         assert_eq!(null("null=''"), Some(vec![]));
         assert_eq!(null("null= delimiter=;"), Some(vec![]));
@@ -390,6 +401,7 @@ mod tests {
             (r"delimiter=\xe9", "delimiter=||"),
             (r"delimiter=\xzz", "delimiter=||"),
             ("null='a,b'", "null=NULL"),
+            ("null=auto null=''", "null=auto"),
             ("delimiter=|| null=a||b", "null=NULL"),
             ("null=a\"", "null=NULL"),
             ("no_supply=", "no_supply=NOSUP"),

@@ -39,10 +39,25 @@ impl Error {
         )
     }
 
+    /// Returns true for a null that is an empty cell where the table's rule says that it is a word.
+    pub fn is_empty_null(&self) -> bool {
+        matches!(&self.flaw, Flaw::EmptyNull { .. })
+    }
+
+    /// The line of a null that is written in another way than the table's rule says.
+    pub fn line(&self) -> Option<u64> {
+        match &self.flaw {
+            Flaw::EmptyNull { line, .. } | Flaw::WordNull { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+
     /// The column that the fault names.
     pub fn column(&self) -> Option<&str> {
         match &self.flaw {
-            Flaw::NotSupplied { column, .. } => Some(column),
+            Flaw::NotSupplied { column, .. } | Flaw::EmptyNull { column, .. } | Flaw::WordNull { column, .. } => {
+                Some(column)
+            }
             _ => None,
         }
     }
@@ -72,6 +87,20 @@ pub(super) enum Flaw {
     NotSupplied { line: u64, column: String },
     #[error("line {line}: a before-image (op B) that no update (op U) follows")]
     LoneBefore { line: u64 },
+
+    // the file's: its nulls
+    #[error(
+        "line {line}, column {column}: an empty cell is null here, but for this table null is the word NULL, and an empty text is \
+         no null. Write FEED null=NULL if empty texts are meant in text columns, null='' if they are nulls, or null='' null=NULL \
+         if both words are, then `deliveries retry`; what was loaded before is read by it only once the table is loaded again"
+    )]
+    EmptyNull { line: u64, column: String },
+    #[error(
+        "line {line}, column {column}: the word NULL is null here, but for this table null is an empty cell, and NULL is a text in \
+         text columns. Write FEED null='' if it is one, null=NULL if empty texts are meant, or null='' null=NULL if both words \
+         are null, then `deliveries retry`; what was loaded before is read by it only once the table is loaded again"
+    )]
+    WordNull { line: u64, column: String },
 
     // the file's: its width
     #[error("line {line}: {found} fields, but {wanted}. {advice}")]

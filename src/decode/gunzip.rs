@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::limits::{Bytes, Limits, RATIO_FROM};
 
@@ -22,6 +22,13 @@ pub enum Flaw {
     Truncated { at: u64 },
     #[error("bytes after the last gzip member, at byte {at}")]
     Trailing { at: u64 },
+    #[error(
+        "a line end after the last gzip member, at byte {at}: whatever copied the object added it, and may have changed more; \
+         write it again"
+    )]
+    LineEnd { at: u64 },
+    #[error("not CSV but {format}; {advice}")]
+    Format { format: &'static str, advice: &'static str },
     #[error("corrupt gzip at byte {at}: {what}")]
     Corrupt { at: u64, what: String },
     #[error(
@@ -52,23 +59,25 @@ pub struct Gunzip<R> {
 }
 
 enum Inner<R> {
-    Gzip(Box<MultiGzDecoder<Counted<R>>>),
+    /// the member at hand; none while the next one is looked for
+    Gzip(Option<Box<GzDecoder<Counted<R>>>>),
     Plain(Counted<R>),
 }
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// So many bytes tell what an object is.
+const HEAD: u64 = 5;
 const BUFFER: usize = 64 << 10;
 
 impl<R: Read> Gunzip<R> {
-    #[expect(clippy::disallowed_methods, reason = "the one place for it: all members, errors named")]
     pub fn open(raw: R, must_be_gzip: bool, limits: Limits) -> io::Result<Self> {
         let mut raw = raw;
         let mut head = Vec::new();
-        raw.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head).map_err(upstream)?;
+        raw.by_ref().take(HEAD).read_to_end(&mut head).map_err(upstream)?;
         let counted =
             |head| Counted { inner: BufReader::with_capacity(BUFFER, Cursor::new(head).chain(raw)), taken: 0 };
         let inner = match head {
-            head if head == MAGIC => Inner::Gzip(Box::new(MultiGzDecoder::new(counted(head)))),
+            head if head.starts_with(&MAGIC) => Inner::Gzip(Some(member(counted(head)))),
             head if must_be_gzip || head.is_empty() => return Err(not_gzip(&head).into()),
             head => Inner::Plain(counted(head)),
         };
@@ -79,7 +88,7 @@ impl<R: Read> Gunzip<R> {
     fn check(&self) -> Result<(), Flaw> {
         let (limits, plain) = (&self.limits, self.plain);
         let at = match &self.inner {
-            Inner::Gzip(decoder) => decoder.get_ref().taken,
+            Inner::Gzip(decoder) => decoder.as_ref().map_or(0, |decoder| decoder.get_ref().taken),
             Inner::Plain(raw) => raw.taken,
         };
         if at > limits.max_object.0 {
@@ -94,7 +103,27 @@ impl<R: Read> Gunzip<R> {
         Ok(())
     }
 
-    fn read_gzip(decoder: &mut MultiGzDecoder<Counted<R>>, into: &mut [u8]) -> io::Result<usize> {
+    /// Reads from one member after the other, each to its checksum; 0 after the last.
+    fn read_gzip(place: &mut Option<Box<GzDecoder<Counted<R>>>>, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(decoder) = place else { return Ok(0) };
+            let count = Self::read_member(decoder, into)?;
+            if count > 0 || into.is_empty() {
+                return Ok(count);
+            }
+            // a member ends here: what follows is another one, or nothing
+            let raw = decoder.get_mut();
+            let at = raw.taken;
+            match raw.fill_buf()? {
+                [] => return Ok(0),
+                [first, ..] if *first == MAGIC[0] => *place = place.take().map(|decoder| member(decoder.into_inner())),
+                [b'\r', b'\n'] | [b'\r' | b'\n'] => return Err(Flaw::LineEnd { at }.into()),
+                _ => return Err(Flaw::Trailing { at }.into()),
+            }
+        }
+    }
+
+    fn read_member(decoder: &mut GzDecoder<Counted<R>>, into: &mut [u8]) -> io::Result<usize> {
         decoder.read(into).map_err(|error| {
             let at = decoder.get_ref().taken;
             match error.kind() {
@@ -116,18 +145,46 @@ impl<R: Read> Read for Gunzip<R> {
         };
         self.plain += count as u64;
         self.check()?;
-        let is_gzip = matches!(self.inner, Inner::Gzip(_));
-        if is_gzip && !std::mem::replace(&mut self.started, true) && into[..count].starts_with(&MAGIC) {
-            return Err(Flaw::Twice.into());
+        if !std::mem::replace(&mut self.started, true) {
+            let is_gzip = matches!(self.inner, Inner::Gzip(_));
+            if is_gzip && into[..count].starts_with(&MAGIC) {
+                return Err(Flaw::Twice.into());
+            }
+            if let Some(flaw) = other_format(&into[..count]) {
+                return Err(flaw.into());
+            }
         }
         Ok(count)
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place for it: all members, errors named")]
+fn member<R: Read>(raw: Counted<R>) -> Box<GzDecoder<Counted<R>>> {
+    Box::new(GzDecoder::new(raw))
+}
+
+/// What the first bytes say about a file that is named like CSV and is none.
+fn other_format(head: &[u8]) -> Option<Flaw> {
+    let (format, advice) = match head {
+        // behind the four letters a binary length or header comes, which no row of text has
+        [b'P', b'A', b'R', b'1', next, ..] if *next < b' ' && !b"\t\r\n".contains(next) => {
+            ("Parquet", "let DMS write DataFormat=csv")
+        }
+        [b'P', b'K', 3, 4, ..] => ("a zip archive", "unpack it, and write gzip or plain CSV"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("packed with zstd", "write gzip or plain CSV"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => ("UTF-16 text", "write UTF-8"),
+        _ => return None,
+    };
+    Some(Flaw::Format { format, advice })
+}
+
 fn not_gzip(head: &[u8]) -> Flaw {
     match head {
         [] => Flaw::Empty,
-        _ => Flaw::NotGzip { starts: head.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ") },
+        _ if other_format(head).is_some() => other_format(head).unwrap_or(Flaw::Empty),
+        _ => Flaw::NotGzip {
+            starts: head.iter().take(MAGIC.len()).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+        },
     }
 }
 
@@ -232,6 +289,35 @@ mod tests {
         assert!(plain(b"").expect_err("empty").contains("0 bytes"));
         assert!(plain(b"1,one\n").expect_err("plain").contains("not gzip (starts with 31 2c)"));
         assert!(plain(&gz(&good)).expect_err("twice").contains("compressed twice"));
+        for end in [&b"\n"[..], b"\r\n"] {
+            let error = plain(&[&good[..], end].concat()).expect_err("a line end");
+            assert_eq!(
+                error.split(':').next(),
+                Some(&*format!("a line end after the last gzip member, at byte {}", good.len()))
+            );
+        }
+        assert!(plain(&[&good[..], b"\n\n"].concat()).expect_err("tail").contains("bytes after the last"));
+        assert!(plain(&[&good[..], &[0x1f]].concat()).expect_err("cut").contains("truncated gzip"));
+    }
+
+    #[test]
+    fn what_is_no_csv_is_named_plain_or_packed() {
+        let formats: [(&[u8], &str); 5] = [
+            (b"PAR1\x15\x04\x15", "Parquet"),
+            (b"PK\x03\x04\x14\0", "a zip archive"),
+            (b"\x28\xb5\x2f\xfd\x04\0", "packed with zstd"),
+            (b"\xff\xfe1\0,\0", "UTF-16"),
+            (b"\xfe\xff\x001\0,", "UTF-16"),
+        ];
+        for (bytes, name) in formats {
+            assert!(plain(bytes).expect_err("plain under .gz").contains(name), "{name}");
+            assert!(plain(&gz(bytes)).expect_err("packed").contains(name), "{name}");
+            let mut out = Vec::new();
+            let read = Gunzip::open(bytes, false, Limits::default()).and_then(|mut plain| plain.read_to_end(&mut out));
+            assert!(read.expect_err("plain").to_string().contains(name), "{name}");
+        }
+        let text = plain(&gz(b"PAR1,a\n")).expect("a text");
+        assert_eq!(text, b"PAR1,a\n", "a row may begin with these letters");
     }
 
     #[test]

@@ -221,11 +221,18 @@ struct Drift {
 impl Drift {
     fn flaw(self, shape: &Shape, line: u64, names: &[String]) -> Flaw {
         let table = name_of(shape);
-        let file = shown(shape, names, &self.file);
+        let (generated, file): (Vec<_>, Vec<_>) =
+            self.file.into_iter().partition(|name| shape.generated.iter().any(|other| alike(other, name)));
+        let generated = (!generated.is_empty()).then(|| {
+            let names = and(&generated);
+            format!("the file has {names}, which the table generates and no file can fill: pass it over with - in FEED columns=")
+        });
+        let file = shown(shape, names, &file);
         let file = (!file.is_empty()).then(|| format!("the file has {}, which the table lacks", and(&file)));
+        let file = generated.into_iter().chain(file);
         let lacks =
             (!self.table.is_empty()).then(|| format!("the table has {}, which the file lacks", and(&self.table)));
-        let differences = file.into_iter().chain(lacks).collect::<Vec<_>>().join("; ");
+        let differences = file.chain(lacks).collect::<Vec<_>>().join("; ");
         Flaw::Drift { line, table, differences }
     }
 }
@@ -250,7 +257,9 @@ fn match_names(shape: &Shape, names: &[String], op: Option<usize>) -> Result<Vec
         *role = extra(shape, name);
     }
     let unknown = names.iter().zip(&roles).filter(|(_, role)| role.is_none()).map(|(name, _)| name.clone());
-    let missing = shape.columns.iter().zip(&taken).filter(|(_, taken)| !**taken).map(|(column, _)| column.name.clone());
+    let is_missing = |column: &Column, taken: bool| !taken && (column.key || !column.has_default);
+    let missing = shape.columns.iter().zip(&taken).filter(|(column, taken)| is_missing(column, **taken));
+    let missing = missing.map(|(column, _)| column.name.clone());
     let drift = Drift { file: unknown.collect(), table: missing.collect() };
     match drift.file.is_empty() && drift.table.is_empty() {
         true => Ok(roles.into_iter().flatten().collect()),

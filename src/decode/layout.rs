@@ -1,12 +1,13 @@
 //! Where a row's cells stand among its fields: decided once per file, from the roles of its fields and the first row's
 //! width, and looked up for every cell. Pure.
 
-use super::cell::{Cell, Words};
+use super::cell::{Cell, Reads, Words};
 use super::csv::Record;
 use super::dialect::OpRule;
 use super::error::Flaw;
 use super::head::{self, Role};
 use super::listed;
+use super::nulls::NullRule;
 use super::op::Op;
 use super::{File, Shape};
 
@@ -30,7 +31,9 @@ struct OpField {
 struct Slot {
     field: usize,
     before: usize,
-    text: bool,
+    reads: Reads,
+    /// its nulls show how the feed writes null
+    is_evidence: bool,
 }
 
 const NOWHERE: usize = usize::MAX;
@@ -46,10 +49,15 @@ pub(super) enum Claim {
 impl Layout {
     pub fn of(roles: &[Role], shape: &Shape) -> Self {
         let at = |role: Role| roles.iter().position(|other| *other == role).unwrap_or(NOWHERE);
+        let rule = &shape.nulls.rule;
         let slot = |(index, column): (usize, &super::Column)| Slot {
             field: at(Role::Column(index)),
             before: at(Role::Before(index)),
-            text: column.text,
+            reads: Reads {
+                keeps_empty: column.text && (!rule.empty_is_null() || column.not_null),
+                keeps_words: column.text && *rule == NullRule::Empty,
+            },
+            is_evidence: !column.text && !column.not_null,
         };
         let op = roles.iter().enumerate().find_map(|(at, role)| match role {
             Role::Op { befores } => Some(OpField { at, befores: *befores }),
@@ -62,10 +70,15 @@ impl Layout {
         self.op.is_some()
     }
 
+    /// Returns how many fields a row has.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     pub fn cell<'a>(&self, column: usize, record: Record<'a>, words: &Words) -> Cell<'a> {
         let slot = self.slots[column];
         match record.get(slot.field) {
-            Some((field, quoted)) => words.cell(field, quoted, slot.text),
+            Some((field, quoted)) => words.cell(field, quoted, slot.reads),
             None => Cell::NotSupplied,
         }
     }
@@ -74,7 +87,13 @@ impl Layout {
     pub fn before<'a>(&self, column: usize, record: Record<'a>, words: &Words) -> Option<Cell<'a>> {
         let slot = self.slots[column];
         let (field, quoted) = record.get(slot.before)?;
-        Some(words.cell(field, quoted, slot.text)).filter(|cell| *cell != Cell::NotSupplied)
+        Some(words.cell(field, quoted, slot.reads)).filter(|cell| *cell != Cell::NotSupplied)
+    }
+
+    /// Returns a column's field if a null in it shows how the feed writes null.
+    pub fn evidence<'a>(&self, column: usize, record: Record<'a>) -> Option<&'a [u8]> {
+        let slot = self.slots[column];
+        record.get(slot.field).filter(|_| slot.is_evidence).map(|(field, _)| field)
     }
 
     /// Refuses a row of another width.

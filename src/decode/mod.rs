@@ -14,6 +14,7 @@ mod head;
 mod layout;
 pub mod limits;
 pub mod listed;
+mod nulls;
 pub mod op;
 
 use std::io::{self, Read};
@@ -28,6 +29,8 @@ pub use error::Error;
 use error::Flaw;
 use gunzip::Gunzip;
 use layout::{Claim, First, Layout, Plan};
+use nulls::Watch;
+pub use nulls::{Evidence, Head, NullRule, Nulls, Watching, evidence};
 pub use op::Op;
 
 /// The objects of one delivery, opened one after the other.
@@ -49,6 +52,8 @@ pub struct Shape {
     pub file: File,
     /// the table's columns that a file may fill, in the table's order
     pub columns: Vec<Column>,
+    /// the table's columns that no file may fill, because the table computes them
+    pub generated: Vec<String>,
     /// schema and table as the feed names them
     pub table: (String, String),
     pub dialect: Dialect,
@@ -56,6 +61,8 @@ pub struct Shape {
     pub had_op: Option<bool>,
     /// rows can be asked for their bytes
     pub keep_raw: bool,
+    /// what is null in text columns
+    pub nulls: Nulls,
 }
 
 /// A column of the table.
@@ -65,6 +72,9 @@ pub struct Column {
     /// an empty field is the empty text and not null
     pub text: bool,
     pub key: bool,
+    pub not_null: bool,
+    /// the table fills it where no file does
+    pub has_default: bool,
 }
 
 /// The two kinds of file that DMS writes.
@@ -86,11 +96,12 @@ impl File {
 /// Rows of the delivery whose objects are `parts`.
 pub fn rows<P: Parts>(parts: P, shape: Shape) -> Rows<P> {
     let dialect = &shape.dialect;
-    let words = Words::new(dialect.null.as_deref(), dialect.no_supply.as_deref());
+    let words = Words::new(shape.nulls.rule.words(), dialect.no_supply.as_deref());
     Rows {
         parts,
         shape,
         words,
+        watch: Watch::default(),
         plan: None,
         header: None,
         layout: None,
@@ -108,6 +119,8 @@ pub struct Rows<P: Parts> {
     parts: P,
     shape: Shape,
     words: Words,
+    /// what was seen of nulls, if they are watched
+    watch: Watch,
     /// what is known of the fields before the first row; none if headers name them
     plan: Option<Plan>,
     /// the names in the first part's header
@@ -149,12 +162,21 @@ pub struct Row<'a> {
     before: Option<&'a Kept>,
     layout: &'a Layout,
     words: &'a Words,
+    /// where to note nulls; a delete's are none, since sources need not log them
+    watch: Option<&'a Watch>,
 }
 
 impl<'a> Row<'a> {
     /// The cell of a column of the shape.
     pub fn cell(&self, column: usize) -> Cell<'a> {
-        self.layout.cell(column, self.record, self.words)
+        let cell = self.layout.cell(column, self.record, self.words);
+        if matches!(cell, Cell::Null)
+            && let Some(watch) = self.watch
+            && let Some(field) = self.layout.evidence(column, self.record)
+        {
+            watch.see(field, self.record.line, column);
+        }
+        cell
     }
 
     /// The before-image of a column, if the file has one and the cell is supplied.
@@ -218,11 +240,13 @@ impl<P: Parts> Rows<P> {
         let (record, layout) = (self.open.as_ref()?.record(), self.layout.as_ref()?);
         let before = self.before.of_the_row.then_some(&self.before.kept);
         let part = self.part - 1;
-        Some(Row { part, line: record.line, op, record, before, layout, words: &self.words })
+        let watch = (self.shape.nulls.watch != Watching::Off && op != Op::Delete).then_some(&self.watch);
+        Some(Row { part, line: record.line, op, record, before, layout, words: &self.words, watch })
     }
 
     /// Steps to the next row. A before-image is kept for the update behind it.
     fn step(&mut self) -> Result<Option<Op>, Flaw> {
+        self.check_nulls()?;
         let mut kept = false;
         (self.before.of_the_row, self.before.alone) = (false, false);
         loop {
@@ -247,6 +271,27 @@ impl<P: Parts> Rows<P> {
         }
     }
 
+    /// Refuses a null that was read from the row before and is written in another way than the table's rule says.
+    fn check_nulls(&self) -> Result<(), Flaw> {
+        let name = |column: usize| self.shape.columns[column].name.clone();
+        match (self.shape.nulls.watch, &self.shape.nulls.rule) {
+            (Watching::Refuse, NullRule::Words) => match self.watch.empty.first() {
+                Some((line, column)) => Err(Flaw::EmptyNull { line, column: name(column) }),
+                None => Ok(()),
+            },
+            (Watching::Refuse, NullRule::Empty) => match self.watch.word.first() {
+                Some((line, column)) => Err(Flaw::WordNull { line, column: name(column) }),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// What was seen of nulls.
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     /// Steps to the next record, into the next part where one ends.
     fn advance(&mut self, kept: bool) -> Result<bool, Flaw> {
         if mem::take(&mut self.before.again) {
@@ -255,7 +300,13 @@ impl<P: Parts> Rows<P> {
         loop {
             if let Some(reader) = &mut self.open {
                 if reader.advance()? {
-                    if !self.at_head || self.is_row()? {
+                    // one blank line at the end is a slip of whatever wrote the file, unless it is a row of one cell
+                    let may_be_blank = self.layout.as_ref().is_some_and(|layout| layout.width() > 1);
+                    let is_row = match self.at_head {
+                        false => !(may_be_blank && reader.is_last_blank()?),
+                        true => self.is_row()?,
+                    };
+                    if is_row {
                         return Ok(true);
                     }
                     continue;

@@ -12,18 +12,23 @@ impl Parts for Texts<'_> {
     }
 }
 
-/// `columns` are names, `*` behind the key's and `'` behind those of texts.
+/// `columns` are names, `*` behind the key's, `'` behind those of texts, `!'` of texts that are not null, `+` of those with a default.
 pub(super) fn shape(file: File, feed: &str, columns: &str) -> Shape {
     let column = |name: &str| Column {
-        name: name.trim_end_matches(['*', '\'']).to_owned(),
+        name: name.trim_end_matches(['*', '\'', '!', '+']).to_owned(),
         text: name.ends_with('\''),
-        key: name.ends_with('*'),
+        key: name.contains('*'),
+        not_null: name.contains(['*', '!']),
+        has_default: name.contains('+'),
     };
+    let dialect: Dialect = feed.parse().unwrap_or_else(|faults| panic!("{feed}: {faults}"));
     Shape {
         file,
         columns: columns.split(',').map(column).collect(),
+        generated: vec!["total".into()],
         table: ("dbo".into(), "e".into()),
-        dialect: feed.parse().unwrap_or_else(|faults| panic!("{feed}: {faults}")),
+        nulls: Nulls { rule: NullRule::given(&dialect).unwrap_or_default(), watch: Watching::Off },
+        dialect,
         had_op: None,
         keep_raw: false,
     }
@@ -293,7 +298,7 @@ fn delimiters_and_quotes_are_as_feed_says() {
     gives(read(Changes, "delimiter=||", "U||1||\"a||b\"\nU||2||a|b\n"), &["0:1 Update 1|a||b", "0:2 Update 2|a|b"]);
     gives(read(Snapshot, r"delimiter=\x01\x02", "1\u{1}\u{2}a\n"), &["0:1 Insert 1|a"]);
     gives(
-        read(Snapshot, "rfc4180=False", "1,\"a\n2,\"\"\r\n3,\"NULL\"\n4,NULL\n"),
+        read(Snapshot, "rfc4180=False", "1,\"a\r\n2,\"\"\r\n3,\"NULL\"\n4,NULL\n"),
         &["0:1 Insert 1|\"a", "0:2 Insert 2|\"\"", "0:3 Insert 3|\"NULL\"", "0:4 Insert 4|∅"],
     );
     fails(read(Snapshot, "rfc4180=False", "1,\"a,b\"\n"), "line 1: 3 fields");
@@ -451,4 +456,44 @@ fn an_object_whose_size_is_known_is_refused_before_it_is_read() {
             .starts_with("too large: the object has 1099511627777 bytes, more than LIMITS max_object=1TiB.")
     );
     assert!(error(1 << 40).of_the_world().is_some_and(|world| world.to_string() == "it was read"));
+}
+
+#[test]
+fn a_cr_before_a_line_end_is_the_cells_where_rows_end_with_lf() {
+    gives(
+        read(Snapshot, "", "1,a\n2,b\r\n3,\"c\"\r\n4,\r\n"),
+        &["0:1 Insert 1|a", "0:2 Insert 2|b\r", "0:3 Insert 3|c", "0:4 Insert 4|\r"],
+    );
+    gives(read(Snapshot, "", "1,a\r\n2,b\n3,c\r"), &["0:1 Insert 1|a", "0:2 Insert 2|b", "0:3 Insert 3|c\r"]);
+    gives(read(Snapshot, "rfc4180=False", "1,a\n2,b\r\n"), &["0:1 Insert 1|a", "0:2 Insert 2|b\r"]);
+}
+
+#[test]
+fn one_blank_line_at_the_end_is_no_row() {
+    for end in ["\n", "\r\n"] {
+        let text = format!("1,a{end}2,b{end}{end}").leak();
+        gives(read(Snapshot, "", text), &["0:1 Insert 1|a", "0:2 Insert 2|b"]);
+    }
+    fails(read(Snapshot, "", "1,a\n\n\n"), "line 2: 1 fields where 2 were expected");
+    fails(read(Snapshot, "", "1,a\n\n2,b\n"), "line 2: 1 fields where 2 were expected");
+    let one = |text| read_as(shape(Snapshot, "", "name'"), &[text]);
+    gives(one("a\n\n"), &["0:1 Insert a", "0:2 Insert "]);
+}
+
+#[test]
+fn the_empty_word_is_null_in_texts_that_may_be_null() {
+    let all = |feed| read_as(shape(Snapshot, feed, "id*,a!',b',c"), &["1,,,\n2,\"\",\"\",7\n3,NULL,NULL,0000-00-00\n"]);
+    gives(all("null=''"), &["0:1 Insert 1||∅|∅", "0:2 Insert 2|||7", "0:3 Insert 3|NULL|NULL|0000-00-00"]);
+    gives(all("null='' null=0000-00-00"), &["0:1 Insert 1||∅|∅", "0:2 Insert 2|||7", "0:3 Insert 3|NULL|NULL|∅"]);
+    gives(all(""), &["0:1 Insert 1|||∅", "0:2 Insert 2|||7", "0:3 Insert 3|∅|∅|0000-00-00"]);
+}
+
+#[test]
+fn a_header_may_leave_out_what_the_table_fills_and_not_what_it_generates() {
+    let with = |text| read_as(shape(Snapshot, "header=True", "id*,name',loaded_at+"), &[text]);
+    gives(with("name,id\na,1\n"), &["0:2 Insert 1|a|–"]);
+    fails(with("id,loaded_at\n1,2\n"), "the table has name, which the file lacks");
+    fails(with("id,name,loaded_at,total\n1,a,2,3\n"), "total, which the table generates and no file can fill");
+    let key = |text| read_as(shape(Snapshot, "header=True", "id*+,name'"), &[text]);
+    fails(key("name\na\n"), "the table has id, which the file lacks");
 }

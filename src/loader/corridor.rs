@@ -7,6 +7,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::book::{self, Book};
+use super::nulls::NullEvidence;
 use super::progress::Progress;
 use super::verdict::{self, Error, Verdict};
 use super::{say, timed};
@@ -27,6 +28,7 @@ pub struct Corridor {
     pub target: Target,
     pub notifier: Notifier,
     pub dialect: Dialect,
+    pub nulls: NullEvidence,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub book: Book,
@@ -153,9 +155,11 @@ impl Corridor {
 
     /// Downloads, decodes and applies; a file whose rows are in another order than hoped for is read again.
     async fn apply(&self, work: &mut Work, pending: &Pending, mut opened: Option<Download>) -> Result<Changes, Error> {
+        self.nulls.decide(&self.source, &self.dialect, work, pending).await?;
         let mut order = Order::ByKey;
         loop {
             match self.timed(Stage::Apply, self.read(work, pending, order, opened.take())).await {
+                Err(Error::Target(error)) if work.learn_nulls(&error) => work.again().await?,
                 Err(error) => match verdict::of(&error) {
                     Verdict::Again(other) if other != order => {
                         work.again().await?;

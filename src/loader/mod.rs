@@ -11,6 +11,7 @@ mod emptied;
 mod herald;
 mod hold;
 mod moved;
+mod nulls;
 mod progress;
 mod say;
 pub mod service;
@@ -38,6 +39,7 @@ pub use book::Book;
 use corridor::{Corridor, Loaded, Next};
 use herald::Herald;
 pub use moved::Place;
+use nulls::NullEvidence;
 use settling::Settling;
 use tally::Tally;
 pub use verdict::Error;
@@ -169,7 +171,8 @@ impl Loader {
         } = parts;
         let settling = Settling::new(settle, clock.clone());
         let asked = Asked { all: !book.is_closed(), whole: book.whole_tables(), ..Asked::default() };
-        let corridor = Corridor { source, target, notifier, dialect, metrics, clock, book, screen };
+        let nulls = NullEvidence::default();
+        let corridor = Corridor { source, target, notifier, dialect, nulls, metrics, clock, book, screen };
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();
         let tally = Tally::default();
@@ -248,6 +251,8 @@ impl Loader {
             return Ok(0);
         }
         self.see_stops(&plan, outcome).await?;
+        let Corridor { source, target, dialect, nulls, .. } = &self.corridor;
+        nulls.look(source, target, dialect, &plan).await?;
         for table in &plan.tables {
             if self.stopper.requested() {
                 break;

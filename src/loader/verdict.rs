@@ -95,6 +95,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Outdated | NotAsLeft { .. } => Verdict::Relist,
         Held { .. } => Verdict::Stop(Status::Held),
         Cell { .. } | Duplicate { .. } | TooManyRejects { .. } | Table { .. } => Verdict::Stop(Status::Failed),
+        NullsMixed { .. } | NullsAssumed { .. } => Verdict::Stop(Status::Failed),
         // a fault of the program that this file brings to light: other tables go on
         Panicked => Verdict::Stop(Status::Failed),
         Spill(_) => Verdict::RetryTable,

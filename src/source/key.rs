@@ -137,7 +137,7 @@ fn segment_of(mut folders: &[&str]) -> Option<u32> {
     Some(segment.unwrap_or(0))
 }
 
-/// `LOAD0000000A`, or `SEGMENT3_LOAD0000000A`, or the first below a folder `segment3`; or Qlik's `LOAD_3_10`.
+/// `LOAD0000000A` (one to eight digits), or `SEGMENT3_LOAD0000000A`, or the first below a folder `segment3`; or Qlik's `LOAD_3_10`.
 fn parse_part(in_folder: u32, stem: &str) -> Option<Part> {
     let (prefix, number) = stem.split_once("LOAD")?;
     if let Some(numbers) = number.strip_prefix('_').filter(|_| prefix.is_empty()) {
@@ -148,7 +148,8 @@ fn parse_part(in_folder: u32, stem: &str) -> Option<Part> {
         "" => in_folder,
         _ => segment_number(prefix.strip_suffix('_')?)?,
     };
-    let is_hex = number.len() == 8 && number.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
+    let is_hex =
+        (1..=8).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
     let number = u32::from_str_radix(number, 16).ok().filter(|_| is_hex)?;
     Some(Part { segment, number })
 }

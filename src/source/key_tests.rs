@@ -33,6 +33,8 @@ const fn at(segment: u32, number: u32) -> Option<Part> {
 fn a_load_file_has_a_hex_number() {
     assert_eq!(part("data/dbo/entity_1/LOAD00000001.csv.gz"), at(0, 1));
     assert_eq!(part("data/dbo/entity_1/LOAD0000000A.csv"), at(0, 10));
+    assert_eq!(part("data/dbo/entity_1/LOAD1.csv.gz"), at(0, 1));
+    assert_eq!(part("data/dbo/entity_1/LOAD0001F.csv"), at(0, 31));
     assert!(part("data/dbo/e/LOAD00000009.csv.gz") < part("data/dbo/e/LOAD0000000A.csv.gz"));
 }
 
@@ -104,7 +106,9 @@ fn what_is_foreign_is_told_apart() {
         ("data/dbo/e/LOAD00000001.csv.gz.tmp", Foreign::Temporary),
         ("data/dbo/entity_1/", Foreign::Marker),
         ("data/dbo/entity_1_$folder$", Foreign::Marker),
-        ("data/dbo/entity_1/LOAD1.csv.gz", Foreign::Other),
+        ("data/dbo/entity_1/LOAD.csv.gz", Foreign::Other),
+        ("data/dbo/entity_1/LOAD000000001.csv.gz", Foreign::Other),
+        ("data/dbo/entity_1/LOAD0000000a.csv.gz", Foreign::Other),
         ("data/dbo/entity_1/LOAD0000000a.csv.gz", Foreign::Other),
         ("data/dbo/entity_1/LOAD00000001.parquet", Foreign::Other),
         ("data/dbo/entity_1/20221322-095853123.csv.gz", Foreign::Other),
@@ -124,8 +128,8 @@ fn what_is_foreign_is_told_apart() {
         assert_eq!(parse("data", key), Named::Foreign(wanted), "{key:?}");
         counts.count(wanted);
     }
-    let words = "21 objects that are no files of a table \
-                 (2 transaction files, 2 .dfm files, 1 temporary file, 3 folder markers, 13 others)";
+    let words = "23 objects that are no files of a table \
+                 (2 transaction files, 2 .dfm files, 1 temporary file, 3 folder markers, 15 others)";
     assert_eq!(counts.to_string(), words);
     let other = |other| Foreigners { other, ..Foreigners::default() }.to_string();
     assert_eq!(other(0), "0 objects that are no files of a table");

@@ -10,6 +10,7 @@ mod copied;
 mod entry;
 mod error;
 mod generation;
+mod head;
 mod history;
 pub mod key;
 mod listing;

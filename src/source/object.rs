@@ -178,7 +178,7 @@ impl Read for PartBytes {
 
 /// `If-Match` pins the bytes, but some stores do not know it; the time is part of a snapshot part's identity, so it must be
 /// the listed one too.
-fn check_version(output: &GetObjectOutput, listed: &Listed) -> Result<(), Error> {
+pub(super) fn check_version(output: &GetObjectOutput, listed: &Listed) -> Result<(), Error> {
     let modified = output.last_modified().map(aws_sdk_s3::primitives::DateTime::secs);
     // something between us and the store may call it weak
     let etag = output.e_tag().map(|etag| etag.trim_start_matches("W/").trim_matches('"'));

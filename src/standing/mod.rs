@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::source::{Entity, Foreigners, Stop};
-use crate::target::{Feed, StopRow, TableState, TableStatus, TableStop};
+use crate::target::{Feed, NullDecision, StopRow, TableState, TableStatus, TableStop};
 pub use noted::Noted;
 pub use stock::{Files, InHand, Remark, Shelf, Stock};
 use words::written;
@@ -51,6 +51,20 @@ pub struct Table {
     /// the deliveries that they are of
     pub quarantine: Vec<i64>,
     pub stopped: Option<Stopped>,
+    /// how null is written in its files; none before a file was loaded, and for who does not ask
+    pub null: Option<Null>,
+}
+
+/// How null is written in the files of a table, and how that is known.
+#[derive(Debug, Serialize)]
+pub struct Null {
+    pub rule: &'static str,
+    pub basis: &'static str,
+    /// what its own files showed, in their first rows
+    pub empty_cells: u64,
+    pub null_words: u64,
+    /// the same as a sentence's end, with an example
+    pub words: String,
 }
 
 /// Objects that are listed and not accounted for.
@@ -163,6 +177,23 @@ impl Report {
         }
     }
 
+    /// Tells how null is written, as `rules` have it or FEED gives it for all.
+    pub fn tell_nulls(&mut self, rules: &BTreeMap<Entity, NullDecision>, given: Option<&NullDecision>) {
+        let before = NullDecision::before();
+        let names: BTreeMap<String, &NullDecision> =
+            rules.iter().map(|(entity, rule)| (entity.to_string(), rule)).collect();
+        for table in self.tables.iter_mut().filter(|table| table.last_delivery.is_some()) {
+            let decided = given.or_else(|| names.get(&table.table).copied()).unwrap_or(&before);
+            table.null = Some(Null {
+                rule: decided.rule_word(),
+                basis: decided.basis.as_str(),
+                empty_cells: decided.own.empty,
+                null_words: decided.own.word,
+                words: decided.to_string(),
+            });
+        }
+    }
+
     /// Takes a table that the target does not have from those that it has.
     pub fn unmap(&mut self, entity: &Entity, why: String) {
         let name = entity.to_string();
@@ -222,6 +253,7 @@ impl Table {
             rows_in_quarantine: state.map_or(0, |state| state.quarantined),
             quarantine: state.map(|state| state.quarantine.clone()).unwrap_or_default(),
             stopped: stop(state, shelf).map(|row| Stopped::of(&row)),
+            null: None,
         }
     }
 }

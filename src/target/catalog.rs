@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind, ToSql, Type};
 
-use super::encode::{Asked, Comparison, Wire};
+use super::encode::{Asked, Wire};
 use super::lock_wait::LockWait;
 use super::{Error, reserved, tuple};
 use crate::decode::{self, File};
@@ -23,6 +23,8 @@ pub struct Table {
     pub name: String,
     /// the columns that a file may fill, in their order; generated ones are not among them
     pub columns: Vec<Column>,
+    /// the names of the others
+    pub generated: Vec<String>,
     /// which of them are the key, in the key's order; none for a table whose rows only count as whole rows
     pub key: Vec<usize>,
     /// rows of it may refer to other rows of it
@@ -44,6 +46,8 @@ pub struct Column {
     pub name: String,
     pub wire: Wire,
     pub not_null: bool,
+    /// the table fills it where nobody says a value
+    pub has_default: bool,
     /// the type that travels: the one below a domain
     pub base: Type,
     /// the type of an array of its values, if there is one
@@ -116,6 +120,7 @@ impl Table {
             schema,
             name,
             columns,
+            generated: Vec::new(),
             key,
             refers_to_itself,
             constrained,
@@ -163,6 +168,7 @@ impl Table {
             schema: row.get("schema"),
             name: row.get("name"),
             columns: shape.columns.clone(),
+            generated: shape.generated.clone(),
             key: shape.key.clone(),
             refers_to_itself: row.get("refers_to_itself"),
             constrained: row.get("constrained"),
@@ -244,6 +250,8 @@ impl Table {
             name: column.name.clone(),
             text: column.wire.is_text(),
             key: self.key.contains(&index),
+            not_null: column.not_null,
+            has_default: column.has_default,
         };
         self.columns.iter().enumerate().map(column).collect()
     }
@@ -391,6 +399,7 @@ fn locked<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 struct Shape {
     columns: Vec<Column>,
+    generated: Vec<String>,
     key: Vec<usize>,
     refused: Option<Refused>,
 }
@@ -410,6 +419,8 @@ impl Shape {
             key.extend(position.map(|position| (position, shape.columns.len())));
             shape.columns.push(column);
         }
+        let generated = rows.first().and_then(|row| row.get::<_, Option<Vec<String>>>("generated"));
+        shape.generated = generated.unwrap_or_default();
         key.sort_unstable();
         shape.key = key.into_iter().map(|(_, column)| column).collect();
         let width = rows.first().and_then(|row| row.get::<_, Option<i32>>("key_width")).unwrap_or(0);
@@ -423,19 +434,6 @@ impl Shape {
 }
 
 impl Column {
-    /// Returns the column's value of the row that is called `t`, for use with functions and operators of its type.
-    pub(super) fn value(&self) -> String {
-        match &self.cast {
-            Some(base) => format!("t.{}::{base}", quote::ident(&self.name)),
-            None => format!("t.{}", quote::ident(&self.name)),
-        }
-    }
-
-    /// Returns how two values of the column are told apart.
-    pub(super) fn comparison(&self) -> Comparison {
-        if self.loose { Comparison::Bytes } else { self.wire.comparison() }
-    }
-
     fn read(row: &Row) -> Self {
         let (type_oid, typmod) = (row.get("type_oid"), row.get("typmod"));
         let asked = || Asked {
@@ -449,6 +447,7 @@ impl Column {
             name: row.get("name"),
             wire: Wire::of(type_oid, typmod).unwrap_or_else(|| Wire::Asked(asked())),
             not_null: row.get("not_null"),
+            has_default: row.get("has_default"),
             base: type_of(type_oid),
             array: (array != 0).then(|| type_of(array)),
             send: row.get::<_, Option<String>>("send").unwrap_or_default(),

@@ -91,6 +91,10 @@ select a.attname::text as name,
                                   'tstzrange']::regtype[]) as canonical,
        exists (select from pg_collation c where c.oid = a.attcollation and not c.collisdeterministic) as loose,
        a.attidentity = 'a' as always,
+       a.atthasdef or a.attidentity <> '' as has_default,
+       (select array_agg(g.attname::text order by g.attnum)
+        from pg_attribute g
+        where g.attrelid = $1 and g.attnum > 0 and not g.attisdropped and g.attgenerated <> '') as generated,
        (select width::int from key) as key_width,
        (select k.position::int
         from key, unnest((key.columns)[0 : key.width - 1]) with ordinality as k (attnum, position)

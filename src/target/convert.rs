@@ -313,7 +313,7 @@ fn question(table: &Table, columns: &[usize]) -> String {
         Column { wire: Wire::Asked(asked), send, .. } if asked.type_name == JSONB => {
             format!("{send}(c{column}::jsonb)")
         }
-        Column { send, .. } => format!("{send}(c{column})"),
+        of => of.sent(&format!("c{column}")),
     };
     let typed = |column: &usize| match &table.columns[*column].wire {
         Wire::Asked(asked) if asked.type_name == JSONB => format!("c{column} text"),

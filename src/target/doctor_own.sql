@@ -5,6 +5,9 @@ with needed (relname, privilege, place) as (
            ('loader_deliveries', 'insert', 2),
            ('loader_deliveries', 'update', 3),
            ('loader_deliveries_id_seq', 'usage', 1),
+           ('loader_null_rules', 'select', 1),
+           ('loader_null_rules', 'insert', 2),
+           ('loader_null_rules', 'update', 3),
            ('loader_notifications', 'select', 1),
            ('loader_notifications', 'insert', 2),
            ('loader_notifications', 'update', 3),
@@ -42,5 +45,5 @@ select format('public.%I', proname),
        case when not has_function_privilege(oid, 'execute')
             then format('grant execute on function %s to %I', oid::regprocedure, current_user) end
 from pg_proc
-where pronamespace = 'public'::regnamespace and proname in ('loader_fingerprint', 'loader_table_state')
+where pronamespace = 'public'::regnamespace and proname in ('loader_fingerprint', 'loader_null_rule', 'loader_table_state')
 order by object

@@ -120,8 +120,11 @@ impl Encoder {
                 tuple::hole(out);
                 return Ok(true);
             }
-            Cell::Value(text) => tuple::cell(out, |out| column.wire.encode(text, out))
-                .map_err(|refusal| fault(CellFault::Refused(refusal)))?,
+            Cell::Value(text) => {
+                let uncut = if self.is_key[index] { column.wire.check_key(text) } else { Ok(()) };
+                let encoded = uncut.and_then(|()| tuple::cell(out, |out| column.wire.encode(text, out)));
+                encoded.map_err(|refusal| fault(CellFault::Refused(refusal)))?;
+            }
         }
         Ok(false)
     }

@@ -11,6 +11,7 @@ mod careful;
 mod catalog;
 mod chain;
 mod changes;
+mod column;
 mod compare;
 mod constraints;
 mod convert;
@@ -29,6 +30,7 @@ mod ledger;
 mod lock_wait;
 mod look;
 mod migrate;
+mod null_rule;
 mod outbox;
 mod pins;
 mod pooler;
@@ -70,6 +72,7 @@ pub use intake::{Order, Summary};
 pub use ledger::Sign;
 use lock_wait::LockWaits;
 pub use look::Seen;
+pub use null_rule::{Basis, NullDecision};
 pub use outbox::{News, Republished, Turn, Waiting};
 pub use pins::digest;
 pub use pooler::Pooler;
@@ -167,6 +170,17 @@ pub enum Error {
     TooManyRejects { rejected: u64, read: u64, most: settings::Share, first: String },
     #[error("table {table}: {why}")]
     Table { table: String, why: Refused },
+    #[error(
+        "null is an empty cell in {empty}, and the word NULL in {word}: what an empty text and a text NULL are cannot be told. \
+         Write FEED null='' or null=NULL, or both (null='' null=NULL), then `deliveries retry`"
+    )]
+    NullsMixed { empty: String, word: String },
+    #[error(
+        "this table was loaded as if null were the word NULL, since nothing showed it, but {contrary} shows that the feed writes null \
+         as an empty cell: empty texts of this table may be nulls. If they are, skip this file and load the table again from the \
+         source; if they are empty texts, write FEED null=NULL, then `deliveries retry`"
+    )]
+    NullsAssumed { contrary: String },
     #[error("{found} tables of the target match {entity} if case is ignored; name one of them exactly so")]
     Ambiguous { entity: Entity, found: usize },
     #[error("no room for temporary data: {0}")]

@@ -160,6 +160,12 @@ async fn claim(tx: &Tx, feed: &Feed) -> Result<u64, Error> {
     let sql = "update public.loader_notifications n set scope = l.scope from public.loader_deliveries l
         where n.scope is null and l.id = n.delivery_id and l.scope = $1";
     tx.execute_typed(sql, &[(&feed.id, Type::INT8)]).await.map_err(|error| tx.error(error))?;
+    // how null is written was decided with a delivery, and goes with it
+    let sql = "update public.loader_null_rules r set scope = l.scope from public.loader_deliveries l
+        where l.id = r.delivery_id and l.scope = $1 and r.scope <> $1
+          and not exists (select from public.loader_null_rules o
+                          where (o.scope, o.schema_name, o.entity) = (l.scope, r.schema_name, r.entity))";
+    tx.execute_typed(sql, &[(&feed.id, Type::INT8)]).await.map_err(|error| tx.error(error))?;
     Ok(claimed)
 }
 

@@ -16,7 +16,12 @@ pub fn copy_in(table: &Table, columns: &[usize]) -> String {
 
 /// The whole table in key order; where there is no key, in the order of whole rows, each with its address in front.
 pub fn copy_out(table: &Table) -> String {
-    let (columns, from) = (columns("t.", table), table.quoted());
+    let value = |column: &Column| match column.is_xml() {
+        true => column.sent(&column.value()),
+        false => format!("t.{}", quote::ident(&column.name)),
+    };
+    let columns = table.columns.iter().map(value).collect::<Vec<_>>().join(", ");
+    let from = table.quoted();
     let address = if table.is_keyless() { "t.ctid, t.tableoid, " } else { "" };
     format!("copy (select {address}{columns} from {from} t order by {}) to stdout (format binary)", order(table))
 }
@@ -24,7 +29,7 @@ pub fn copy_out(table: &Table) -> String {
 /// The rows that have the given keys, in key order. A type that the driver may not know comes as its bytes.
 pub fn rows_of_keys(table: &Table, source: &str) -> String {
     let value = |column: &Column| match column.wire {
-        Wire::Asked(_) => format!("{}({})", column.send, column.value()),
+        Wire::Asked(_) => column.sent(&column.value()),
         _ => column.value(),
     };
     let (values, from) = (table.columns.iter().map(value).collect::<Vec<_>>().join(", "), table.quoted());
@@ -196,19 +201,15 @@ fn differs(index: usize, column: &Column) -> String {
     }
 }
 
-fn columns(prefix: &str, table: &Table) -> String {
-    quote::list(prefix, table.columns.iter().map(|column| column.name.as_str()))
-}
-
 fn order(table: &Table) -> String {
     let by_key = |column: &usize| {
         let column = &table.columns[*column];
-        column.wire.order_by(&column.value(), &column.send)
+        column.wire.order_by(&column.value(), &column.sent(&column.value()))
     };
     let by_value = |column: &Column| {
-        let order = format!("{} nulls first", column.wire.order_by(&column.value(), &column.send));
+        let order = format!("{} nulls first", column.wire.order_by(&column.value(), &column.sent(&column.value())));
         match column.wire.reads_apart() {
-            true => format!("{order}, {}({})", column.send, column.value()),
+            true => format!("{order}, {}", column.sent(&column.value())),
             false => order,
         }
     };
@@ -241,7 +242,17 @@ mod tests {
 
     fn column(name: &str, wire: Wire, base: Type, array: Type) -> Column {
         let send = format!("pg_catalog.{}send", base.name());
-        Column { name: name.into(), wire, not_null: false, base, array: Some(array), send, loose: false, cast: None }
+        Column {
+            name: name.into(),
+            wire,
+            not_null: false,
+            has_default: false,
+            base,
+            array: Some(array),
+            send,
+            loose: false,
+            cast: None,
+        }
     }
 
     fn tables() -> Vec<Table> {

@@ -16,12 +16,13 @@ use super::compare::{Compare, Comparison};
 use super::convert::convert_into;
 use super::current::Current;
 use super::intake::{self, Halt, Intake, Outlet, Plan, Summary};
+use super::null_rule::{self, NullDecision};
 use super::refold::Refold;
 use super::rejects::Rejects;
 use super::settings::Share;
 use super::{Error, Target};
 use crate::decode::dialect::Dialect;
-use crate::decode::{File, Parts, Rows, Shape};
+use crate::decode::{File, NullRule, Nulls, Parts, Rows, Shape, Watching};
 use crate::pg::Tx;
 use crate::source::{Entity, Listed, Loaded};
 
@@ -51,6 +52,8 @@ pub struct Verification {
     pub blind: u64,
     /// where the table and its partitions are stored
     stored: String,
+    /// how null was written when the files were loaded
+    nulls: Option<NullDecision>,
 }
 
 impl Target {
@@ -75,8 +78,10 @@ impl Target {
         tx.mark().await?;
         let stored = stored(&tx, table.oid).await?;
         let refold = Refold::new(table.clone());
+        let nulls = null_rule::known(&tx, &self.feed, entity).await?.decision;
         let entity = entity.clone();
-        let verification = Verification { tx, table, entity, generation, files, skipped, refold, blind: 0, stored };
+        let verification =
+            Verification { tx, table, entity, generation, files, skipped, refold, blind: 0, stored, nulls };
         Ok(Found::Verification(Box::new(verification)))
     }
 
@@ -140,9 +145,16 @@ async fn stored(tx: &Tx, oid: u32) -> Result<String, Error> {
 impl Verification {
     /// What the rows of a file must look like: as they did when it was loaded.
     pub fn shape(&self, file: &Loaded, dialect: &Dialect) -> Shape {
+        let nulls = match (NullRule::given(dialect), &self.nulls) {
+            (Some(rule), _) => NullDecision::given(rule).nulls(false),
+            (None, Some(decision)) => Nulls { rule: decision.rule.clone(), watch: Watching::Off },
+            (None, None) => Nulls::default(),
+        };
         Shape {
+            nulls,
             file: file.file,
             columns: self.table.shape(),
+            generated: self.table.generated.clone(),
             table: (self.entity.schema.clone(), self.entity.name.clone()),
             dialect: dialect.clone(),
             had_op: (file.rows_read > 0).then_some(file.claimed.is_some()),

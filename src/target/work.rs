@@ -3,6 +3,8 @@
 //! `apply` turns rows into changes, `seal` writes the ledger row and the message and commits: a `Receipt` exists only for
 //! what everybody can see. `note` gives the delivery up and writes down why. Dropped, a `Work` leaves nothing.
 
+mod nulls;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,12 +19,12 @@ use super::intake::{self, Intake, Order, Summary, Way};
 use super::ledger::{self, Head, Line, Sign};
 use super::lock_wait::{LockWait, LockWaits};
 use super::look::{Look, Seen};
+use super::null_rule::{self, NullDecision};
 use super::outbox::{self, News};
 use super::rejects::{BadRows, Rejects};
 use super::tables::Left;
 use super::{Counts, Error, Feed, LEASE_CLASS, Target, changes, encoder, snapshot};
-use crate::decode::dialect::Dialect;
-use crate::decode::{File, Parts, Rows, Shape};
+use crate::decode::{File, Parts, Rows};
 use crate::failpoint;
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Pending, Status, Step, TablePlan};
@@ -53,6 +55,9 @@ pub struct Work {
     guard: Guard,
     /// whether the last loaded file of this kind had an op in front
     had_op: Option<bool>,
+    nulls: null_rule::Known,
+    /// how null is written, once it was decided for this delivery
+    decision: Option<NullDecision>,
     bad_rows: BadRows,
     event_id: String,
     /// how many keys of each kind somebody wants to see
@@ -62,7 +67,7 @@ pub struct Work {
 
 /// What came of asking for a table's lease.
 enum Leased {
-    Head(Head),
+    Head(Head, null_rule::Known),
     Busy,
     Moved,
 }
@@ -121,8 +126,8 @@ impl Target {
             }
         };
         let unrecorded = pending.objects.iter().any(|object| object.entry.is_none());
-        let (head, id) = match (leased?, pending.carrier().entry) {
-            (Leased::Head(head), Some(id)) if !unrecorded => (head, id),
+        let (head, nulls, id) = match (leased?, pending.carrier().entry) {
+            (Leased::Head(head, nulls), Some(id)) if !unrecorded => (head, nulls, id),
             (Leased::Busy, _) => {
                 tx.rollback().await?;
                 return Ok(Begun::Busy);
@@ -154,6 +159,8 @@ impl Target {
             },
             guard: Guard { max_remove: self.settings.max_remove, released },
             had_op,
+            nulls,
+            decision: None,
             bad_rows: self.settings.bad_rows,
             event_id: self.settings.event_id.clone(),
             look: self.look,
@@ -196,14 +203,16 @@ impl Target {
         let head = ledger::head(tx, &self.feed, pending);
         // what is asked of the ledger must not read all of it, however little there was when it was planned
         let planned = tx.batch_execute(pg::BY_INDEX);
-        let (planned, leased, head, marked) = tokio::join!(planned, take_lease(tx, table), head, tx.mark());
+        let nulls = null_rule::known(tx, &self.feed, &pending.entity);
+        let (planned, leased, head, nulls, marked) =
+            tokio::join!(planned, take_lease(tx, table), head, nulls, tx.mark());
         // the first of them to fail says why; after it, all do
         planned.map_err(|error| tx.error(error))?;
-        let (leased, head) = (leased?, head?);
+        let (leased, head, nulls) = (leased?, head?, nulls?);
         marked?;
         Ok(match head {
             _ if !leased => Leased::Busy,
-            head if head.follows(after) => Leased::Head(head),
+            head if head.follows(after) => Leased::Head(head, nulls),
             _ => Leased::Moved,
         })
     }
@@ -249,18 +258,6 @@ impl Work {
     /// When it was begun.
     pub fn started(&self) -> Instant {
         self.started
-    }
-
-    /// What the rows must look like.
-    pub fn shape(&self, dialect: &Dialect) -> Shape {
-        Shape {
-            file: self.docket.pending.file,
-            columns: self.table.shape(),
-            table: (self.docket.pending.entity.schema.clone(), self.docket.pending.entity.name.clone()),
-            dialect: dialect.clone(),
-            had_op: self.had_op,
-            keep_raw: self.bad_rows != BadRows::Stop,
-        }
     }
 
     /// Makes the table what the rows say. On an error nothing of it stays; `again` makes a second try possible.
@@ -398,7 +395,11 @@ impl Work {
 
     /// Signs: ledger rows and message, then the commit.
     pub async fn seal(self, changes: &Changes, news: Option<&News>) -> Result<Receipt, Error> {
-        let Self { tx, table, docket, .. } = self;
+        let Self { tx, table, docket, decision, .. } = self;
+        if let Some(decision) = &decision {
+            let entity = &docket.pending.entity;
+            null_rule::write(&tx, &docket.feed, entity, docket.id, decision).await?;
+        }
         let left = Left::new(&docket.feed, &docket.pending.entity, &table, changes.counts, changes.before);
         let ids = docket.sign_others(&tx, changes).await?;
         let line = changes.complete(docket.loaded(changes, docket.last_new(), docket.id));

@@ -44,7 +44,7 @@ async fn a_fault_in_the_bytes_fails_its_file_and_no_other() {
         ("garbage", [&good[..], b"garbage and more"].concat(), "bytes after the last"),
         ("zeros", [&good[..], &[0; 512]].concat(), "bytes after the last"),
         ("plain", ROWS.as_bytes().to_vec(), "not gzip (starts with 31 2c)"),
-        ("zstd", [&[0x28, 0xb5, 0x2f, 0xfd][..], &good].concat(), "not gzip (starts with 28 b5)"),
+        ("zstd", [&[0x28, 0xb5, 0x2f, 0xfd][..], &good].concat(), "not CSV but packed with zstd"),
         ("nothing", Vec::new(), "0 bytes"),
         ("twice", gz_bytes(&good), "compressed twice"),
     ];

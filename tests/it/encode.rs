@@ -186,11 +186,21 @@ struct Oracle {
 impl Oracle {
     async fn of(sql: &str, send: &str) -> Oracle {
         let client = connect().await;
+        // an integer may come as a decimal: what Postgres says to it as a numeric, if that is exactly an integer
+        let other = match sql {
+            "smallint" | "integer" | "int" | "bigint" | "int2" | "int4" | "int8" => {
+                "n := cell; if n <> trunc(n) then raise 'no'; end if; v := n;"
+            }
+            _ => "raise;",
+        };
         let setup = format!(
             "create temp table copied (n int, v {sql});
              create function pg_temp.sent(cell text) returns bytea language plpgsql as $$
-             declare v {sql};
-             begin v := cell; return {send}(v); exception when others then return null; end $$"
+             declare v {sql}; n numeric;
+             begin
+                 begin v := cell; exception when others then {other} end;
+                 return {send}(v);
+             exception when others then return null; end $$"
         );
         client.batch_execute(&setup).await.expect("a temporary table and function");
         let column =

@@ -505,8 +505,8 @@ async fn however_many_look_the_database_is_asked_once_a_second() {
     }
     let seconds = begun.elapsed().as_secs() as i64;
     let read = readings(&world).await - before;
-    // the server counts some of before late
-    assert!((1..=seconds + 4).contains(&read), "{read} readings in {seconds} s");
+    // the server counts some of before late, like the loader's own reads
+    assert!((1..=seconds + 5).contains(&read), "{read} readings in {seconds} s");
     let others = "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in%'";
     assert_eq!(world.value(others).await, "0", "no transaction is left open");
     // the loader's own pool and one more

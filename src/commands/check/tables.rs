@@ -7,7 +7,7 @@ use super::within;
 use crate::decode::File;
 use crate::loader::service::End;
 use crate::source::{Entity, Holds, Survey};
-use crate::target::{Mapped, Refused, Target};
+use crate::target::{Mapped, NullDecision, Refused, Target};
 
 /// So many names stand in one line.
 const NAMES: usize = 10;
@@ -22,9 +22,10 @@ pub(super) async fn check(target: &Target, schema: Option<&str>, feed: Option<&S
         let why = "The bucket shows no table, and the ledger knows none";
         return report.unknown(Part::Target, "tables", why);
     }
+    let rules = within(target.null_rules()).await.unwrap_or_default();
     let mut fed: BTreeMap<u32, (Entity, Mapped)> = BTreeMap::new();
     for (entity, holds) in tables.clone() {
-        let Some(table) = one(target, &entity, holds, report).await else { continue };
+        let Some(table) = one(target, &entity, holds, rules.get(&entity), report).await else { continue };
         match fed.get(&table.oid) {
             Some((other, _)) => clash(&entity, other, &table, report),
             None => _ = fed.insert(table.oid, (entity, table)),
@@ -41,7 +42,13 @@ async fn remembered(target: &Target) -> BTreeMap<Entity, Holds> {
     states.into_iter().map(|state| entity(state.schema, state.entity)).collect()
 }
 
-async fn one(target: &Target, entity: &Entity, holds: Holds, report: &mut Report) -> Option<Mapped> {
+async fn one(
+    target: &Target,
+    entity: &Entity,
+    holds: Holds,
+    nulls: Option<&NullDecision>,
+    report: &mut Report,
+) -> Option<Mapped> {
     let name = entity.to_string();
     let file = if holds.changes { File::Changes } else { File::Snapshot };
     let table = match within(target.mapped(entity, file)).await {
@@ -56,11 +63,11 @@ async fn one(target: &Target, entity: &Entity, holds: Holds, report: &mut Report
             return None;
         }
     };
-    judge(&name, &table, report);
+    judge(&name, &table, nulls, report);
     Some(table)
 }
 
-fn judge(name: &str, table: &Mapped, report: &mut Report) {
+fn judge(name: &str, table: &Mapped, nulls: Option<&NullDecision>, report: &mut Report) {
     if let Some(why) = &table.refused {
         let words = why.to_string();
         let (found, hint) = match why {
@@ -82,7 +89,8 @@ fn judge(name: &str, table: &Mapped, report: &mut Report) {
         }
         (None, None) => {
             let event_id = table.no_event_id.as_ref().map(|why| format!("; {why}, so max_event_id stays null"));
-            report.ok(Part::Target, name, format!("{other}can be loaded{}", event_id.unwrap_or_default()));
+            let nulls = nulls.map(|rule| format!("; null in text columns is {rule}")).unwrap_or_default();
+            report.ok(Part::Target, name, format!("{other}can be loaded{}{nulls}", event_id.unwrap_or_default()));
         }
         _ => {}
     }

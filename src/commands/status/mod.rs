@@ -5,9 +5,11 @@ mod view;
 
 use std::io::Write;
 
+use crate::decode::NullRule;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::standing::{Report, Stock};
+use crate::target::NullDecision;
 use crate::visible;
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,8 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
     let others = target.other_scopes().await.map_err(Error::from)?;
     report.other_feeds = others.iter().map(ToString::to_string).collect();
+    let given = NullRule::given(&boot.config.dialect).map(NullDecision::given);
+    report.tell_nulls(&target.null_rules().await.map_err(Error::from)?, given.as_ref());
     for table in &plan.tables {
         if let Some(why) = target.lacks(&table.entity).await.map_err(Error::from)? {
             report.unmap(&table.entity, why);

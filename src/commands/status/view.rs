@@ -1,6 +1,7 @@
 //! The report as a person reads it: a table of 80 columns, or as wide as long names
 //! and the terminal are, then what stops, then what to do next.
 
+use std::collections::BTreeMap;
 use std::io::{Result, Write};
 
 use crate::commands::show::{self, Look};
@@ -94,6 +95,7 @@ fn notes(report: &Report, look: Look) -> Vec<String> {
         let (files, verb) = (show::count(one.pending.objects, "file"), verb(one.pending.objects));
         look.wrapped(&format!("{}: {files} {verb}: {}.", one.table, one.why), 0)
     }));
+    notes.extend(nulls(report, look));
     let foreign = &report.foreign;
     if foreign.transactions + foreign.dfm + foreign.temporary + foreign.markers + foreign.other > 0 {
         let more = if foreign.examples.is_empty() { "." } else { ", like" };
@@ -125,6 +127,26 @@ fn quarantine(table: &Table, look: Look) -> String {
         many => format!("{} deliveries, the last {}", many.len(), many.last().map_or("", String::as_str)),
     };
     look.wrapped(&format!("{name}: {rows} in quarantine, {of}; `rejects list --entity {name}`."), 0)
+}
+
+/// So many names of tables stand in one line.
+const NAMES: usize = 5;
+
+/// How null is written, in one paragraph for the tables that have it alike, with the first one's evidence.
+fn nulls(report: &Report, look: Look) -> Vec<String> {
+    let mut alike: BTreeMap<(&str, &str), Vec<(&str, &str)>> = BTreeMap::new();
+    for table in &report.tables {
+        if let Some(null) = &table.null {
+            alike.entry((null.rule, null.basis)).or_default().push((&table.table, &null.words));
+        }
+    }
+    let paragraph = |tables: Vec<(&str, &str)>| {
+        let (names, more) = (tables.iter().take(NAMES).map(|(name, _)| *name), tables.len().saturating_sub(NAMES));
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names = names.collect::<Vec<_>>().join(", ");
+        look.wrapped(&show::line(&format!("Null in text columns is {}: {names}{more}.", tables[0].1), usize::MAX), 0)
+    };
+    alike.into_values().map(paragraph).collect()
 }
 
 fn verb(number: u64) -> &'static str {

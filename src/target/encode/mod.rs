@@ -86,7 +86,7 @@ pub enum Comparison {
 }
 
 /// The name of the type whose binary form leaves out a part of the text.
-const XML: &str = "xml";
+pub(super) const XML: &str = "xml";
 
 impl Wire {
     /// The wire of a type, given as `pg_attribute.atttypid` and `atttypmod` (a domain's base type
@@ -134,7 +134,10 @@ impl Wire {
     #[inline]
     fn write(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match *self {
-            Wire::Asked(_) => text::text(cell, out),
+            Wire::Asked(ref asked) => {
+                text::uncut(cell, &asked.type_name)?;
+                text::text(cell, out)
+            }
             Wire::Bool => number::boolean(cell, out),
             Wire::Int2 => number::int2(cell, out),
             Wire::Int4 => number::int4(cell, out),
@@ -153,6 +156,22 @@ impl Wire {
             Wire::Bytea => hex::bytea(cell, out),
             Wire::Json => json::json(cell, out),
             Wire::Jsonb => json::jsonb(cell, out),
+        }
+    }
+
+    /// Refuses the cell of a key that would be another one in the table: cut, or rounded. Two keys of the source must never
+    /// become one.
+    pub fn check_key(&self, cell: &[u8]) -> Result<(), Refusal> {
+        match self {
+            Wire::Varchar { max: Some(max) } => text::unshortened(cell, *max),
+            Wire::Time { precision } | Wire::Timestamp { precision } | Wire::Timestamptz { precision } => {
+                datetime::unrounded(cell, precision.unwrap_or(6))
+            }
+            Wire::Asked(asked) if asked.type_name.contains("with time zone") => datetime::unrounded(
+                cell,
+                asked.type_name.bytes().find(u8::is_ascii_digit).map_or(6, |digit| digit - b'0'),
+            ),
+            _ => Ok(()),
         }
     }
 
@@ -202,11 +221,11 @@ impl Wire {
         key::append(self, binary, out)
     }
 
-    /// The SQL expression that sorts as [`Wire::sort_key`] does; `column` is quoted already, `send` is the function that
-    /// writes the type's binary form. The plain column wherever that is possible, so that the primary key's index serves.
-    pub fn order_by(&self, column: &str, send: &str) -> String {
+    /// The SQL expression that sorts as [`Wire::sort_key`] does; `column` is quoted already, `sent` is the expression for its
+    /// binary form. The plain column wherever that is possible, so that the primary key's index serves.
+    pub fn order_by(&self, column: &str, sent: &str) -> String {
         match self {
-            Wire::Asked(_) => format!("{send}({column})"),
+            Wire::Asked(_) => sent.to_owned(),
             Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. } => format!(r#"{column} collate "C""#),
             Wire::Json => format!(r#"{column}::text collate "C""#),
             _ => column.to_owned(),

@@ -1,5 +1,6 @@
 //! Booleans, integers and floats. Blanks around them are taken, as Postgres takes them; the forms
-//! that only a person writes in SQL (`0x1F`, `1_000`, `+NaN`) are not.
+//! that only a person writes in SQL (`0x1F`, `1_000`, `+NaN`) are not. An integer may come as a decimal
+//! number (`101.0000000000`, `+5.0656e+05`), as sources whose numbers are all decimals write it.
 
 use std::str::FromStr;
 
@@ -35,7 +36,7 @@ fn integer(cell: &[u8], kind: &'static str) -> Result<i64, Refusal> {
 fn magnitude(digits: &[u8], kind: &'static str) -> Result<u64, Refusal> {
     match digits.len() {
         0 => Err(Refusal::Not("an integer")),
-        1..=19 => digits::value(digits).ok_or(Refusal::Not("an integer")),
+        1..=19 => digits::value(digits).map_or_else(|| decimal(digits, kind), Ok),
         _ => long_magnitude(digits, kind),
     }
 }
@@ -43,13 +44,59 @@ fn magnitude(digits: &[u8], kind: &'static str) -> Result<u64, Refusal> {
 #[cold]
 fn long_magnitude(digits: &[u8], kind: &'static str) -> Result<u64, Refusal> {
     if !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Refusal::Not("an integer"));
+        return decimal(digits, kind);
     }
     let digits = without_leading_zeros(digits);
     if digits.len() > 19 {
         return Err(Refusal::Range(kind));
     }
     digits::value(digits).ok_or(Refusal::Not("an integer"))
+}
+
+/// Reads a decimal number, without its sign, that is exactly an integer. Never by way of a float.
+#[cold]
+fn decimal(text: &[u8], kind: &'static str) -> Result<u64, Refusal> {
+    const NOT: Refusal = Refusal::Not("an integer");
+    let (whole, rest) = digits::run(text);
+    let (fraction, rest) = match rest {
+        [b'.', rest @ ..] => digits::run(rest),
+        _ => (&[][..], rest),
+    };
+    let exponent = match rest {
+        [] => 0,
+        [b'e' | b'E', tail @ ..] => exponent(tail).ok_or(NOT)?,
+        _ => return Err(NOT),
+    };
+    let all = [whole, fraction].concat();
+    if all.is_empty() {
+        return Err(NOT);
+    }
+    let point = whole.len() as i64 + exponent;
+    let kept = usize::try_from(point).unwrap_or(0).min(all.len());
+    if !digits::all_zeros(&all[kept..]) {
+        return Err(NOT);
+    }
+    let mut value = without_leading_zeros(&all[..kept]).to_vec();
+    let zeros = (point - all.len() as i64).max(0) as usize;
+    match value.len() + zeros {
+        _ if value.is_empty() => Ok(0),
+        0..=19 => {
+            value.resize(value.len() + zeros, b'0');
+            digits::value(&value).ok_or(NOT)
+        }
+        _ => Err(Refusal::Range(kind)),
+    }
+}
+
+/// Reads a signed exponent of at most four digits: no number of a source needs more, and Postgres takes hardly more.
+fn exponent(tail: &[u8]) -> Option<i64> {
+    let (negative, size) = digits::sign(tail);
+    if size.is_empty() || !size.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let size = without_leading_zeros(size);
+    let size = if size.len() > 4 { None } else { digits::value(size) }? as i64;
+    Some(if negative { -size } else { size })
 }
 
 /// What Postgres takes: the words below, any unambiguous beginning of them, in any case.
@@ -167,9 +214,49 @@ mod tests {
         for cell in ["7", "+7", " 7 ", "0000000000000000000000007", "\t7\n"] {
             assert_eq!(encoded(&Wire::Int2, cell), Ok(vec![0, 7]), "{cell:?}");
         }
-        for cell in ["", " ", "-", "+-7", "7.0", "7e0", "1,000", "0x7", "7 7", "１"] {
+        for cell in ["", " ", "-", "+-7", "1,000", "0x7", "7 7", "１", "."] {
             assert_eq!(encoded(&Wire::Int2, cell), Err(Refusal::Not("an integer")), "{cell:?}");
         }
+    }
+
+    #[test]
+    fn integers_may_come_as_decimals_that_are_exactly_integers() {
+        for (cell, value) in [
+            ("101.0000000000", 101),
+            ("+5.0656e+05", 506_560),
+            ("5.0656000000000000e+05", 506_560),
+            ("-7.", -7),
+            ("7e0", 7),
+            ("120E-1", 12),
+            ("0e9999", 0),
+            ("-0.000", 0),
+            (".0", 0),
+            ("0.0000000000000000000000000007e28", 7),
+            ("9223372036854775807.000", i64::MAX),
+            ("-9.223372036854775808e18", i64::MIN),
+            ("00000000000000000000000000000012.0", 12),
+        ] {
+            assert_eq!(encoded(&Wire::Int8, cell), Ok(value.to_be_bytes().to_vec()), "{cell:?}");
+        }
+        for cell in [
+            "101.5",
+            "0.0000000000000000000000000001",
+            "1e-1",
+            "5.0656e3",
+            "1e",
+            "1e+",
+            "1.0.0",
+            "e5",
+            "1e1.0",
+            "1.0 0",
+            "0e99999",
+        ] {
+            assert_eq!(encoded(&Wire::Int8, cell), Err(Refusal::Not("an integer")), "{cell:?}");
+        }
+        for cell in ["9223372036854775808.0", "1e19", "1e9999"] {
+            assert_eq!(encoded(&Wire::Int8, cell), Err(Refusal::Range("bigint")), "{cell:?}");
+        }
+        assert_eq!(encoded(&Wire::Int4, "3e9"), Err(Refusal::Range("integer")));
     }
 
     #[test]

@@ -32,6 +32,21 @@ pub(super) fn bpchar(cell: &[u8], len: Option<u32>, out: &mut Vec<u8>) -> Result
     Ok(())
 }
 
+/// Refuses what a type of a fixed length would cut without a word.
+pub(super) fn uncut(cell: &[u8], type_name: &str) -> Result<(), Refusal> {
+    match type_name {
+        "name" if cell.len() > 63 => Err(Refusal::Long { kind: "name", max: 63 }),
+        "\"char\"" if cell.len() > 1 => Err(Refusal::Long { kind: "\"char\"", max: 1 }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a text that is longer than a column, though only by blanks.
+pub(super) fn unshortened(cell: &[u8], max: u32) -> Result<(), Refusal> {
+    let chars = cell.iter().filter(|byte| begins_a_char(**byte)).count();
+    if chars > max as usize { Err(Refusal::Long { kind: "varchar", max }) } else { Ok(()) }
+}
+
 /// Whether Postgres can store the cell as text.
 #[inline]
 pub(super) fn check(cell: &[u8]) -> Result<(), Refusal> {

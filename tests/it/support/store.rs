@@ -115,7 +115,7 @@ fn object(bytes: &[u8]) -> Vec<u8> {
     [head.as_bytes(), bytes].concat()
 }
 
-/// Decides by the first line of a request, and the how many-th it is of all.
+/// Decides by the first line of a request, with the line of its range if it has one, and the how many-th it is of all.
 pub type Plan = Arc<dyn Fn(&str, usize) -> Act + Send + Sync>;
 
 /// Stands before the server on 127.0.0.1; the port to connect to instead.
@@ -139,8 +139,10 @@ async fn serve(mut client: TcpStream, server: String, plan: Plan, count: Arc<Ato
         head.push(client.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let first = head.lines().next().unwrap_or_default();
-    let act = plan(first, count.fetch_add(1, Ordering::SeqCst));
+    let mut lines = head.lines();
+    let first = lines.next().unwrap_or_default();
+    let range = lines.find(|line| line.to_ascii_lowercase().starts_with("range:")).unwrap_or_default();
+    let act = plan(&format!("{first} {range}"), count.fetch_add(1, Ordering::SeqCst));
     let whole = match act {
         Act::Reset => return Ok(()),
         Act::Say(answer) => return client.write_all(&answer).await,
