@@ -128,14 +128,10 @@ impl Target {
         let unrecorded = pending.objects.iter().any(|object| object.entry.is_none());
         let (head, nulls, id) = match (leased?, pending.carrier().entry) {
             (Leased::Head(head, nulls), Some(id)) if !unrecorded => (head, nulls, id),
-            (Leased::Busy, _) => {
+            (leased, _) => {
                 tx.rollback().await?;
-                return Ok(Begun::Busy);
-            }
-            // the table was made since stock was taken, or the ledger moved on
-            _ => {
-                tx.rollback().await?;
-                return Ok(Begun::Moved);
+                // where nobody has it, the table was made since stock was taken, or the ledger moved on
+                return Ok(if matches!(leased, Leased::Busy) { Begun::Busy } else { Begun::Moved });
             }
         };
         let released = ledger::released(&tx, pending).await?;
