@@ -6,6 +6,7 @@
 
 mod account;
 mod arrays;
+mod arrivals;
 mod batch;
 mod careful;
 mod catalog;
@@ -30,8 +31,10 @@ mod ledger;
 mod lock_wait;
 mod look;
 mod migrate;
+mod moves;
 mod null_rule;
 mod outbox;
+mod parts;
 mod pins;
 mod pooler;
 mod reading;
@@ -157,6 +160,12 @@ pub enum Error {
     /// not the file's fault: it is read again, in file order
     #[error("rows move from key to key")]
     Moving,
+    /// a late file moves a row, and a file that was loaded overwrote what the row has to keep
+    #[error(
+        "cannot be folded in: it moves a row to another key without supplying column {column}, and files that are loaded \
+         already overwrote or removed the row's value; load the table again from a full load, or skip the file with a reason"
+    )]
+    Overwritten { column: String },
     /// not the file's fault: it is read again
     #[error("table {table} was altered while its file was read")]
     Altered { table: String },

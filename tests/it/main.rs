@@ -33,6 +33,7 @@ mod make;
 mod many;
 mod messages;
 mod monitoring;
+mod moves;
 mod nulls;
 mod operator;
 mod order;
