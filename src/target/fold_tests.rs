@@ -295,9 +295,9 @@ fn what_can_be_known_of_late_files_is_not_refused() {
     }
 }
 
-/// How many times as many cases are tried, for a long run.
+/// Returns how many times as many cases are tried, for a long run: it is built in.
 fn times() -> u32 {
-    std::env::var("FOLD_CASES_TIMES").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+    option_env!("FOLD_CASES_TIMES").and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
 proptest! {
