@@ -134,7 +134,7 @@ impl Delta {
     async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
         let differing = if table.row_triggers.is_some() { Some(self.differing(tx, table).await?) } else { None };
         let counts = self.put_somehow(tx, table).await?;
-        let creates = self.creates.count() + self.partial.values().map(Spool::count).sum::<u64>();
+        let creates = self.creates.count() + self.partial.count();
         table.check_written("created", creates, counts.create)?;
         // where rows refer to each other, what is removed first may take others with it
         if !table.refers_to_itself {
@@ -158,7 +158,7 @@ impl Delta {
 
     /// Returns how many rows are to be amended: those that differ by their types' equality, and all that are reset.
     async fn differing(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
-        let resets: u64 = self.resets.values().map(Spool::count).sum();
+        let resets = self.resets.count();
         let (mut arrays, mut differing) = (Arrays::new(table, 0..table.columns.len()), resets);
         let (mut tuples, mut row, mut more) = (self.amends.reader()?, Vec::new(), true);
         while more {
