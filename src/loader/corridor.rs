@@ -19,7 +19,7 @@ use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
 use crate::source::{Download, IfSame, Pending, Source, Status, Step};
-use crate::target::{Begun, Changes, Counts, Order, Receipt, Sign, Target, Why, Work};
+use crate::target::{self, Begun, Changes, Counts, Missing, Order, Receipt, Sign, Target, Why, Work};
 use crate::terminal::Screen;
 
 /// What a delivery needs on its way.
@@ -48,6 +48,10 @@ pub enum Next {
     NoTable,
     /// the folder names a table that is never loaded
     Reserved,
+    /// a row of another table is missing, or still refers to what is removed
+    Blocked(Missing),
+    /// so it waits for the other table, and why
+    Waits(String),
     /// the plan is not true any more
     Relist,
     /// neither is it, and its table must be diffed as a whole
@@ -140,8 +144,8 @@ impl Corridor {
         let receipt = match self.timed(Stage::Seal, work.seal(&changes, news.as_ref())).await {
             Ok(receipt) => receipt,
             Err(error) => match self.unsealed(pending, after, sign, &changes, error.into()).await? {
-                Some(receipt) => receipt,
-                None => return Ok(Next::Stopped(Status::Failed)),
+                Ok(receipt) => receipt,
+                Err(next) => return Ok(next),
             },
         };
         say::persisted(&receipt, &changes, self.target.is_rehearsal());
@@ -222,7 +226,13 @@ impl Corridor {
     /// A delivery that could not be applied: written down, or left for another try.
     async fn give_up(&self, work: Work, pending: &Pending, error: Error) -> Result<Next, Error> {
         match verdict::of(&error) {
-            Verdict::Stop(status) => self.note(work, pending, status, &verdict::why(&error, pending)).await,
+            Verdict::Stop(status) => {
+                if let Some(missing) = missing(&work, &error).await? {
+                    work.leave().await?;
+                    return Ok(Next::Blocked(missing));
+                }
+                self.note(work, pending, status, &verdict::why(&error, pending)).await
+            }
             // what is gone may be a file that was loaded long ago: the new listing tells
             Verdict::Gone if pending.step == Step::Refold => {
                 work.leave().await?;
@@ -259,18 +269,26 @@ impl Corridor {
         sign: Sign,
         changes: &Changes,
         error: Error,
-    ) -> Result<Option<Receipt>, Error> {
+    ) -> Result<Result<Receipt, Next>, Error> {
         match verdict::of(&error) {
-            Verdict::Settle => self.settle(pending, sign, changes).await?.map(Some).ok_or(error),
+            Verdict::Settle => self.settle(pending, sign, changes).await?.map(Ok).ok_or(error),
             // a constraint that Postgres checks at the commit only
-            Verdict::Stop(status) => match self.target.begin(pending, after).await? {
-                Begun::Work(work) => {
-                    self.note(*work, pending, status, &verdict::why(&error, pending)).await?;
-                    Ok(None)
-                }
+            Verdict::Stop(_) => match self.target.begin(pending, after).await? {
+                Begun::Work(work) => self.give_up(*work, pending, error).await.map(Err),
                 _ => Err(error),
             },
             _ => Err(error),
+        }
+    }
+
+    /// Writes down that a delivery failed that was left before.
+    pub async fn fail(&self, pending: &Pending, after: i64, why: &Why) -> Result<Next, Error> {
+        match self.target.begin(pending, after).await? {
+            Begun::Work(work) => self.note(*work, pending, Status::Failed, why).await,
+            Begun::Busy => Ok(Next::Busy),
+            Begun::Moved => Ok(Next::Relist),
+            Begun::NoTable => Ok(Next::NoTable),
+            Begun::Reserved => Ok(Next::Reserved),
         }
     }
 
@@ -333,4 +351,12 @@ impl Corridor {
 /// Returns true if an error stops the delivery, and is none of the bucket or the database.
 fn of_the_file(error: &Error) -> bool {
     matches!(verdict::of(error), Verdict::Stop(_))
+}
+
+/// The other table, if a delivery failed for the sake of one.
+async fn missing(work: &Work, error: &Error) -> Result<Option<Missing>, Error> {
+    match error {
+        Error::Target(target::Error::Pg(error)) => Ok(work.missing(error).await?),
+        _ => Ok(None),
+    }
 }

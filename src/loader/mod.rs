@@ -18,6 +18,7 @@ pub mod service;
 mod settling;
 pub mod tally;
 pub mod verdict;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use settling::Settling;
 use tally::Tally;
 pub use verdict::Error;
 use verdict::Verdict;
+use waiting::Waiting;
 
 /// Everything an iteration needs, handed in.
 pub struct Parts {
@@ -87,6 +89,8 @@ pub struct Loader {
     said: say::Said,
     metrics_file: Option<TextFile>,
     tally: Tally,
+    /// tables that wait for others
+    waiting: Waiting,
 }
 
 /// What an iteration came to.
@@ -95,6 +99,10 @@ pub struct Outcome {
     pub loaded: u64,
     /// how many deliveries of each table are loaded or noted
     pub done: BTreeMap<Entity, usize>,
+    /// the revision of each of these tables
+    revisions: BTreeMap<Entity, i64>,
+    /// a table was left in the middle, because another one waited for what it loaded
+    paused: Option<Entity>,
     /// tables that wait for somebody
     pub stopped: BTreeMap<Entity, &'static str>,
     /// tables that another loader has, with work pending
@@ -122,6 +130,7 @@ impl Outcome {
             Next::Loaded(Loaded { revision, .. }) | Next::Noted { revision, .. } => {
                 self.loaded += u64::from(matches!(next, Next::Loaded(_)));
                 *self.done.entry(entity.clone()).or_default() += 1;
+                self.revisions.insert(entity.clone(), revision);
                 return Some(revision);
             }
             Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status.as_str()),
@@ -137,7 +146,9 @@ impl Outcome {
                 self.reserved.insert(entity.clone());
                 self.remarks.insert(entity.clone(), Remark::Reserved);
             }
+            Next::Waits(words) => _ = self.remarks.insert(entity.clone(), Remark::Trouble(words)),
             Next::Relist | Next::Whole => self.relist = true,
+            Next::Blocked(_) => {}
         }
         None
     }
@@ -175,7 +186,7 @@ impl Loader {
         let corridor = Corridor { source, target, notifier, dialect, nulls, metrics, clock, book, screen };
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();
-        let tally = Tally::default();
+        let (tally, waiting) = (Tally::default(), Waiting::default());
         Self {
             corridor,
             herald,
@@ -190,6 +201,7 @@ impl Loader {
             said,
             metrics_file,
             tally,
+            waiting,
         }
     }
 
@@ -269,6 +281,7 @@ impl Loader {
             }
             self.noted.left(table, self.done_of(table, outcome), &outcome.remarks);
         }
+        self.tables(&plan, outcome).await?;
         let (metrics, now) = (&self.corridor.metrics, self.corridor.clock.utc());
         self.tally.pending = say::pending(metrics, &plan, &outcome.done, &outcome.unmapped, now);
         let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
@@ -344,7 +357,7 @@ impl Loader {
     }
 
     /// The deliveries of one table, in feed order, as far as they go.
-    async fn table(&mut self, table: &TablePlan, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn table(&mut self, table: &TablePlan, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
         if table.closes() && self.corridor.target.close(table).await? {
             say::closed(table, self.corridor.target.is_rehearsal());
         }
@@ -355,7 +368,7 @@ impl Loader {
             outcome.stopped.insert(table.entity.clone(), stop.status.as_str());
         }
         let mut untold = Vec::new();
-        let walked = self.deliveries(table, outcome, &mut untold).await;
+        let walked = self.deliveries((table, plan), outcome, &mut untold).await;
         let told = self.herald.tell(untold).await;
         walked.and(told)
     }
@@ -363,7 +376,7 @@ impl Loader {
     /// They are told of beside those that follow; `untold` are those that still have to be.
     async fn deliveries(
         &mut self,
-        table: &TablePlan,
+        (table, plan): (&TablePlan, &Plan),
         outcome: &mut Outcome,
         untold: &mut Vec<Loaded>,
     ) -> Result<(), Error> {
@@ -393,7 +406,10 @@ impl Loader {
             self.note_end(table, place + 1);
             opened = ahead;
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
-            let next = next?;
+            let next = match next? {
+                Next::Blocked(missing) => self.blocked(pending, after, missing, plan, outcome).await?,
+                next => next,
+            };
             match next {
                 Next::Whole => self.load_whole(&table.entity),
                 Next::Busy => self.corridor.book.trouble(&table.entity, "another loader has the table in hand"),
@@ -405,6 +421,10 @@ impl Loader {
             match taken {
                 Some(revision) => after = revision,
                 None => return Ok(()),
+            }
+            if self.waiting.loaded(&table.entity) {
+                outcome.paused = (place + 1 < table.pending.len()).then(|| table.entity.clone());
+                return Ok(());
             }
         }
         // somebody asked for a late file, or a file came, between the looks
