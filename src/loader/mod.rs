@@ -265,22 +265,6 @@ impl Loader {
         self.see_stops(&plan, outcome).await?;
         let Corridor { source, target, dialect, nulls, .. } = &self.corridor;
         nulls.look(source, target, dialect, &plan).await?;
-        for table in &plan.tables {
-            if self.stopper.requested() {
-                break;
-            }
-            match self.table(table, outcome).await {
-                Err(error) if verdict::of(&error) == Verdict::RetryTable => {
-                    self.corridor.metrics.retry(verdict::reason(&error));
-                    self.corridor.book.trouble(&table.entity, &say::sentence(&error));
-                    say::table_waits(&mut self.said, &table.entity, &error);
-                    outcome.remarks.insert(table.entity.clone(), Remark::Trouble(error.to_string()));
-                    outcome.error = Some(error);
-                }
-                other => other?,
-            }
-            self.noted.left(table, self.done_of(table, outcome), &outcome.remarks);
-        }
         self.tables(&plan, outcome).await?;
         let (metrics, now) = (&self.corridor.metrics, self.corridor.clock.utc());
         self.tally.pending = say::pending(metrics, &plan, &outcome.done, &outcome.unmapped, now);
