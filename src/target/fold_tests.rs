@@ -68,6 +68,7 @@ fn target() -> Arc<Target> {
         send: "pg_catalog.textsend".into(),
         loose: false,
         cast: None,
+        has_default: true,
     };
     Arc::new(Target::of("dbo", "e", ["id", "a", "b", "not_in_feed"].map(column).into(), &[0]))
 }
