@@ -52,7 +52,7 @@ pub fn service(world: &World, broker: &Broker) -> Command {
     command
 }
 
-/// Lets everything be loaded, as an operator does who folds in what is late.
+/// Lets everything be loaded, as an operator does who folds in what is late and skips a full load that was only rewritten.
 pub async fn come_to_rest(world: &World, broker: &Broker) {
     for _ in 0..20 {
         let ended = run(once(world, broker)).await;
@@ -65,15 +65,22 @@ pub async fn come_to_rest(world: &World, broker: &Broker) {
             retry.args(["deliveries", "retry", id]);
             run(retry).await.ok();
         }
+        let rewritten = "select min(id) from loader_deliveries where status = 'held' and requested is null
+            and error like '%rewritten with the same bytes%' group by entity";
+        for id in &world.rows(rewritten).await {
+            let mut skip = program(world);
+            skip.args(["deliveries", "skip", id, "--reason", "rewritten in place", "--actor", "operator"]);
+            run(skip).await.ok();
+        }
         assert!(ended.code != 78, "{}", ended.log);
     }
     panic!("does not come to rest: {:#?}", world.ledger().await);
 }
 
 /// Lets everything be loaded, and compares all there is with the model.
-pub async fn holds_at_rest(world: &World, broker: &Broker, heard: &Heard) {
+pub async fn holds_at_rest(world: &World, broker: &Broker, heard: &Heard, story: &Story) {
     come_to_rest(world, broker).await;
-    oracle::holds(world, &TABLES, Some(heard)).await;
+    oracle::holds(world, &story.sources(), Some(heard)).await;
 }
 
 /// Each message is in the stream once, however often it was sent.
@@ -105,7 +112,7 @@ async fn killed_at(point: &str) {
         }
         killed += 1;
         story.catch_up(&world).await;
-        holds_at_rest(&world, &broker, &heard).await;
+        holds_at_rest(&world, &broker, &heard, &story).await;
         if round % 2 == 0 {
             story.reload(&world).await;
         }
@@ -189,10 +196,10 @@ async fn killed_at_any_time_again_and_again_it_loses_nothing() {
         tokio::join!(tell(&mut story, &world, together), live(&world, &broker, &lives));
         killed += lives.len() as u64;
         story.catch_up(&world).await;
-        holds_at_rest(&world, &broker, &heard).await;
+        holds_at_rest(&world, &broker, &heard, &story).await;
         story.reload(&world).await;
     }
-    holds_at_rest(&world, &broker, &heard).await;
+    holds_at_rest(&world, &broker, &heard, &story).await;
     the_stream_has_each_once(&world, &broker).await;
     let deliveries = world.value("select count(*) from loader_deliveries").await;
     let repeats = heard.lock().expect("ears").len();
@@ -223,7 +230,7 @@ async fn what_a_process_counts_is_what_the_ledger_says() {
     let metrics = get(ops_port(&running).await, "/metrics").await;
     running.signal("TERM");
     running.ends().await.ok();
-    oracle::holds(&world, &TABLES, Some(&heard)).await;
+    oracle::holds(&world, &story.sources(), Some(&heard)).await;
     oracle::counted(&world, &TABLES, &metrics).await;
 }
 

@@ -49,10 +49,10 @@ async fn many_loaders_that_die_and_stand_still_load_each_file_once() {
             let ended = loader.ends().await;
             assert!([0, -1].contains(&ended.code), "{}", ended.log);
         }
-        holds_at_rest(&world, &broker, &heard).await;
+        holds_at_rest(&world, &broker, &heard, &story).await;
         story.reload(&world).await;
     }
-    holds_at_rest(&world, &broker, &heard).await;
+    holds_at_rest(&world, &broker, &heard, &story).await;
     the_stream_has_each_once(&world, &broker).await;
 }
 
@@ -145,7 +145,7 @@ async fn a_run_once_beside_a_service_loads_nothing_twice_and_a_dry_run_leaves_no
     story.catch_up(&world).await;
     running.signal("TERM");
     running.ends().await.ok();
-    holds_at_rest(&world, &broker, &heard).await;
+    holds_at_rest(&world, &broker, &heard, &story).await;
 }
 
 /// Migrations are one transaction: killed after the first of them, or after the last, there is none.

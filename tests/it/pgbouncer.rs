@@ -88,5 +88,5 @@ async fn a_story_goes_through_pgbouncer_in_transaction_mode() {
     assert!(checked.log.contains("lends a session for each transaction"), "{}", checked.log);
     // its sessions are none of ours
     drop(bouncer);
-    holds_at_rest(&world, &broker, &heard).await;
+    holds_at_rest(&world, &broker, &heard, &story).await;
 }

@@ -37,7 +37,7 @@ async fn without_memory_it_dies_and_loses_nothing() {
         eprintln!("{more} MiB more: {}", ended.code);
         let failed = world.rows("select id, error from loader_deliveries where status = 'failed'").await;
         assert!(failed.is_empty(), "{more} MiB more: not the file's fault: {failed:?}\n{}", ended.log);
-        holds_at_rest(&world, &broker, &heard).await;
+        holds_at_rest(&world, &broker, &heard, &story).await;
     }
     assert!(died > 0, "that was enough for it");
 }

@@ -9,7 +9,7 @@ use crate::kill::{holds_at_rest, once, seed, service, stage};
 use crate::support::World;
 use crate::support::oracle;
 use crate::support::program::{program, run, run_once, start};
-use crate::support::story::{Story, TABLES};
+use crate::support::story::Story;
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
 
@@ -27,7 +27,7 @@ async fn asked_to_stop_at(point: &str, signal: &str) {
     assert_eq!(ended.code, 0, "{point}: {}", ended.log);
     assert!(ended.log.contains("Stopped."), "{point}: {}", ended.log);
     story.catch_up(&world).await;
-    holds_at_rest(&world, &broker, &heard).await;
+    holds_at_rest(&world, &broker, &heard, &story).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_panic_is_never_swallowed_and_loses_nothing() {
         assert_eq!(ended.code, 101, "{point}: {}", ended.log);
         assert!(ended.log.contains(&format!("failpoint {point}")), "{}", ended.log);
         run(once(&world, &broker)).await.ok();
-        oracle::holds(&world, &TABLES, Some(&heard)).await;
+        oracle::holds(&world, &story.sources(), Some(&heard)).await;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::stream::kept;
 use crate::support::broker::Heard;
 use crate::support::program::{Running, start};
 use crate::support::store::{Act, before};
-use crate::support::story::{Story, TABLES};
+use crate::support::story::Story;
 use crate::support::{World, oracle, setting};
 
 /// What a service takes, as it says and as Postgres sees it.
@@ -172,7 +172,7 @@ async fn whatever_happens_in_whatever_order_nothing_is_lost() {
     come_to_rest(&world, &broker).await;
     // the stream heard what others missed while the broker was away
     let heard = kept(&async_nats::jetstream::new(broker.client().await)).await;
-    oracle::holds(&world, &TABLES, Some(&Heard::new(Mutex::new(heard)))).await;
+    oracle::holds(&world, &story.sources(), Some(&Heard::new(Mutex::new(heard)))).await;
     the_stream_has_each_once(&world, &broker).await;
     eprintln!("seed {seed}: {acts} acts, {} deliveries", world.value("select count(*) from loader_deliveries").await);
 }

@@ -17,6 +17,8 @@ pub struct Bucket {
     pub path: String,
     /// the bytes of every version that was ever put, by key and etag
     pub versions: Mutex<HashMap<(String, String), Vec<u8>>>,
+    /// each put, by key and etag
+    puts: Mutex<Vec<(String, String)>>,
 }
 
 /// What the bucket shows of an object.
@@ -42,7 +44,7 @@ impl Bucket {
         let client = Client::from_conf(config.build());
         // it is there already, unless this is the first test
         let _ = client.create_bucket().bucket(BUCKET).send().await;
-        Self { client, path: path.to_owned(), versions: Mutex::default() }
+        Self { client, path: path.to_owned(), versions: Mutex::default(), puts: Mutex::default() }
     }
 
     /// The key of a file of the schema `dbo`.
@@ -65,7 +67,18 @@ impl Bucket {
         let request = self.client.put_object().bucket(BUCKET).key(self.key(file));
         let answer = request.body(ByteStream::from(bytes.clone())).send().await.expect("put");
         let etag = answer.e_tag().expect("an etag").trim_matches('"').to_owned();
-        self.versions.lock().expect("versions").insert((self.key(file), etag), bytes);
+        self.note_version(self.key(file), etag, bytes);
+    }
+
+    fn note_version(&self, key: String, etag: String, bytes: Vec<u8>) {
+        self.puts.lock().expect("puts").push((key.clone(), etag.clone()));
+        self.versions.lock().expect("versions").insert((key, etag), bytes);
+    }
+
+    /// Returns how often this version was put.
+    pub fn put_times(&self, key: &str, etag: &str) -> usize {
+        let puts = self.puts.lock().expect("puts");
+        puts.iter().filter(|(put, version)| put == key && version == etag).count()
     }
 
     /// The same with `Content-Encoding: gzip`.
@@ -93,6 +106,43 @@ impl Bucket {
             }));
         }
         shown
+    }
+
+    /// The files of the schema `dbo` below a folder, in key order.
+    pub async fn files(&self, folder: &str) -> Vec<String> {
+        let start = self.key("");
+        let mut files: Vec<String> =
+            self.shown().await.iter().filter_map(|shown| Some(shown.key.strip_prefix(&start)?.to_owned())).collect();
+        files.retain(|file| file.starts_with(folder));
+        files.sort();
+        files
+    }
+
+    /// Writes an object again with the bytes that it has; with `new_etag` in the multipart form, which gives it another etag.
+    pub async fn rewrite(&self, file: &str, new_etag: bool) {
+        let answer = self.client.get_object().bucket(BUCKET).key(self.key(file)).send().await.expect("get");
+        let bytes = answer.body.collect().await.expect("a body").to_vec();
+        if new_etag {
+            self.put_in_parts(file, bytes).await;
+        } else {
+            self.put_bytes(file, bytes).await;
+        }
+    }
+
+    /// Puts bytes as a multipart upload of one part: the etag is not that of a plain upload.
+    pub async fn put_in_parts(&self, file: &str, bytes: Vec<u8>) {
+        use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+        let key = self.key(file);
+        let begun = self.client.create_multipart_upload().bucket(BUCKET).key(&key).send().await.expect("an upload");
+        let id = begun.upload_id().expect("an upload id");
+        let part = self.client.upload_part().bucket(BUCKET).key(&key).upload_id(id).part_number(1);
+        let part = part.body(ByteStream::from(bytes.clone())).send().await.expect("a part");
+        let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+        let parts = CompletedMultipartUpload::builder().parts(part).build();
+        let request = self.client.complete_multipart_upload().bucket(BUCKET).key(&key).upload_id(id);
+        let answer = request.multipart_upload(parts).send().await.expect("completed");
+        let etag = answer.e_tag().expect("an etag").trim_matches('"').to_owned();
+        self.note_version(key, etag, bytes);
     }
 
     /// Puts a new version whose time is a later one: times have whole seconds.

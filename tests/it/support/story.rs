@@ -1,5 +1,6 @@
 //! A feed that is told as time passes: what happens to some tables, and the files that say so. Full loads in parts, changes,
-//! files that come late or broken and are mended, files that come twice. One seed tells one story.
+//! files that come late or broken and are replaced, files that come twice, are deleted and come back, older versions that
+//! come back, and objects rewritten in place with the same bytes. One seed tells one story.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::oracle::STORY;
+use super::oracle::{STORY, Told};
 use super::{World, gz};
 
 /// A table, as its source has it.
@@ -21,6 +22,8 @@ struct Tale {
     withheld: Vec<(String, String)>,
     /// files that were put broken
     broken: Vec<(String, String)>,
+    /// files that were put and then deleted from the bucket
+    deleted: Vec<(String, String)>,
     /// the last file that was put
     last: Option<(String, String)>,
 }
@@ -48,6 +51,7 @@ impl Story {
             files: 0,
             withheld: Vec::new(),
             broken: Vec::new(),
+            deleted: Vec::new(),
             last: None,
         };
         let tales = TABLES.into_iter().zip([1, 3, 2]).map(tale).collect();
@@ -62,12 +66,14 @@ impl Story {
     /// One more thing happens to one of the tables.
     pub async fn go_on(&mut self, world: &World) {
         let at = self.rng.random_range(0..self.tales.len());
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..14) {
             0 => self.withhold(at),
             1 => self.break_one(world, at).await,
             2 => self.come_late(world, at).await,
             3 => self.mend(world, at).await,
             4 => self.come_twice(world, at).await,
+            5 => self.delete_last(world, at).await,
+            6 => self.come_back(world, at).await,
             _ => self.change(world, at).await,
         }
     }
@@ -79,21 +85,51 @@ impl Story {
         }
     }
 
-    /// Whatever is missing or broken comes whole.
+    /// Whatever is missing, deleted or broken comes whole.
     pub async fn catch_up(&mut self, world: &World) {
         for at in 0..self.tales.len() {
             self.come_late(world, at).await;
             self.mend(world, at).await;
+            self.restore(world, at).await;
         }
     }
 
-    /// One of the tables is loaded anew, with what happened to it unseen. Nothing may be missing or broken.
+    /// Each table with the rows of its source, as the lines of a full load.
+    pub fn sources(&self) -> Vec<Told> {
+        let lines = |tale: &Tale| tale.rows.iter().map(|(id, cells)| format!("{id},{cells}\n")).collect();
+        self.tales.iter().map(|tale| (tale.name, lines(tale))).collect()
+    }
+
+    /// One of the tables is loaded anew, with what happened to it unseen, or all its objects are rewritten in place. Nothing may
+    /// be missing or broken, and no loader may run.
     pub async fn reload(&mut self, world: &World) {
         let at = self.rng.random_range(0..self.tales.len());
-        self.drift(at, 15);
+        let rewrites = self.rng.random_bool(0.5);
         // times have whole seconds, and a tie counts as after
         tokio::time::sleep(Duration::from_millis(1100)).await;
+        if rewrites {
+            return self.rewrite(world, at).await;
+        }
+        self.drift(at, 15);
         self.load(world, at).await;
+    }
+
+    /// Writes every object of a table again with the same bytes, as a change of its encryption or storage class does: in key
+    /// order or the full load first, with the same etags or new ones.
+    async fn rewrite(&mut self, world: &World, at: usize) {
+        let folder = format!("{}/", self.tales[at].name);
+        let mut files = world.bucket.files(&folder).await;
+        if self.rng.random_bool(0.5) {
+            files.sort_by_key(|file| (!file.contains("LOAD"), file.clone()));
+        }
+        let new_etags = self.rng.random_bool(0.5);
+        let pauses = self.rng.random_range(0..files.len().max(1));
+        for (place, file) in files.iter().enumerate() {
+            world.bucket.rewrite(file, new_etags).await;
+            if place == pauses {
+                tokio::time::sleep(Duration::from_millis(1100)).await;
+            }
+        }
     }
 
     pub fn pause(&mut self, most: u64) -> Duration {
@@ -154,6 +190,29 @@ impl Story {
         for (file, text) in std::mem::take(&mut self.tales[at].broken) {
             world.bucket.put(&file, &text).await;
         }
+    }
+
+    /// The newest change file is deleted, loaded or not.
+    async fn delete_last(&mut self, world: &World, at: usize) {
+        if let Some((file, text)) = self.tales[at].last.take() {
+            world.bucket.delete(&file).await;
+            self.tales[at].deleted.push((file, text));
+        }
+    }
+
+    async fn restore(&mut self, world: &World, at: usize) {
+        for (file, text) in std::mem::take(&mut self.tales[at].deleted) {
+            world.bucket.put(&file, &text).await;
+        }
+    }
+
+    /// Another version of the newest change file, which does the same, and after a while the first version again.
+    async fn come_back(&mut self, world: &World, at: usize) {
+        let Some((file, text)) = self.tales[at].last.clone() else { return };
+        let again = text.lines().last().map(|line| format!("{line}\n")).unwrap_or_default();
+        world.bucket.put(&file, &format!("{text}{again}")).await;
+        tokio::time::sleep(self.pause(200)).await;
+        world.bucket.put(&file, &text).await;
     }
 
     async fn come_twice(&mut self, world: &World, at: usize) {
