@@ -39,6 +39,8 @@ struct Entry {
     event: Option<i64>,
     began: String,
     modified: i64,
+    /// the delivery whose bytes these are, if the ledger says that nothing was applied for that
+    repeats: Option<i64>,
 }
 
 impl Entry {
@@ -112,7 +114,14 @@ async fn accounted_for(world: &World, table: &str, entries: &[Entry]) {
 
 /// Walks through what was loaded in the order of the commits; each delivery's counts must be what its files do.
 fn replayed(world: &World, entries: &[Entry]) -> Replay {
-    let loaded: Vec<&Entry> = entries.iter().filter(|entry| entry.status == "loaded").collect();
+    let (loaded, repeated): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().filter(|entry| entry.status == "loaded").partition(|entry| entry.repeats.is_none());
+    for entry in repeated {
+        let first = entries.iter().find(|first| Some(first.id) == entry.repeats).expect("a row");
+        assert_eq!((&first.key, first.status.as_str()), (&entry.key, "loaded"), "{entry:#?}");
+        assert_eq!(records(world, first), records(world, entry), "{entry:#?}");
+        assert_eq!((entry.effect, entry.event), (Effect::default(), None), "{entry:#?}");
+    }
     let mut replay = Replay::default();
     for delivery in loaded.chunk_by(|one, other| one.began == other.began) {
         let mut delivery = delivery.to_vec();
@@ -261,7 +270,8 @@ async fn nothing_is_left(world: &World) {
 async fn ledger(world: &World, table: &str) -> Vec<Entry> {
     let sql = format!(
         "select id, object_key, etag, status, generation, rows_read, rows_create, rows_amend, rows_remove,
-                rows_unchanged, max_event_id, started_at, extract(epoch from last_modified)::bigint
+                rows_unchanged, max_event_id, started_at, extract(epoch from last_modified)::bigint,
+                substring(reason from '^rewritten with the same bytes as delivery ([0-9]+)')
          from loader_deliveries where entity = '{table}' order by committed_at, id"
     );
     world.rows(&sql).await.iter().map(|row| entry(&row.split('|').collect::<Vec<_>>())).collect()
@@ -280,6 +290,7 @@ fn entry(cells: &[&str]) -> Entry {
         event: cells[10].parse().ok(),
         began: cells[11].to_owned(),
         modified: cells[12].parse().expect("a time"),
+        repeats: cells[13].parse().ok(),
     }
 }
 
