@@ -107,11 +107,14 @@ async fn a_reason_says_something() {
 #[tokio::test]
 async fn all_that_cannot_be_done_is_said_at_once() {
     let world = stopped().await;
-    for (args, possible) in [(&["retry"][..], "retried"), (&["skip", "--reason", "x"], "skipped")] {
+    for (args, possible) in [
+        (&["retry"][..], "failed, is held or is late can be retried"),
+        (&["skip", "--reason", "x"], "failed, is held, is late or is gone can be skipped"),
+    ] {
         let all = [&["deliveries"], args, &["2", "999", "1", "77"]].concat();
         let ended = says(&world, &all).await;
         let wanted = "delivery 1 is loaded; the ledger has no delivery 77; the ledger has no delivery 999\n";
-        let why = format!("why:   only a delivery that failed, is held or is late can be {possible}\n");
+        let why = format!("why:   only a delivery that {possible}\n");
         assert!(ended.code == 1 && ended.log.contains(wanted) && ended.log.contains(&why), "{}", ended.log);
         assert!(ended.log.contains("Nothing was changed."), "{}", ended.log);
     }
