@@ -36,7 +36,7 @@ pub(super) enum Command {
     /// Ask for a stopped table to go on from what it holds; the next iteration acts
     ///
     /// What it lacks of its files stays lacking until its next full load.
-    #[command(after_help = "Example: paper-engine-orders tables accept dbo.orders --reason 'emptied on purpose'")]
+    #[command(after_help = "Example: paper-engine-orders tables accept dbo.orders --reason 'on purpose'")]
     Accept {
         #[command(flatten)]
         one: One,

@@ -291,7 +291,7 @@ async fn while_a_table_is_loaded_others_read_and_do_not_write() {
 /// An autovacuum that takes long, of a table that changes all the time: it is waited for, not cancelled.
 #[tokio::test]
 async fn an_autovacuum_is_not_cancelled_by_the_loads_of_its_table() {
-    let slow = "autovacuum_naptime = 1s\nautovacuum_vacuum_cost_delay = 100ms\nautovacuum_vacuum_cost_limit = 1\n\
+    let slow = "autovacuum = off\nautovacuum_naptime = 1s\nautovacuum_vacuum_cost_delay = 100ms\nautovacuum_vacuum_cost_limit = 1\n\
                 log_autovacuum_min_duration = 0\n";
     let server = Server::prepared(|_| {}, Vec::new(), slow).await;
     let (world, db) = (World::new().await, server.client().await);
@@ -308,6 +308,8 @@ async fn an_autovacuum_is_not_cancelled_by_the_loads_of_its_table() {
     let change: String = (0..10_000).map(|id| format!("U,{id},another name,2\n")).collect();
     world.bucket.put("e/20991231-120000000.csv.gz", &change).await;
     run(command(true)).await.ok();
+    db.batch_execute("alter system set autovacuum = on").await.expect("set");
+    db.batch_execute("select pg_reload_conf()").await.expect("reloaded");
     let works =
         "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker' and query like '%dbo.e%'";
     let vacuums = async || db.query_one(works, &[]).await.expect("activity").get::<_, i64>(0);

@@ -77,7 +77,7 @@ async fn a_repeat_after_the_brokers_memory_has_the_same_id_and_bytes() {
     assert_eq!(kept.len(), 2, "the broker forgot: {kept:?}");
     assert_eq!(kept[0], kept[1]);
     // as if the database came from a backup that lacks the delivery: it is another message about the same thing
-    world.sql("truncate loader_deliveries, loader_notifications, loader_rejects, dbo.e").await;
+    world.sql("truncate loader_deliveries, loader_notifications, loader_rejects, loader_tables, dbo.e").await;
     tokio::time::sleep(window * 5).await;
     run(notifying(&world, &broker.url())).await.ok();
     let kept = self::kept(&context).await;
