@@ -94,6 +94,7 @@ fn of_target(error: &target::Error) -> Verdict {
         NotEmpty => Verdict::Whole,
         Outdated => Verdict::Relist,
         Held { .. } => Verdict::Stop(Status::Held),
+        Overwritten { .. } => Verdict::Stop(Status::Late),
         Cell { .. } | Duplicate { .. } | TooManyRejects { .. } | Table { .. } => Verdict::Stop(Status::Failed),
         // a fault of the program that this file brings to light: other tables go on
         Panicked => Verdict::Stop(Status::Failed),

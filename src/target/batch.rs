@@ -1,5 +1,7 @@
 //! Rows on their way to the table: tuples with their sort keys and what each wants, many at a time.
 
+use super::chain::Step;
+
 /// What a row wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
@@ -47,8 +49,10 @@ pub struct Batch {
     /// their sort keys, one after the other
     pub keys: Vec<u8>,
     rows: Vec<Slot>,
-    /// rows (by place) whose holes are to be filled from the table's row of another key, given as a tuple
-    pub elsewhere: Vec<(usize, Vec<u8>)>,
+    /// rows (by place) whose holes are not filled from the table's row of the same key, and where they are filled from
+    pub elsewhere: Vec<(usize, Vec<Step>)>,
+    /// in bytes
+    pub elsewhere_size: usize,
     /// whether some row has holes, and whether some row is not to be put
     pub holes: bool,
     pub mixed: bool,

@@ -185,9 +185,10 @@ impl Careful<'_> {
         *arrived = delta.resets.is_empty();
         // rows with defaults are amended where they stand
         let mut reset = 0;
-        for (columns, rows) in &delta.resets {
-            self.batches(rows, columns, async |arrays, _| {
-                let statement = sql::reset(table, columns, &arrays.source());
+        let mut groups = delta.resets.groups()?;
+        while let Some((columns, rows)) = groups.next_group()? {
+            self.batches(&rows, &columns, async |arrays, _| {
+                let statement = sql::reset(table, &columns, &arrays.source());
                 let done = tx.execute_typed(&statement, &arrays.parameters()).await;
                 reset += done.map_err(|error| tx.error(error))?;
                 Ok(())
@@ -206,9 +207,10 @@ impl Careful<'_> {
         let Parking { values, watched } = parking;
         if !values.is_empty() && !watched.is_empty() {
             self.park_rows(&delta.amends, &all, parking, &mut number).await?;
-            for (columns, rows) in &delta.resets {
-                let parking = Parking { values: values.clone(), watched: Vec::new() };
-                self.park_rows(rows, columns, &parking, &mut number).await?;
+            let parking = Parking { values: values.clone(), watched: Vec::new() };
+            let mut groups = delta.resets.groups()?;
+            while let Some((columns, rows)) = groups.next_group()? {
+                self.park_rows(&rows, &columns, &parking, &mut number).await?;
             }
         }
         if removes {
@@ -257,27 +259,41 @@ impl Careful<'_> {
     async fn extremes(&self) -> Result<Extremes, Error> {
         let (delta, all) = (self.delta, (0..self.table.columns.len()).collect::<Vec<_>>());
         let (measured, mut extremes) = (self.constraints.measured(self.table), Extremes::default());
-        let whole = [&delta.amends, &delta.creates].map(|rows| (&all, rows));
-        for (columns, rows) in whole.into_iter().chain(&delta.resets).chain(&delta.partial) {
-            let there =
-                measured.iter().filter_map(|column| Some((*column, columns.iter().position(|at| at == column)?)));
-            let (there, places): (Vec<usize>, Vec<usize>) = there.unzip();
-            if there.is_empty() {
-                continue;
+        for rows in [&delta.amends, &delta.creates] {
+            self.measure(rows, &all, &measured, &mut extremes).await?;
+        }
+        for parts in [&delta.resets, &delta.partial] {
+            let mut groups = parts.groups()?;
+            while let Some((columns, rows)) = groups.next_group()? {
+                self.measure(&rows, &columns, &measured, &mut extremes).await?;
             }
-            self.batches(rows, columns, async |arrays, _| {
-                let row =
-                    self.tx.query_typed_one(&sql::extremes(&places, &arrays.source()), &arrays.parameters()).await;
-                let row = row.map_err(|error| self.tx.error(error))?;
-                for (place, column) in there.iter().enumerate() {
-                    let both = [row.get::<_, Option<String>>(place * 2), row.get(place * 2 + 1)];
-                    extremes.0.entry(*column).or_default().extend(both.into_iter().flatten());
-                }
-                Ok(())
-            })
-            .await?;
         }
         Ok(extremes)
+    }
+
+    /// Adds the extremes of rows of some columns.
+    async fn measure(
+        &self,
+        rows: &Spool,
+        columns: &[usize],
+        measured: &[usize],
+        extremes: &mut Extremes,
+    ) -> Result<(), Error> {
+        let there = measured.iter().filter_map(|column| Some((*column, columns.iter().position(|at| at == column)?)));
+        let (there, places): (Vec<usize>, Vec<usize>) = there.unzip();
+        if there.is_empty() {
+            return Ok(());
+        }
+        self.batches(rows, columns, async |arrays, _| {
+            let row = self.tx.query_typed_one(&sql::extremes(&places, &arrays.source()), &arrays.parameters()).await;
+            let row = row.map_err(|error| self.tx.error(error))?;
+            for (place, column) in there.iter().enumerate() {
+                let both = [row.get::<_, Option<String>>(place * 2), row.get(place * 2 + 1)];
+                extremes.0.entry(*column).or_default().extend(both.into_iter().flatten());
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Calls `each` with thousands of rows at a time: as parameters and as tuples.

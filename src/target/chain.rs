@@ -1,37 +1,72 @@
-//! Change files in which rows move from key to key: folded in file order, because a row that arrives under a new key
-//! carries with it what it had under the old one, through chains of moves.
+//! Folds change files in which rows move from key to key, in file order: a row that arrives under a new key keeps the cells
+//! that it had under the old one, through chains of moves.
 //!
-//! All keys of the file are held in memory. Only files that show a key change come here.
+//! The fold does not know the table. A cell that the file does not supply is written as a list of steps: where to look for it,
+//! and what to take if there is nothing. The steps are followed when the rows of the table are at hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{Batch, Wanted, Wish};
 use super::fold::Word;
 use super::sort::Record;
 use super::tuple;
 
-/// The last words of all keys so far.
-#[derive(Default)]
-pub struct Chain {
-    words: BTreeMap<Vec<u8>, Held>,
-    /// the row that left its key with the last record
-    moving: Option<Held>,
-    /// several files are folded together
-    many: bool,
+/// Where the holes of a row are filled from. Steps are followed in order; what is still a hole after the last one is the
+/// column's default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// the row that the table has under this key, given as a tuple; if there is one, it is the last step
+    Row(Vec<u8>),
+    /// these cells
+    Cells(Vec<u8>),
 }
 
-/// A key's word, and the key (as a tuple) whose row in the table fills its holes, if that is another one.
-#[derive(Debug, Clone)]
-struct Held {
-    word: Word,
-    elsewhere: Option<Vec<u8>>,
+impl Step {
+    fn size(&self) -> usize {
+        let (Self::Row(tuple) | Self::Cells(tuple)) = self;
+        tuple.len()
+    }
+}
+
+/// What becomes of a key. Without steps, the holes of `Wish::Put` are filled from the table's row of the same key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    pub word: Word,
+    pub steps: Vec<Step>,
+}
+
+/// The last values of all keys so far.
+pub struct Chain {
+    values: BTreeMap<Vec<u8>, Value>,
+    /// the row that left its key with the last record
+    moving: Moving,
+    /// keys at which a row arrived before the files said anything else of them: the table had no row there
+    free: BTreeSet<Vec<u8>>,
+    /// keys from which a row moved before the files said anything else of them: the table had a row there
+    taken: BTreeSet<Vec<u8>>,
+    /// the key's columns
+    key: Vec<usize>,
+}
+
+/// A row between the key that it leaves and the key at which it arrives.
+enum Moving {
+    /// there is nothing that could move
+    Nothing,
+    /// the table's row of this key, if it has one
+    OfTable(Vec<u8>),
+    Known(Value),
 }
 
 impl Chain {
-    /// For several files at once. What a row keeps that comes from a key where there is none depends on the file that says so;
-    /// here it is not known.
-    pub fn of_many() -> Self {
-        Self { many: true, ..Self::default() }
+    /// Folds rows of a table whose key has these columns.
+    pub fn new(key: &[usize]) -> Self {
+        Self {
+            values: BTreeMap::new(),
+            moving: Moving::Nothing,
+            free: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            key: key.to_vec(),
+        }
     }
 
     /// Takes the next record, in file order.
@@ -40,72 +75,190 @@ impl Chain {
         match mark.wish {
             Wish::Away => self.leave(key, tuple),
             Wish::Here => self.arrive(key, tuple, mark.holes),
-            wish => match self.words.get_mut(key) {
-                Some(held) => held.take(wish, tuple, mark.holes),
-                None => self.put(key, Held { word: Word::of(wish, tuple, mark.holes), elsewhere: None }),
-            },
+            wish => self.say(key, wish, tuple, mark.holes),
         }
     }
 
-    /// All keys in their order: `each` is called with what puts one into a batch.
-    pub fn end<E>(self, mut each: impl FnMut(&dyn Fn(&mut Batch)) -> Result<(), E>) -> Result<(), E> {
-        self.words.iter().try_for_each(|(key, held)| each(&|batch| held.push(key, batch)))
+    /// Returns the value of a key that the files name.
+    pub fn get(&self, key: &[u8]) -> Option<&Value> {
+        self.values.get(key)
     }
 
-    fn put(&mut self, key: &[u8], held: Held) {
-        self.words.insert(key.to_vec(), held);
+    /// Returns true if no source can have had a row of this key before the files: another one moved there.
+    pub fn was_free(&self, key: &[u8]) -> bool {
+        self.free.contains(key)
+    }
+
+    /// Returns true if the table must have had a row of this key before the files: it moved.
+    pub fn was_taken(&self, key: &[u8]) -> bool {
+        self.taken.contains(key)
+    }
+
+    /// Returns all keys in their order, with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Value)> {
+        self.values.iter().map(|(key, value)| (key.as_slice(), value))
+    }
+
+    fn say(&mut self, key: &[u8], wish: Wish, tuple: &[u8], holes: bool) {
+        match self.values.get_mut(key) {
+            Some(value) => value.then(wish, tuple, holes),
+            None => self.put(key, Value::of(Word::of(wish, tuple, holes))),
+        }
+    }
+
+    fn put(&mut self, key: &[u8], value: Value) {
+        self.values.insert(key.to_vec(), value);
     }
 
     /// The row under `key` is about to move: `tuple` holds its key and nothing else.
     fn leave(&mut self, key: &[u8], tuple: &[u8]) {
-        let gone = Held { word: Word::of(Wish::Gone, tuple, false), elsewhere: None };
-        let mut moving = self.words.insert(key.to_vec(), gone).unwrap_or_else(|| Held::of_table(tuple));
-        if moving.word.wish == Wish::Gone {
-            // there is nothing that could move
-            self.moving = None;
-            return;
-        }
-        // what it lacks is still under the key that it leaves
-        moving.elsewhere.get_or_insert_with(|| tuple.to_vec());
-        self.moving = Some(moving);
+        let gone = Value::of(Word::of(Wish::Gone, tuple, false));
+        self.moving = match self.values.insert(key.to_vec(), gone) {
+            None => {
+                self.taken.insert(key.to_vec());
+                Moving::OfTable(tuple.to_vec())
+            }
+            Some(value) if value.word.wish == Wish::Gone => Moving::Nothing,
+            Some(mut value) => {
+                value.steps = value.all_steps(|| tuple.to_vec());
+                Moving::Known(value)
+            }
+        };
     }
 
+    /// A row arrives. One that was nowhere before says only what the table's row of the new key becomes, as one that does not
+    /// move.
     fn arrive(&mut self, key: &[u8], tuple: &[u8], holes: bool) {
-        match (self.moving.take(), self.words.get_mut(key)) {
-            (Some(mut held), _) => {
-                held.take(Wish::Put, tuple, holes);
-                self.put(key, held);
+        let moving = std::mem::replace(&mut self.moving, Moving::Nothing);
+        if !matches!(moving, Moving::Nothing) && !self.values.contains_key(key) {
+            self.free.insert(key.to_vec());
+        }
+        match moving {
+            Moving::Nothing => self.say(key, Wish::Put, tuple, holes),
+            Moving::Known(mut value) => {
+                value.then(Wish::Put, tuple, holes);
+                self.put(key, value);
             }
-            (None, _) if self.many && holes => {
-                self.put(key, Held { word: Word::of(Wish::Fresh, tuple, holes), elsewhere: None });
+            Moving::OfTable(from) => {
+                let mut value = Value::of(Word::of(Wish::Put, tuple, holes));
+                if holes {
+                    value.steps = vec![Step::Row(from)];
+                    let own = || key_alone(tuple, &self.key);
+                    match self.values.get(key) {
+                        None => value.steps.push(Step::Row(own())),
+                        Some(other) if other.word.wish == Wish::Gone => {}
+                        Some(other) => {
+                            value.steps.push(Step::Cells(other.word.tuple.clone()));
+                            value.steps.extend(other.all_steps(own));
+                        }
+                    }
+                }
+                self.put(key, value);
             }
-            (None, Some(held)) => held.take(Wish::Put, tuple, holes),
-            (None, None) => self.put(key, Held { word: Word::of(Wish::Put, tuple, holes), elsewhere: None }),
         }
     }
 }
 
-impl Held {
-    /// A row of which the file has said nothing yet: all of it is what the table has.
-    fn of_table(key: &[u8]) -> Self {
-        let mut tuple = Vec::new();
-        tuple::begin(tuple::cells(key).count(), &mut tuple);
-        tuple::cells(key).for_each(|_| tuple::hole(&mut tuple));
-        Self { word: Word { wish: Wish::Put, tuple, holes: true }, elsewhere: Some(key.to_vec()) }
+/// The tuple with all cells null that are not the key.
+pub fn key_alone(tuple: &[u8], key: &[usize]) -> Vec<u8> {
+    let mut out = Vec::new();
+    tuple::begin(tuple::cells(tuple).count(), &mut out);
+    for (column, cell) in tuple::cells(tuple).enumerate() {
+        match key.contains(&column) {
+            true => out.extend_from_slice(cell.0),
+            false => tuple::null(&mut out),
+        }
+    }
+    out
+}
+
+impl Value {
+    pub fn of(word: Word) -> Self {
+        Self { word, steps: Vec::new() }
     }
 
-    fn push(&self, key: &[u8], batch: &mut Batch) {
+    /// Applies what comes later to the same key.
+    pub fn then(&mut self, wish: Wish, tuple: &[u8], holes: bool) {
+        self.word.then(wish, tuple, holes);
+        if !self.looks() {
+            self.steps.clear();
+        }
+    }
+
+    /// Returns true if cells of it are to be looked for.
+    pub fn looks(&self) -> bool {
+        self.word.wish == Wish::Put && self.word.holes
+    }
+
+    /// Returns its steps; `own` gives the key that it has.
+    pub fn all_steps(&self, own: impl FnOnce() -> Vec<u8>) -> Vec<Step> {
+        match self.steps.is_empty() && self.looks() {
+            true => vec![Step::Row(own())],
+            false => self.steps.clone(),
+        }
+    }
+
+    /// The value where something is known of the rows that its steps look for: `known` gives the value of a key, none if
+    /// nothing is known of it.
+    pub fn upon(self, mut known: impl FnMut(&[u8]) -> Option<Value>) -> Self {
+        let Self { word, steps } = self;
+        let mut rest = Vec::new();
+        for step in steps {
+            let Step::Row(key) = step else {
+                rest.push(step);
+                continue;
+            };
+            match known(&key) {
+                None => rest.push(Step::Row(key)),
+                Some(value) if value.word.wish == Wish::Gone => {}
+                Some(value) => {
+                    let below = value.all_steps(|| key);
+                    rest.push(Step::Cells(value.word.tuple));
+                    rest.extend(below);
+                    break;
+                }
+            }
+        }
+        Self::with_steps(word, rest)
+    }
+
+    /// The value with other steps; cells that come first are taken at once.
+    pub fn with_steps(mut word: Word, steps: Vec<Step>) -> Self {
+        let mut steps = steps.into_iter().peekable();
+        while let Some(Step::Cells(cells)) = steps.next_if(|step| matches!(step, Step::Cells(_))) {
+            word = word.filled(&cells);
+        }
+        let steps: Vec<Step> = steps.collect();
+        match word.holes {
+            false => Self::of(word),
+            true if steps.is_empty() => Self::of(Word { wish: Wish::Fresh, ..word }),
+            true => Self { word, steps },
+        }
+    }
+
+    /// Puts it into a batch.
+    pub fn push(&self, key: &[u8], batch: &mut Batch) {
         let Word { wish, ref tuple, holes } = self.word;
-        if let Some(from) = self.elsewhere.as_ref().filter(|_| holes && wish == Wish::Put) {
-            batch.elsewhere.push((batch.len(), from.clone()));
+        if self.looks() && !self.steps.is_empty() {
+            batch.elsewhere_size += self.steps.iter().map(Step::size).sum::<usize>();
+            batch.elsewhere.push((batch.len(), self.steps.clone()));
         }
         batch.push(Wanted { key, tuple, wish, holes });
     }
+}
 
-    fn take(&mut self, wish: Wish, tuple: &[u8], holes: bool) {
-        self.word.then(wish, tuple, holes);
-        if self.word.wish != Wish::Put || !self.word.holes {
-            self.elsewhere = None;
+/// Follows the steps of a row: `found` is the first of those that look for a row and find one, and that row.
+pub fn follow(tuple: &[u8], steps: &[Step], found: Option<(usize, &[u8])>) -> Word {
+    let before = found.map_or(steps.len(), |(step, _)| step);
+    let mut word = Word { wish: Wish::Put, tuple: tuple.to_vec(), holes: true };
+    for step in &steps[..before] {
+        if let Step::Cells(cells) = step {
+            word = word.filled(cells);
         }
+    }
+    match found {
+        Some((_, row)) => word.filled(row),
+        None if word.holes => Word { wish: Wish::Fresh, ..word },
+        None => word,
     }
 }

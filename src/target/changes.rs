@@ -1,9 +1,8 @@
 //! A change file says what happened to some rows: its last word on each key is compared with the row that the table has.
 
-use std::collections::HashMap;
-
 use super::arrays::Arrays;
-use super::batch::{Batch, Wanted};
+use super::arrivals::Arrivals;
+use super::batch::Batch;
 use super::catalog::Table;
 use super::current::Current;
 use super::delta::Delta;
@@ -28,15 +27,16 @@ pub async fn apply<T>(
     // a table that is another one by now explains whatever else went wrong
     entered?;
     let (mut next, mut current) = (first?, current?);
-    while let Some(mut batch) = next {
-        if !batch.elsewhere.is_empty() {
-            batch = fetch(tx, table, batch, &mut keys).await?;
+    while let Some(batch) = next {
+        if let Some(current) = current.take() {
+            merge(table, &batch, current, &mut delta).await?;
+        } else {
+            let mut arrivals = Arrivals::of(tx, table, batch).await?;
+            while let Some(filled) = arrivals.next()? {
+                let current = rows_of(tx, table, &filled, &mut keys).await?;
+                merge(table, &filled, current, &mut delta).await?;
+            }
         }
-        let current = match current.take() {
-            Some(current) => current,
-            None => rows_of(tx, table, &batch, &mut keys).await?,
-        };
-        merge(table, &batch, current, &mut delta).await?;
         next = intake.next().await?;
     }
     delta.write(tx, table, look).await
@@ -66,40 +66,6 @@ async fn merge(table: &Table, batch: &Batch, mut current: Current<'_>, delta: &m
         delta.want(wanted, &mut current, table).await?;
     }
     delta.remove_rest(&mut current, table).await
-}
-
-/// Fills the holes of rows that moved here from what the table has under their old keys. Nothing was written yet, so it is
-/// all still there.
-async fn fetch(tx: &Tx, table: &Table, batch: Batch, keys: &mut Arrays) -> Result<Batch, Error> {
-    let mut sources: Vec<&[u8]> = batch.elsewhere.iter().map(|(_, from)| from.as_slice()).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    take_keys(table, sources.into_iter(), keys);
-    let mut rows: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
-    let mut current = Current::of_keys(tx, table, keys).await?;
-    while let Some((key, row)) = current.row() {
-        rows.insert(key.to_vec(), row.to_vec());
-        current.advance().await?;
-    }
-    let mut filled = Batch::like(&batch);
-    let mut elsewhere = batch.elsewhere.iter().peekable();
-    let mut row = Vec::new();
-    for (place, wanted) in batch.rows().enumerate() {
-        let Some((_, from)) = elsewhere.next_if(|(moved, _)| *moved == place) else {
-            filled.push(wanted);
-            continue;
-        };
-        let mut key = Vec::new();
-        table.sort_key(from, &mut key);
-        row.clear();
-        match rows.get(&key) {
-            Some(old) => tuple::fill(wanted.tuple, old, &mut row),
-            // it moved long ago: what is under the new key is what it was
-            None => row.extend_from_slice(wanted.tuple),
-        }
-        filled.push(Wanted { tuple: &row, holes: tuple::has_hole(&row), ..wanted });
-    }
-    Ok(filled)
 }
 
 fn take_keys<'a>(table: &Table, tuples: impl Iterator<Item = &'a [u8]>, keys: &mut Arrays) {

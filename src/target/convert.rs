@@ -15,11 +15,11 @@ use tokio_postgres::types::{FromSql, Type};
 use super::arrays::Bytes;
 use super::batch::{Batch, Wanted, Wish};
 use super::catalog::{Column, Table};
-use super::chain::Chain;
 use super::encode::{Asked, Wire};
 use super::encoder::{CellFault, event_column, event_value};
 use super::fold::Fold;
-use super::intake::{Draft, Halt, Intake, Message, Outlet, Plan, Summary, Way, chain_all, fold_all};
+use super::intake::{Draft, Halt, Intake, Message, Outlet, Plan, Summary, Way, fold_all, send_moves};
+use super::moves::Moves;
 use super::rejects::{Reject, Rejects};
 use super::sort::{Mark, Record, Sorter};
 use super::{Error, Place, tuple};
@@ -33,7 +33,7 @@ const JSONB: &str = "jsonb";
 pub async fn convert(tx: &Tx, plan: &Plan<'_>, drafts: Intake<Draft>, order: (File, Way)) -> Result<Intake, Error> {
     let (sender, intake) = Intake::channel();
     let (whole, rows) = mpsc::channel(1);
-    let sorting = Ordering { table: plan.table.clone(), file: order.0, way: order.1 };
+    let sorting = Ordering { table: plan.table.clone(), loaded: plan.loaded.to_vec(), file: order.0, way: order.1 };
     tokio::task::spawn_blocking(move || sorting.run(rows, Outlet::new(sender)));
     let summary = convert_into(tx, plan, drafts, &whole).await?;
     // if the thread is gone, it has told the intake why
@@ -61,20 +61,22 @@ fn asked_columns(table: &Table) -> Vec<usize> {
 /// The thread that puts whole rows into order.
 struct Ordering {
     table: Arc<Table>,
+    loaded: Vec<bool>,
     file: File,
     way: Way,
 }
 
 impl Ordering {
     fn run(self, mut rows: mpsc::Receiver<Message<Whole>>, mut outlet: Outlet<Batch>) {
-        let (mut sorter, mut chain, mut key) = (Sorter::default(), Chain::default(), Vec::new());
+        let (mut sorter, mut key) = (Sorter::default(), Vec::new());
+        let mut moves = Moves::new(self.table.clone(), &self.loaded);
         let mut take = |whole: Whole| -> Result<(), Halt> {
             for (row, mark) in whole.rows.rows().zip(whole.marks) {
                 key.clear();
                 self.table.sort_key(row.tuple, &mut key);
                 let record = Record { mark, key: &key, tuple: row.tuple };
                 match (self.way, mark.wish) {
-                    (Way::Chained, _) => chain.take(&record),
+                    (Way::Chained, _) => moves.take(&record),
                     (_, Wish::Away) => return Err(Error::Moving.into()),
                     _ => sorter.push(record)?,
                 }
@@ -92,7 +94,7 @@ impl Ordering {
         };
         let fold = Fold::new(self.file, self.table.is_keyless());
         let done = done.and_then(|()| match self.way {
-            Way::Chained => chain_all(chain, &mut outlet),
+            Way::Chained => send_moves(moves, &mut outlet),
             _ => fold_all(sorter, fold, &mut outlet),
         });
         let done = done.and_then(|()| outlet.flush(0));

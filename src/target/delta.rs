@@ -5,7 +5,6 @@
 //! (`1.0` and `1.00`) is not written and counts as unchanged.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use super::batch::{Wanted, Wish};
 use super::catalog::Table;
 use super::current::Current;
 use super::look::Look;
+use super::parts::Parts;
 use super::spool::Spool;
 use super::{Counts, Error, careful, sql, tuple};
 use crate::failpoint;
@@ -25,10 +25,10 @@ use crate::pg::Tx;
 #[derive(Default)]
 pub struct Delta {
     pub(super) creates: Spool,
-    /// rows to create whose holes are the columns' defaults, by the columns that they have
-    pub(super) partial: Partial,
-    /// rows to reset, by the columns that they have: the others get their defaults
-    pub(super) resets: Partial,
+    /// rows to create whose holes are the columns' defaults
+    pub(super) partial: Parts,
+    /// rows to reset: the columns that they do not have get their defaults
+    pub(super) resets: Parts,
     pub(super) amends: Spool,
     pub(super) removes: Spool,
     unchanged: u64,
@@ -45,8 +45,7 @@ impl Delta {
 
     /// How many rows of the table were met.
     pub fn rows_met(&self) -> u64 {
-        let resets: u64 = self.resets.values().map(Spool::count).sum();
-        self.removes.count() + self.amends.count() + resets + self.unchanged + self.left
+        self.removes.count() + self.amends.count() + self.resets.count() + self.unchanged + self.left
     }
 
     /// Takes one wanted row. Rows of the table that come before it are not wanted any more.
@@ -86,7 +85,7 @@ impl Delta {
         match wanted.wish {
             Wish::Leave => self.left += 1,
             Wish::Gone | Wish::Away => self.remove(row, address, table)?,
-            Wish::Fresh if wanted.holes => spool_part(&mut self.resets, wanted.tuple, &mut self.scratch)?,
+            Wish::Fresh if wanted.holes => self.resets.push(wanted.tuple)?,
             // whole rows are met where they are equal
             _ if table.is_keyless() => self.unchanged += 1,
             Wish::Put | Wish::Here if wanted.holes => {
@@ -107,7 +106,7 @@ impl Delta {
         if !wanted.holes {
             return Ok(self.creates.push(wanted.tuple)?);
         }
-        spool_part(&mut self.partial, wanted.tuple, &mut self.scratch)
+        Ok(self.partial.push(wanted.tuple)?)
     }
 
     fn remove(&mut self, row: &[u8], address: &[u8], table: &Table) -> Result<(), Error> {
@@ -120,7 +119,9 @@ impl Delta {
     }
 
     /// Writes it; with a look, if somebody wants to see what changes.
-    pub async fn write(self, tx: &Tx, table: &Table, look: Option<&mut Look>) -> Result<Counts, Error> {
+    pub async fn write(mut self, tx: &Tx, table: &Table, look: Option<&mut Look>) -> Result<Counts, Error> {
+        self.partial.settle()?;
+        self.resets.settle()?;
         let Some(look) = look else { return self.put(tx, table).await };
         look.before(tx, table, &self).await?;
         let counts = self.put(tx, table).await?;
@@ -175,32 +176,27 @@ impl Delta {
     pub(super) async fn put_amends(&self, tx: &Tx, table: &Table) -> Result<(u64, u64), Error> {
         let all = Arrays::new(table, 0..table.columns.len());
         let amended = run(tx, |source| sql::update(table, source), &self.amends, all).await?;
-        let mut reset = 0;
-        for (columns, rows) in &self.resets {
+        Ok((amended, self.put_resets(tx, table).await?))
+    }
+
+    async fn put_resets(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
+        let (mut reset, mut groups) = (0, self.resets.groups()?);
+        while let Some((columns, rows)) = groups.next_group()? {
             let arrays = Arrays::new(table, columns.iter().copied());
-            reset += run(tx, |source| sql::reset(table, columns, source), rows, arrays).await?;
+            reset += run(tx, |source| sql::reset(table, &columns, source), &rows, arrays).await?;
         }
-        Ok((amended, reset))
+        Ok(reset)
     }
 
     pub(super) async fn put_creates(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let mut created = copy_spool(tx, &sql::copy_in(table, &all), &self.creates).await?;
-        for (columns, rows) in &self.partial {
-            created += copy_spool(tx, &sql::copy_in(table, columns), rows).await?;
+        let mut groups = self.partial.groups()?;
+        while let Some((columns, rows)) = groups.next_group()? {
+            created += copy_spool(tx, &sql::copy_in(table, &columns), &rows).await?;
         }
         Ok(created)
     }
-}
-
-/// Rows by the columns that they have.
-pub(super) type Partial = BTreeMap<Vec<usize>, Spool>;
-
-fn spool_part(parts: &mut Partial, row: &[u8], scratch: &mut Vec<u8>) -> Result<(), Error> {
-    let columns = tuple::supplied(row);
-    scratch.clear();
-    tuple::pick(row, &columns, scratch);
-    Ok(parts.entry(columns).or_default().push(scratch)?)
 }
 
 /// Runs a statement for all tuples of a spool, thousands at a time; the rows it affected.

@@ -57,6 +57,10 @@ impl Encoder {
         &self.table
     }
 
+    pub fn shared_table(&self) -> Arc<Table> {
+        self.table.clone()
+    }
+
     /// Appends the row's tuple and its sort key; whether the tuple has holes. After an error, nothing is appended.
     #[inline]
     pub fn row(&mut self, row: &Row<'_>, out: &mut Vec<u8>, key: &mut Vec<u8>) -> Result<bool, Fault> {

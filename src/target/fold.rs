@@ -26,6 +26,14 @@ impl Word {
         Self { wish, tuple: tuple.to_vec(), holes }
     }
 
+    /// The word with its holes filled from other cells.
+    pub fn filled(self, from: &[u8]) -> Self {
+        let mut filled = Vec::with_capacity(self.tuple.len() + from.len());
+        tuple::fill(&self.tuple, from, &mut filled);
+        let holes = tuple::has_hole(&filled);
+        Self { wish: self.wish, tuple: filled, holes }
+    }
+
     /// The word after another one was said.
     pub fn then(&mut self, wish: Wish, tuple: &[u8], holes: bool) {
         let mut next = Self::of(wish, tuple, holes);

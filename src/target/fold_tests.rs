@@ -1,68 +1,79 @@
-//! The fold and the chain against an independent reading of the same file: one operation after the other, straight on a
-//! table.
+//! The folds of one file, of rows that move and of late files, against an independent reading of the same files: one operation
+//! after the other, straight on a table. The last column is one that the feed does not have.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use tokio_postgres::types::Type;
 
+use super::Error;
 use super::batch::{Batch, Wish};
-use super::chain::Chain;
+use super::catalog::{Column, Table as Target};
+use super::chain::{Step, follow};
+use super::encode::Wire;
 use super::fold::Fold;
+use super::intake::Halt;
+use super::moves::Moves;
 use super::sort::{Mark, Record};
 use super::tuple;
 use crate::decode::File;
 
 /// A row's cells besides its key.
-type Cells = [u8; 2];
+type Cells = [u8; 3];
+type Supplied = [Option<u8>; 3];
 type Table = BTreeMap<u8, Cells>;
 
-const DEFAULTS: Cells = [b'x', b'y'];
+const DEFAULTS: Cells = *b"xyz";
+const KEYS: u8 = 5;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Put(u8, [Option<u8>; 2]),
+    Put(u8, Supplied),
     Delete(u8),
-    Move(u8, u8, [Option<u8>; 2]),
+    Move(u8, u8, Supplied),
 }
 
-fn with(cells: Cells, supplied: [Option<u8>; 2]) -> Cells {
-    [supplied[0].unwrap_or(cells[0]), supplied[1].unwrap_or(cells[1])]
+fn with(mut cells: Cells, supplied: Supplied) -> Cells {
+    cells.iter_mut().zip(supplied).for_each(|(cell, supplied)| *cell = supplied.unwrap_or(*cell));
+    cells
 }
 
-/// The plain reading.
-fn one_by_one(mut table: Table, ops: &[Op]) -> Table {
+/// The plain reading. A row that is not there cannot move: its new key is written as if it had not.
+fn one_by_one<'a>(mut table: Table, ops: impl IntoIterator<Item = &'a Op>) -> Table {
     for op in ops {
-        match *op {
-            Op::Put(key, supplied) => {
-                let before = table.get(&key).copied().unwrap_or(DEFAULTS);
-                table.insert(key, with(before, supplied));
+        let (key, cells, supplied) = match *op {
+            Op::Put(key, supplied) => (key, None, supplied),
+            Op::Move(from, to, supplied) => (to, table.remove(&from), supplied),
+            Op::Delete(key) => {
+                table.remove(&key);
+                continue;
             }
-            Op::Delete(key) => _ = table.remove(&key),
-            Op::Move(from, to, supplied) => {
-                let before = table.remove(&from).expect("only rows that are there move");
-                table.insert(to, with(before, supplied));
-            }
-        }
+        };
+        let before = cells.or_else(|| table.get(&key).copied()).unwrap_or(DEFAULTS);
+        table.insert(key, with(before, supplied));
     }
     table
 }
 
-/// The operations without moves of rows that are not there.
-fn possible(table: &Table, ops: Vec<Op>) -> Vec<Op> {
-    let mut done = Vec::new();
-    for op in ops {
-        let table = one_by_one(table.clone(), &done);
-        if !matches!(op, Op::Move(from, ..) if !table.contains_key(&from)) {
-            done.push(op);
-        }
-    }
-    done
+fn target() -> Arc<Target> {
+    let column = |name: &str| Column {
+        name: name.into(),
+        wire: Wire::Text,
+        not_null: false,
+        base: Type::TEXT,
+        array: Some(Type::TEXT_ARRAY),
+        send: "pg_catalog.textsend".into(),
+        loose: false,
+        cast: None,
+    };
+    Arc::new(Target::of("dbo", "e", ["id", "a", "b", "not_in_feed"].map(column).into(), &[0]))
 }
 
-fn row(key: u8, supplied: [Option<u8>; 2]) -> Vec<u8> {
+fn row(key: u8, supplied: Supplied) -> Vec<u8> {
     let mut out = Vec::new();
-    tuple::begin(3, &mut out);
-    tuple::value(&[key], &mut out);
+    tuple::begin(4, &mut out);
+    tuple::value(&[b'0' + key], &mut out);
     for cell in supplied {
         match cell {
             Some(value) => tuple::value(&[value], &mut out),
@@ -72,92 +83,160 @@ fn row(key: u8, supplied: [Option<u8>; 2]) -> Vec<u8> {
     out
 }
 
-/// The records that the intake makes of the operations.
-fn records(ops: &[Op]) -> Vec<(Wish, u8, Vec<u8>)> {
-    let key_only = |key: u8| {
-        let mut out = Vec::new();
-        tuple::begin(3, &mut out);
-        tuple::value(&[key], &mut out);
-        tuple::null(&mut out);
-        tuple::null(&mut out);
-        out
-    };
-    let each = |op: &Op| match *op {
-        Op::Put(key, supplied) => vec![(Wish::Put, key, row(key, supplied))],
-        Op::Delete(key) => vec![(Wish::Gone, key, key_only(key))],
-        Op::Move(from, to, supplied) => {
-            vec![(Wish::Away, from, key_only(from)), (Wish::Here, to, row(to, supplied))]
-        }
-    };
-    ops.iter().flat_map(each).collect()
+fn key_only(key: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    tuple::begin(4, &mut out);
+    tuple::value(&[b'0' + key], &mut out);
+    (0..3).for_each(|_| tuple::null(&mut out));
+    out
 }
 
-fn mark(line: usize, wish: Wish, tuple: &[u8]) -> Mark {
-    Mark { part: 0, line: line as u64, wish, holes: tuple::has_hole(tuple) }
+fn key_of(row: &[u8]) -> u8 {
+    tuple::cells(row).next().map_or(0, |cell| cell.value()[0] - b'0')
 }
 
-/// What the table becomes if each folded word is carried out once.
+/// The records that the intake makes of an operation.
+fn records(op: &Op) -> Vec<(Wish, Vec<u8>)> {
+    match *op {
+        Op::Put(key, supplied) => vec![(Wish::Put, row(key, supplied))],
+        Op::Delete(key) => vec![(Wish::Gone, key_only(key))],
+        Op::Move(from, to, supplied) => vec![(Wish::Away, key_only(from)), (Wish::Here, row(to, supplied))],
+    }
+}
+
+fn record<'a>(target: &Target, part: u32, (wish, tuple): &'a (Wish, Vec<u8>), key: &'a mut Vec<u8>) -> Record<'a> {
+    key.clear();
+    target.sort_key(tuple, key);
+    Record { mark: Mark { part, line: 1, wish: *wish, holes: tuple::has_hole(tuple) }, key, tuple }
+}
+
+/// What the table becomes if each folded row is carried out once.
 fn carry_out(before: &Table, batch: &Batch) -> Table {
     let mut table = before.clone();
-    for (place, word) in batch.rows().enumerate() {
-        let cells: Vec<_> = tuple::cells(word.tuple).map(|cell| cell.get().map(|value| value[0])).collect();
-        let key = word.key[0];
-        let from = batch.elsewhere.iter().find(|(moved, _)| *moved == place);
-        let from = from.map_or(key, |(_, from)| tuple::cells(from).next().map_or(key, |cell| cell.value()[0]));
-        let holes = match word.wish {
-            Wish::Fresh => DEFAULTS,
-            _ => before.get(&from).copied().unwrap_or(DEFAULTS),
+    for (place, wanted) in batch.rows().enumerate() {
+        let key = key_of(wanted.tuple);
+        let steps = batch.elsewhere.iter().find(|(moved, _)| *moved == place);
+        let own = vec![Step::Row(key_only(key))];
+        let steps = match wanted.wish {
+            Wish::Put => steps.map_or(&own, |(_, steps)| steps).as_slice(),
+            Wish::Fresh => &[],
+            _ => {
+                table.remove(&key);
+                continue;
+            }
         };
-        match word.wish {
-            Wish::Put | Wish::Fresh => _ = table.insert(key, with(holes, [cells[1], cells[2]])),
-            _ => _ = table.remove(&key),
-        }
+        let rows = steps.iter().enumerate().filter_map(|(place, step)| match step {
+            Step::Row(key) => Some((place, row(key_of(key), before.get(&key_of(key))?.map(Some)))),
+            Step::Cells(_) => None,
+        });
+        let found = rows.into_iter().next();
+        let word = follow(wanted.tuple, steps, found.as_ref().map(|(place, row)| (*place, row.as_slice())));
+        let mut cells = tuple::cells(&word.tuple).skip(1);
+        let cells = DEFAULTS.map(|default| cells.next().and_then(|cell| cell.get()).map_or(default, |cell| cell[0]));
+        table.insert(key, cells);
     }
     table
 }
 
-fn chained(ops: &[Op]) -> Batch {
-    let (mut chain, mut batch) = (Chain::default(), Batch::default());
-    for (line, (wish, key, tuple)) in records(ops).iter().enumerate() {
-        chain.take(&Record { mark: mark(line, *wish, tuple), key: &[*key], tuple });
+/// Files in which rows move; which of them were loaded before.
+fn moved(files: &[Vec<Op>], loaded: &[bool]) -> Result<Batch, Error> {
+    let (target, mut batch, mut key) = (target(), Batch::default(), Vec::new());
+    let mut moves = Moves::new(target.clone(), loaded);
+    for (part, op) in files.iter().enumerate().flat_map(|(part, ops)| ops.iter().map(move |op| (part, op))) {
+        records(op).iter().for_each(|each| moves.take(&record(&target, part as u32, each, &mut key)));
     }
-    let put = chain.end(|word| {
-        word(&mut batch);
-        Ok::<(), ()>(())
+    let ended = moves.end(|put| {
+        put(&mut batch);
+        Ok(())
     });
-    put.expect("nothing can fail");
-    batch
+    match ended {
+        Err(Halt::Error(error)) => Err(error),
+        _ => Ok(batch),
+    }
 }
 
 fn folded(ops: &[Op]) -> Batch {
+    let (target, mut key) = (target(), Vec::new());
     let (mut fold, mut batch) = (Fold::new(File::Changes, false), Batch::default());
-    let mut records: Vec<_> = records(ops).into_iter().enumerate().collect();
-    records.sort_by_key(|(_, (_, key, _))| *key);
-    for (line, (wish, key, tuple)) in &records {
-        fold.take(&Record { mark: mark(*line, *wish, tuple), key: &[*key], tuple }, &mut batch).expect("changes fold");
+    let mut records: Vec<_> = ops.iter().flat_map(records).collect();
+    records.sort_by_key(|(_, tuple)| key_of(tuple));
+    for each in &records {
+        fold.take(&record(&target, 0, each, &mut key), &mut batch).expect("changes fold");
     }
     fold.end(&mut batch);
     batch
 }
 
-fn cells() -> impl Strategy<Value = [Option<u8>; 2]> {
-    prop::array::uniform2(prop::option::of(b'a'..b'e'))
+fn cells() -> impl Strategy<Value = Supplied> {
+    prop::array::uniform2(prop::option::of(b'a'..b'e')).prop_map(|[a, b]| [a, b, None])
 }
 
 fn table() -> impl Strategy<Value = Table> {
-    prop::collection::btree_map(0u8..5, prop::array::uniform2(b'A'..b'E'), 0..5)
+    prop::collection::btree_map(0..KEYS, prop::array::uniform3(b'A'..b'Z'), 0..5)
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        3 => (0u8..5, cells()).prop_map(|(key, cells)| Op::Put(key, cells)),
-        1 => (0u8..5).prop_map(Op::Delete),
+        3 => (0..KEYS, cells()).prop_map(|(key, cells)| Op::Put(key, cells)),
+        1 => (0..KEYS).prop_map(Op::Delete),
     ]
 }
 
+/// Moves onto keys that are taken and from keys where there is nothing are among them, and moves that stay.
 fn op_or_move() -> impl Strategy<Value = Op> {
-    let moves = (0u8..5, 1u8..5, cells()).prop_map(|(from, by, cells)| Op::Move(from, (from + by) % 5, cells));
-    prop_oneof![2 => op(), 1 => moves]
+    let moves = (0..KEYS, 0..KEYS, cells()).prop_map(|(from, to, cells)| Op::Move(from, to, cells));
+    prop_oneof![2 => op(), 2 => moves]
+}
+
+fn files() -> impl Strategy<Value = Vec<(bool, Vec<Op>)>> {
+    prop::collection::vec((any::<bool>(), prop::collection::vec(op_or_move(), 0..4)), 1..5)
+}
+
+/// The files without what no source can do: rows move only from where they are to where none is, and none is inserted twice.
+fn possible(table: &Table, files: Vec<(bool, Vec<Op>)>) -> Vec<(bool, Vec<Op>)> {
+    let mut now = table.clone();
+    let mut can = |op: &Op| {
+        let can = match op {
+            Op::Move(from, to, _) => now.contains_key(from) && (from == to || !now.contains_key(to)),
+            Op::Put(..) | Op::Delete(_) => true,
+        };
+        if can {
+            now = one_by_one(std::mem::take(&mut now), [op]);
+        }
+        can
+    };
+    files.into_iter().map(|(late, ops)| (late, ops.into_iter().filter(&mut can).collect())).collect()
+}
+
+/// Returns true if a row moves and does not bring all its cells: only then a cell may be in no place any more.
+fn moves_with_holes(ops: &[Vec<Op>]) -> bool {
+    ops.iter().flatten().any(|op| matches!(op, Op::Move(_, _, supplied) if supplied.contains(&None)))
+}
+
+#[test]
+fn what_can_be_known_of_late_files_is_not_refused() {
+    let none = [None; 3];
+    let cells = |cell: u8| [Some(cell), Some(cell), None];
+    let table: Table = [(1, *b"ABC"), (4, *b"DEF")].into();
+    let chain = vec![Op::Move(4, 3, none), Op::Move(1, 4, none)];
+    let cases: [[(bool, Vec<Op>); 2]; 5] = [
+        // what the late file says is of another row
+        [(true, vec![Op::Put(0, cells(b'a'))]), (false, chain.clone())],
+        // of the row that moves later
+        [(true, vec![Op::Put(1, [Some(b'a'), None, None])]), (false, chain.clone())],
+        // there and back
+        [(true, vec![Op::Move(1, 2, none)]), (false, vec![Op::Move(2, 1, none)])],
+        // the late file deletes what a loaded one moves onto
+        [(true, vec![Op::Delete(4)]), (false, vec![Op::Move(1, 4, none)])],
+        [(true, vec![Op::Delete(1), Op::Put(1, cells(b'a'))]), (false, chain)],
+    ];
+    for files in cases {
+        let wanted = one_by_one(table.clone(), files.iter().flat_map(|(_, ops)| ops));
+        let now = one_by_one(table.clone(), &files[1].1);
+        let ops = files.clone().map(|(_, ops)| ops);
+        let batch = moved(&ops, &[false, true]).unwrap_or_else(|error| panic!("{files:?}: {error}"));
+        assert_eq!(carry_out(&now, &batch), wanted, "{files:?}");
+    }
 }
 
 proptest! {
@@ -167,12 +246,27 @@ proptest! {
     fn a_folded_file_does_what_its_rows_do_one_by_one(table in table(), ops in prop::collection::vec(op(), 0..12)) {
         let wanted = one_by_one(table.clone(), &ops);
         prop_assert_eq!(&carry_out(&table, &folded(&ops)), &wanted);
-        prop_assert_eq!(&carry_out(&table, &chained(&ops)), &wanted);
+        prop_assert_eq!(&carry_out(&table, &moved(&[ops], &[]).expect("folded")), &wanted);
     }
 
     #[test]
     fn so_does_one_in_which_rows_move(table in table(), ops in prop::collection::vec(op_or_move(), 0..12)) {
-        let ops = possible(&table, ops);
-        prop_assert_eq!(carry_out(&table, &chained(&ops)), one_by_one(table, &ops));
+        let wanted = one_by_one(table.clone(), &ops);
+        prop_assert_eq!(carry_out(&table, &moved(&[ops], &[]).expect("folded")), wanted);
+    }
+
+    /// The loaded files have made the table what it is; then all files are folded in, in their order: right, or refused.
+    #[test]
+    fn so_do_late_files_in_which_rows_move(table in table(), files in files()) {
+        let files = possible(&table, files);
+        let wanted = one_by_one(table.clone(), files.iter().flat_map(|(_, ops)| ops));
+        let loaded: Vec<bool> = files.iter().map(|(late, _)| !late).collect();
+        let now = one_by_one(table.clone(), files.iter().filter(|(late, _)| !late).flat_map(|(_, ops)| ops));
+        let ops: Vec<Vec<Op>> = files.iter().map(|(_, ops)| ops.clone()).collect();
+        match moved(&ops, &loaded) {
+            Ok(batch) => prop_assert_eq!(carry_out(&now, &batch), wanted),
+            Err(Error::Overwritten { .. }) => prop_assert!(moves_with_holes(&ops), "refused for nothing"),
+            Err(error) => prop_assert!(false, "{}", error),
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A snapshot that is in key order goes straight through; the first row out of order ends the attempt with `OutOfOrder`,
 //! and the delivery is read again through the sorter. A change file always goes through the sorter, where all that
-//! happened to one key meets and is folded; one in which rows move from key to key is read again, in file order (`chain`).
+//! happened to one key meets and is folded; one in which rows move from key to key is read again, in file order (`moves`).
 //! Rows with cells that only Postgres can read stay drafts until it was asked (`convert`).
 
 use std::io;
@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 
 use super::batch::{Batch, Wish};
 use super::catalog::Table;
-use super::chain::Chain;
 use super::encoder::{Encoder, Fault};
 use super::fold::Fold;
+use super::moves::Moves;
 use super::rejects::{Reject, Rejects};
 use super::sinks::{Chaining, Drafting, Sink, Sorting, Straight};
 use super::sort::{Mark, Sorter};
@@ -87,6 +87,8 @@ pub struct Plan<'a> {
     pub rejects: Option<&'a Rejects>,
     /// whether whatever the table has under a bad row's key is left alone
     pub leaves: bool,
+    /// which parts were loaded before, if late files are folded in with them
+    pub loaded: &'a [bool],
 }
 
 impl Intake {
@@ -214,7 +216,7 @@ impl<T: Piece> Outlet<T> {
 
 impl Piece for Batch {
     fn size(&self) -> usize {
-        self.tuples.len()
+        self.tuples.len() + self.elsewhere_size
     }
 
     fn like(&self) -> Self {
@@ -237,6 +239,7 @@ struct Reader {
     encoder: Encoder,
     rejects: Option<Rejects>,
     leaves: bool,
+    loaded: Vec<bool>,
     summary: Summary,
     claimed: Vec<[u64; 3]>,
     file: File,
@@ -245,8 +248,8 @@ struct Reader {
 impl Reader {
     fn new(plan: &Plan<'_>, file: File) -> Self {
         let encoder = Encoder::new(plan.table.clone(), plan.event_id);
-        let (rejects, leaves) = (plan.rejects.cloned(), plan.leaves);
-        Self { encoder, rejects, leaves, summary: Summary::default(), claimed: Vec::new(), file }
+        let (rejects, leaves, loaded) = (plan.rejects.cloned(), plan.leaves, plan.loaded.to_vec());
+        Self { encoder, rejects, leaves, loaded, summary: Summary::default(), claimed: Vec::new(), file }
     }
 
     fn run<P: Parts>(mut self, rows: Rows<P>, way: Way, mut outlet: Outlet<Batch>) {
@@ -259,10 +262,11 @@ impl Reader {
                 read.and_then(|()| fold_all(sorter, Fold::new(self.file, multiset), &mut outlet))
             }
             Way::Chained => {
-                let mut sink = Chaining::new(&outlet);
+                let moves = Moves::new(self.encoder.shared_table(), &self.loaded);
+                let mut sink = Chaining::new(moves, &outlet);
                 let read = self.read(rows, &mut sink);
-                let chain = sink.chain;
-                read.and_then(|()| chain_all(chain, &mut outlet))
+                let moves = sink.moves;
+                read.and_then(|()| send_moves(moves, &mut outlet))
             }
         };
         let done = done.and_then(|()| outlet.flush(0));
@@ -384,9 +388,9 @@ pub fn fold_all(sorter: Sorter, mut fold: Fold, outlet: &mut Outlet<Batch>) -> R
     Ok(())
 }
 
-/// Sends the chain's words on.
-pub fn chain_all(chain: Chain, outlet: &mut Outlet<Batch>) -> Result<(), Halt> {
-    chain.end(|word| {
+/// Sends the rows on that were folded in file order.
+pub fn send_moves(moves: Moves, outlet: &mut Outlet<Batch>) -> Result<(), Halt> {
+    moves.end(|word| {
         word(&mut outlet.batch);
         outlet.flush(BATCH)
     })

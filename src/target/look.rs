@@ -13,6 +13,7 @@ use super::batch::{Batch, Wish};
 use super::catalog::Table;
 use super::current::Current;
 use super::delta::Delta;
+use super::parts::Parts;
 use super::spool::Spool;
 use super::{Error, pins, shown, sql, tuple};
 use crate::pg::Tx;
@@ -69,15 +70,18 @@ impl Look {
             return Ok(());
         }
         self.created.extend(first(&delta.creates, self.most)?.iter().map(|row| picked(row, &table.key)));
-        for (columns, rows) in &delta.partial {
-            let key = places(table, columns);
+        let mut groups = delta.partial.groups()?;
+        while let Some((columns, rows)) = groups.next_group()? {
+            let key = places(table, &columns);
             let room = self.most.saturating_sub(self.created.len());
-            self.created.extend(first(rows, room)?.iter().map(|row| picked(row, &key)));
+            self.created.extend(first(&rows, room)?.iter().map(|row| picked(row, &key)));
         }
+        drop(groups);
         self.removed = first(&delta.removes, self.most)?;
         self.compare(tx, table, &delta.amends).await?;
-        for (columns, rows) in &delta.resets {
-            self.keep(tx, table, rows, &places(table, columns)).await?;
+        let mut groups = delta.resets.groups()?;
+        while let Some((columns, rows)) = groups.next_group()? {
+            self.keep(tx, table, &rows, &places(table, &columns)).await?;
         }
         Ok(())
     }
@@ -89,8 +93,13 @@ impl Look {
         for (kind, rows) in whole.into_iter().chain(removes).enumerate() {
             self.note(kind, &[], rows)?;
         }
-        for (kind, parts) in parts.into_iter().enumerate() {
-            parts.iter().try_for_each(|(columns, rows)| self.note(kind, columns, rows))?;
+        parts.into_iter().enumerate().try_for_each(|(kind, parts)| self.note_parts(kind, parts))
+    }
+
+    fn note_parts(&mut self, kind: usize, parts: &Parts) -> Result<(), Error> {
+        let mut groups = parts.groups()?;
+        while let Some((columns, rows)) = groups.next_group()? {
+            self.note(kind, &columns, &rows)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! `delta`), guarded, and signed together with their ledger row and message in one transaction. Bad rows go to `rejects`.
 
 mod arrays;
+mod arrivals;
 mod batch;
 mod careful;
 mod catalog;
@@ -28,7 +29,9 @@ mod ledger;
 mod lock_wait;
 mod look;
 mod migrate;
+mod moves;
 mod outbox;
+mod parts;
 mod pins;
 mod pooler;
 mod reading;
@@ -145,6 +148,12 @@ pub enum Error {
     /// not the file's fault: it is read again, in file order
     #[error("rows move from key to key")]
     Moving,
+    /// a late file moves a row, and a file that was loaded overwrote what the row has to keep
+    #[error(
+        "cannot be folded in: it moves a row to another key without supplying column {column}, and files that are loaded \
+         already overwrote or removed the row's value; load the table again from a full load, or skip the file with a reason"
+    )]
+    Overwritten { column: String },
     /// not the file's fault: it is read again
     #[error("table {table} was altered while its file was read")]
     Altered { table: String },

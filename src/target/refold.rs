@@ -4,7 +4,6 @@
 //! through the chain; what it holds is settled with what was said before whenever it grows large.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::mem;
 use std::sync::Arc;
 
@@ -12,13 +11,12 @@ use tokio::sync::mpsc;
 
 use super::batch::{Batch, Wanted, Wish};
 use super::catalog::Table;
-use super::chain::Chain;
+use super::chain::{Chain, Step, Value};
 use super::convert::Whole;
 use super::fold::{Fold, Word};
 use super::intake::{Halt, Message, Outlet, Summary, fold_all};
 use super::sinks::Sink;
 use super::sort::{Mark, Record, Sorted, Sorter};
-use super::tuple;
 use crate::decode::File;
 
 /// What the chain may hold. Tests have little room, so that they go that way too.
@@ -56,7 +54,7 @@ impl Sink for Refold {
 
 impl Refold {
     pub fn new(table: Arc<Table>) -> Self {
-        let (sorter, chain, row) = (Sorter::default(), Chain::of_many(), (Vec::new(), Vec::new()));
+        let (sorter, chain, row) = (Sorter::default(), Chain::new(&table.key), (Vec::new(), Vec::new()));
         Self { table, sorter, chain, chained: 0, moving: false, row }
     }
 
@@ -96,10 +94,9 @@ impl Refold {
     /// What the chain says is said upon what was said before.
     fn settle(&mut self) -> Result<(), Halt> {
         let mut words = Batch::default();
-        let Ok(()) = mem::replace(&mut self.chain, Chain::of_many()).end(|word| {
-            word(&mut words);
-            Ok::<(), Infallible>(())
-        });
+        let chain = mem::replace(&mut self.chain, Chain::new(&self.table.key));
+        chain.iter().for_each(|(key, value)| value.push(key, &mut words));
+        drop(chain);
         self.chained = 0;
         let mut before = Folded::of(mem::take(&mut self.sorter).sorted()?);
         let mut moved = Moved::of(&words, &self.table);
@@ -152,40 +149,40 @@ fn upon(before: Option<Word>, row: Wanted<'_>) -> Word {
 
 /// Rows that came from other keys, and what was there.
 struct Moved {
-    /// the key that a row comes from, by the row's place
-    from: HashMap<usize, Vec<u8>>,
+    /// where a row's holes are filled from, by the row's place
+    from: HashMap<usize, Vec<Step>>,
+    /// what is known of the rows that are looked for, by the key as a tuple
     there: HashMap<Vec<u8>, Option<Word>>,
+    /// the same tuples by their sort keys
+    keys: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Moved {
     fn of(words: &Batch, table: &Table) -> Self {
-        let key_of = |tuple: &Vec<u8>| {
+        let (mut there, mut keys) = (HashMap::new(), HashMap::new());
+        let steps = words.elsewhere.iter().flat_map(|(_, steps)| steps);
+        for row in steps.filter_map(|step| if let Step::Row(row) = step { Some(row) } else { None }) {
             let mut key = Vec::new();
-            table.sort_key(tuple, &mut key);
-            key
-        };
-        let from: HashMap<usize, Vec<u8>> =
-            words.elsewhere.iter().map(|(place, tuple)| (*place, key_of(tuple))).collect();
-        let there = from.values().map(|key| (key.clone(), None)).collect();
-        Self { from, there }
+            table.sort_key(row, &mut key);
+            keys.insert(key, row.clone());
+            there.insert(row.clone(), None);
+        }
+        Self { from: words.elsewhere.iter().cloned().collect(), there, keys }
     }
 
     fn see(&mut self, key: &[u8], word: &Word) {
-        if let Some(there) = self.there.get_mut(key) {
+        if let Some(there) = self.keys.get(key).and_then(|row| self.there.get_mut(row)) {
             *there = Some(word.clone());
         }
     }
 
     /// A row with its holes filled from where it was. What was not known there is not known here either.
     fn arrive(&self, place: usize, row: Wanted<'_>) -> Word {
-        let there = self.from.get(&place).and_then(|key| self.there.get(key)?.as_ref());
-        let mut filled = Vec::new();
-        match there.filter(|word| matches!(word.wish, Wish::Put | Wish::Fresh)) {
-            Some(word) => tuple::fill(row.tuple, &word.tuple, &mut filled),
-            None => filled.extend_from_slice(row.tuple),
-        }
-        let holes = tuple::has_hole(&filled);
-        Word { wish: if holes { Wish::Fresh } else { Wish::Put }, tuple: filled, holes }
+        let steps = self.from.get(&place).cloned().unwrap_or_default();
+        let word = Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
+        let known = |key: &[u8]| self.there.get(key)?.clone().map(Value::of);
+        let word = Value { word, steps }.upon(known).word;
+        Word { wish: if word.holes { Wish::Fresh } else { Wish::Put }, ..word }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Where encoded rows go on the intake's thread: straight into a batch, into the sorter, into the chain, or into a draft.
+//! Where encoded rows go on the intake's thread: straight into a batch, into the sorter, into the fold of rows that move, or into a draft.
 
 use super::batch::{Batch, Wish};
-use super::chain::Chain;
 use super::intake::{BATCH, Draft, Halt, Outlet};
+use super::moves::Moves;
 use super::sort::{Mark, Record, Sorter};
 use super::{Error, Place};
 
@@ -111,16 +111,16 @@ impl Sink for Sorting<'_> {
     }
 }
 
-/// Into the chain.
+/// Into the fold of rows that move.
 pub struct Chaining<'a> {
-    pub chain: Chain,
+    pub moves: Moves,
     outlet: &'a Outlet<Batch>,
     row: Scratch,
 }
 
 impl<'a> Chaining<'a> {
-    pub fn new(outlet: &'a Outlet<Batch>) -> Self {
-        Self { chain: Chain::default(), outlet, row: Scratch::default() }
+    pub fn new(moves: Moves, outlet: &'a Outlet<Batch>) -> Self {
+        Self { moves, outlet, row: Scratch::default() }
     }
 }
 
@@ -133,7 +133,7 @@ impl Sink for Chaining<'_> {
         if self.outlet.is_closed() {
             return Err(Halt::Hangup);
         }
-        self.chain.take(&self.row.record(mark));
+        self.moves.take(&self.row.record(mark));
         Ok(())
     }
 }

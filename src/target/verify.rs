@@ -176,7 +176,7 @@ impl Verification {
     {
         let (table, mut refold) = (self.table.clone(), self.lend());
         let reading = move || {
-            let plan = Plan { table: &table, event_id: "", rejects: rejects.as_ref(), leaves: true };
+            let plan = Plan { table: &table, event_id: "", rejects: rejects.as_ref(), leaves: true, loaded: &[] };
             let read = intake::read_into(rows, &plan, &mut refold);
             (refold, read)
         };
@@ -192,7 +192,7 @@ impl Verification {
         P::Bytes: Send,
     {
         let mut refold = self.lend();
-        let plan = Plan { table: &self.table, event_id: "", rejects, leaves: true };
+        let plan = Plan { table: &self.table, event_id: "", rejects, leaves: true, loaded: &[] };
         let (sender, whole) = mpsc::channel(1);
         let folding = tokio::task::spawn_blocking(move || {
             let taken = refold.take_whole(whole);

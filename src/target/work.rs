@@ -54,6 +54,8 @@ pub struct Work {
     had_op: Option<bool>,
     bad_rows: BadRows,
     event_id: String,
+    /// which parts were loaded before, where late files are folded in
+    loaded: Vec<bool>,
     /// how many keys of each kind somebody wants to see
     look: Option<usize>,
     started: Instant,
@@ -144,6 +146,7 @@ impl Target {
             had_op,
             bad_rows: self.settings.bad_rows,
             event_id: self.settings.event_id.clone(),
+            loaded: pending.objects.iter().map(|object| pending.step == Step::Refold && !object.new).collect(),
             look: self.look,
             started: started.1,
         })))
@@ -356,7 +359,7 @@ impl Work {
 
     fn plan<'a>(&'a self, rejects: Option<&'a Rejects>) -> intake::Plan<'a> {
         let leaves = self.docket.pending.file == File::Snapshot;
-        intake::Plan { table: &self.table, event_id: &self.event_id, rejects, leaves }
+        intake::Plan { table: &self.table, event_id: &self.event_id, rejects, leaves, loaded: &self.loaded }
     }
 
     /// Where bad rows go, if they do not fail the delivery.

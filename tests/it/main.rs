@@ -31,6 +31,7 @@ mod make;
 mod many;
 mod messages;
 mod monitoring;
+mod moves;
 mod operator;
 mod order;
 mod page;

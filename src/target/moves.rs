@@ -1,0 +1,148 @@
+//! Folds a delivery in which rows move from key to key: a change file, or late change files together with what was loaded
+//! after them.
+//!
+//! What was loaded before is in the table already. So a row that the files look for under the key that it had before all of
+//! them is not there any more if a loaded file moved it: the loaded files are folded a second time, alone, which tells where
+//! each row is now. Cells that a loaded file overwrote, and that the row has now to keep, are in no place: such a delivery is
+//! refused.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Error;
+use super::batch::Batch;
+use super::catalog::Table;
+use super::chain::{Chain, Step, Value, key_alone};
+use super::intake::Halt;
+use super::sort::Record;
+use super::tuple;
+
+/// Takes the records of all files, in feed order.
+pub struct Moves {
+    table: Arc<Table>,
+    all: Chain,
+    /// what the table holds already
+    loaded: Chain,
+    /// which parts of the delivery were loaded before
+    parts: Vec<bool>,
+}
+
+impl Moves {
+    pub fn new(table: Arc<Table>, parts: &[bool]) -> Self {
+        let (all, loaded) = (Chain::new(&table.key), Chain::new(&table.key));
+        Self { table, all, loaded, parts: parts.to_vec() }
+    }
+
+    pub fn take(&mut self, record: &Record<'_>) {
+        self.all.take(record);
+        if self.parts.get(record.mark.part as usize) == Some(&true) {
+            self.loaded.take(record);
+        }
+    }
+
+    /// Sends all keys on in their order: `each` is called with what puts one into a batch.
+    pub fn end(self, mut each: impl FnMut(&dyn Fn(&mut Batch)) -> Result<(), Halt>) -> Result<(), Halt> {
+        let now = Now::of(&self.table, &self.all, &self.loaded);
+        self.all.iter().try_for_each(|(key, value)| {
+            let moved = now.look_for(key, value)?;
+            let value = moved.as_ref().unwrap_or(value);
+            each(&|batch| value.push(key, batch))
+        })
+    }
+}
+
+/// Where the rows are now that the table had before the loaded files.
+struct Now<'a> {
+    table: &'a Table,
+    all: &'a Chain,
+    loaded: &'a Chain,
+    /// the key under which a row is now, by the key under which it was
+    keys: HashMap<Vec<u8>, &'a [u8]>,
+}
+
+impl<'a> Now<'a> {
+    fn of(table: &'a Table, all: &'a Chain, loaded: &'a Chain) -> Self {
+        let was = |(key, value): (&'a [u8], &'a Value)| {
+            if value.steps.is_empty() {
+                return value.looks().then(|| (key.to_vec(), key));
+            }
+            // a key that was free had no row that would have come first
+            let rows = value.steps.iter().map_while(|step| match step {
+                Step::Row(row) => Some(sort_key(table, row)),
+                Step::Cells(_) => None,
+            });
+            rows.into_iter().find(|row| !all.was_free(row)).map(|row| (row, key))
+        };
+        Self { table, all, loaded, keys: loaded.iter().filter_map(was).collect() }
+    }
+
+    /// A value whose steps look where the rows are now; none if it stays as it is.
+    fn look_for(&self, key: &[u8], value: &Value) -> Result<Option<Value>, Error> {
+        if !value.looks() || value.steps.is_empty() && self.loaded.get(key).is_none() {
+            return Ok(None);
+        }
+        let steps = value.all_steps(|| key_alone(&value.word.tuple, &self.table.key));
+        let mut needs = value.word.clone();
+        let mut found = Vec::new();
+        for (place, step) in steps.iter().enumerate() {
+            match step {
+                Step::Cells(cells) => {
+                    needs = needs.filled(cells);
+                    found.push(step.clone());
+                }
+                Step::Row(was) => {
+                    let was_key = sort_key(self.table, was);
+                    if self.loaded.get(&was_key).is_none() {
+                        found.push(step.clone());
+                        continue;
+                    }
+                    if self.all.was_free(&was_key) {
+                        continue;
+                    }
+                    found.extend(self.row_of(&was_key, &needs.tuple, &steps[place + 1..])?);
+                    break;
+                }
+            }
+        }
+        Ok(Some(Value::with_steps(value.word.clone(), found)))
+    }
+
+    /// Where a row is now that a loaded file names, if the cells that are holes in `needs` are all as they were. Whether the table
+    /// had that row is known only if it moved; if it is not, what is taken in its place must be the same: the steps after it.
+    fn row_of(&self, was: &[u8], needs: &[u8], after: &[Step]) -> Result<Option<Step>, Error> {
+        let mut needed = holes(needs).into_iter().peekable();
+        let Some(first) = needed.peek().copied() else { return Ok(None) };
+        let refused = |column: usize| Error::Overwritten { column: self.table.columns[column].name.clone() };
+        let key = self.keys.get(was).ok_or_else(|| refused(first))?;
+        let now = self.loaded.get(key).ok_or_else(|| refused(first))?;
+        let kept = holes(&now.word.tuple);
+        if let Some(lost) = needed.find(|column| !kept.contains(column)) {
+            return Err(refused(lost));
+        }
+        let mut rows = now.steps.iter().skip_while(|step| !matches!(step, Step::Row(row) if self.sort_key(row) == was));
+        rows.next();
+        if !self.all.was_taken(was) && !self.not_free(after.iter()).eq(self.not_free(rows)) {
+            return Err(refused(first));
+        }
+        Ok(Some(Step::Row(key_alone(&now.word.tuple, &self.table.key))))
+    }
+
+    /// The steps without those that look for rows that the table did not have.
+    fn not_free<'s>(&self, steps: impl Iterator<Item = &'s Step>) -> impl Iterator<Item = &'s Step> {
+        steps.filter(|step| !matches!(step, Step::Row(row) if self.all.was_free(&self.sort_key(row))))
+    }
+
+    fn sort_key(&self, row: &[u8]) -> Vec<u8> {
+        sort_key(self.table, row)
+    }
+}
+
+fn sort_key(table: &Table, row: &[u8]) -> Vec<u8> {
+    let mut key = Vec::new();
+    table.sort_key(row, &mut key);
+    key
+}
+
+fn holes(row: &[u8]) -> Vec<usize> {
+    tuple::cells(row).enumerate().filter(|(_, cell)| cell.is_hole()).map(|(column, _)| column).collect()
+}
