@@ -172,7 +172,7 @@ fn cells() -> impl Strategy<Value = Supplied> {
 }
 
 fn table() -> impl Strategy<Value = Table> {
-    prop::collection::btree_map(0..KEYS, prop::array::uniform3(b'A'..b'Z'), 0..5)
+    prop::collection::btree_map(0..KEYS, prop::array::uniform3(b'A'..=b'Z'), 0..5)
 }
 
 fn op() -> impl Strategy<Value = Op> {
