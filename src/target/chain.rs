@@ -79,11 +79,6 @@ impl Chain {
         }
     }
 
-    /// Returns the value of a key that the files name.
-    pub fn get(&self, key: &[u8]) -> Option<&Value> {
-        self.values.get(key)
-    }
-
     /// Returns true if no source can have had a row of this key before the files: another one moved there.
     pub fn was_free(&self, key: &[u8]) -> bool {
         self.free.contains(key)
@@ -196,30 +191,6 @@ impl Value {
             true => vec![Step::Row(own())],
             false => self.steps.clone(),
         }
-    }
-
-    /// The value where something is known of the rows that its steps look for: `known` gives the value of a key, none if
-    /// nothing is known of it.
-    pub fn upon(self, mut known: impl FnMut(&[u8]) -> Option<Value>) -> Self {
-        let Self { word, steps } = self;
-        let mut rest = Vec::new();
-        for step in steps {
-            let Step::Row(key) = step else {
-                rest.push(step);
-                continue;
-            };
-            match known(&key) {
-                None => rest.push(Step::Row(key)),
-                Some(value) if value.word.wish == Wish::Gone => {}
-                Some(value) => {
-                    let below = value.all_steps(|| key);
-                    rest.push(Step::Cells(value.word.tuple));
-                    rest.extend(below);
-                    break;
-                }
-            }
-        }
-        Self::with_steps(word, rest)
     }
 
     /// The value with other steps; cells that come first are taken at once.

@@ -6,7 +6,8 @@
 //! each row is now. Cells that a loaded file overwrote, and that the row has now to keep, are in no place: such a delivery is
 //! refused.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Error;
@@ -55,30 +56,35 @@ impl Moves {
 struct Now<'a> {
     table: &'a Table,
     all: &'a Chain,
-    loaded: &'a Chain,
+    /// what the loaded files made of each key that they name
+    loaded: BTreeMap<&'a [u8], Cow<'a, Value>>,
     /// the key under which a row is now, by the key under which it was
     keys: HashMap<Vec<u8>, &'a [u8]>,
 }
 
 impl<'a> Now<'a> {
     fn of(table: &'a Table, all: &'a Chain, loaded: &'a Chain) -> Self {
-        let was = |(key, value): (&'a [u8], &'a Value)| {
-            if value.steps.is_empty() {
-                return value.looks().then(|| (key.to_vec(), key));
-            }
+        let found = |value: &'a Value| match value.steps.is_empty() {
+            true => Cow::Borrowed(value),
             // a key that was free had no row that would have come first
-            let rows = value.steps.iter().map_while(|step| match step {
-                Step::Row(row) => Some(sort_key(table, row)),
-                Step::Cells(_) => None,
-            });
-            rows.into_iter().find(|row| !all.was_free(row)).map(|row| (row, key))
+            false => {
+                let steps = value.steps.iter().filter(|step| !is_free(table, all, step));
+                Cow::Owned(Value::with_steps(value.word.clone(), steps.cloned().collect()))
+            }
         };
-        Self { table, all, loaded, keys: loaded.iter().filter_map(was).collect() }
+        let loaded: BTreeMap<_, _> = loaded.iter().map(|(key, value)| (key, found(value))).collect();
+        let was = |(key, value): (&&'a [u8], &Cow<'a, Value>)| match value.steps.first() {
+            Some(Step::Row(row)) => Some((sort_key(table, row), *key)),
+            Some(Step::Cells(_)) => None,
+            None => value.looks().then(|| (key.to_vec(), *key)),
+        };
+        let keys = loaded.iter().filter_map(was).collect();
+        Self { table, all, loaded, keys }
     }
 
     /// A value whose steps look where the rows are now; none if it stays as it is.
     fn look_for(&self, key: &[u8], value: &Value) -> Result<Option<Value>, Error> {
-        if !value.looks() || value.steps.is_empty() && self.loaded.get(key).is_none() {
+        if !value.looks() || value.steps.is_empty() && !self.loaded.contains_key(key) {
             return Ok(None);
         }
         let steps = value.all_steps(|| key_alone(&value.word.tuple, &self.table.key));
@@ -92,7 +98,7 @@ impl<'a> Now<'a> {
                 }
                 Step::Row(was) => {
                     let was_key = sort_key(self.table, was);
-                    if self.loaded.get(&was_key).is_none() {
+                    if !self.loaded.contains_key(was_key.as_slice()) {
                         found.push(step.clone());
                         continue;
                     }
@@ -114,27 +120,28 @@ impl<'a> Now<'a> {
         let Some(first) = needed.peek().copied() else { return Ok(None) };
         let refused = |column: usize| Error::Overwritten { column: self.table.columns[column].name.clone() };
         let key = self.keys.get(was).ok_or_else(|| refused(first))?;
-        let now = self.loaded.get(key).ok_or_else(|| refused(first))?;
+        let now = self.loaded.get(*key).ok_or_else(|| refused(first))?;
         let kept = holes(&now.word.tuple);
         if let Some(lost) = needed.find(|column| !kept.contains(column)) {
             return Err(refused(lost));
         }
         let mut rows = now.steps.iter().skip_while(|step| !matches!(step, Step::Row(row) if self.sort_key(row) == was));
         rows.next();
-        if !self.all.was_taken(was) && !self.not_free(after.iter()).eq(self.not_free(rows)) {
+        let after = after.iter().filter(|step| !is_free(self.table, self.all, step));
+        if !self.all.was_taken(was) && !after.eq(rows) {
             return Err(refused(first));
         }
         Ok(Some(Step::Row(key_alone(&now.word.tuple, &self.table.key))))
     }
 
-    /// The steps without those that look for rows that the table did not have.
-    fn not_free<'s>(&self, steps: impl Iterator<Item = &'s Step>) -> impl Iterator<Item = &'s Step> {
-        steps.filter(|step| !matches!(step, Step::Row(row) if self.all.was_free(&self.sort_key(row))))
-    }
-
     fn sort_key(&self, row: &[u8]) -> Vec<u8> {
         sort_key(self.table, row)
     }
+}
+
+/// Returns true if a step looks for a row that the table did not have.
+fn is_free(table: &Table, all: &Chain, step: &Step) -> bool {
+    matches!(step, Step::Row(row) if all.was_free(&sort_key(table, row)))
 }
 
 fn sort_key(table: &Table, row: &[u8]) -> Vec<u8> {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::batch::{Batch, Wanted, Wish};
 use super::catalog::Table;
-use super::chain::{Chain, Step, Value};
+use super::chain::{Chain, Step};
 use super::convert::Whole;
 use super::fold::{Fold, Word};
 use super::intake::{Halt, Message, Outlet, Summary, fold_all};
@@ -31,6 +31,8 @@ pub struct Refold {
     chain: Chain,
     /// what it holds, about
     chained: usize,
+    /// what it may hold
+    room: usize,
     /// rows move
     moving: bool,
     /// the row that is being read, reused
@@ -54,8 +56,13 @@ impl Sink for Refold {
 
 impl Refold {
     pub fn new(table: Arc<Table>) -> Self {
+        Self::with_room(table, ROOM)
+    }
+
+    /// The same with other room for the chain, in bytes.
+    pub fn with_room(table: Arc<Table>, room: usize) -> Self {
         let (sorter, chain, row) = (Sorter::default(), Chain::new(&table.key), (Vec::new(), Vec::new()));
-        Self { table, sorter, chain, chained: 0, moving: false, row }
+        Self { table, sorter, chain, chained: 0, room, moving: false, row }
     }
 
     /// Takes rows whose cells were asked for, until nobody sends more.
@@ -71,7 +78,8 @@ impl Refold {
         Ok(())
     }
 
-    fn take(&mut self, record: &Record<'_>) -> Result<(), Halt> {
+    /// Takes the next record, in feed order.
+    pub fn take(&mut self, record: &Record<'_>) -> Result<(), Halt> {
         self.moving |= record.mark.wish == Wish::Away;
         // a rejected row takes nothing back of what was said before
         if !self.moving || record.mark.wish == Wish::Leave {
@@ -80,7 +88,7 @@ impl Refold {
         self.chain.take(record);
         self.chained += record.key.len() + record.tuple.len() + APIECE;
         // a row that moves is two records
-        if self.chained > ROOM && record.mark.wish != Wish::Away { self.settle() } else { Ok(()) }
+        if self.chained > self.room && record.mark.wish != Wish::Away { self.settle() } else { Ok(()) }
     }
 
     /// Sends the last word on each key, in key order.
@@ -176,12 +184,21 @@ impl Moved {
         }
     }
 
-    /// A row with its holes filled from where it was. What was not known there is not known here either.
+    /// A row with its holes filled from where it was. The files began with an empty table: what they did not write is not there.
     fn arrive(&self, place: usize, row: Wanted<'_>) -> Word {
-        let steps = self.from.get(&place).cloned().unwrap_or_default();
-        let word = Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
-        let known = |key: &[u8]| self.there.get(key)?.clone().map(Value::of);
-        let word = Value { word, steps }.upon(known).word;
+        let mut word = Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
+        for step in self.from.get(&place).into_iter().flatten() {
+            match step {
+                Step::Cells(cells) => word = word.filled(cells),
+                Step::Row(key) => {
+                    let there = self.there.get(key).and_then(Option::as_ref);
+                    if let Some(there) = there.filter(|word| matches!(word.wish, Wish::Put | Wish::Fresh)) {
+                        word = word.filled(&there.tuple);
+                        break;
+                    }
+                }
+            }
+        }
         Word { wish: if word.holes { Wish::Fresh } else { Wish::Put }, ..word }
     }
 }
