@@ -18,7 +18,7 @@ use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
 use crate::source::{Download, Pending, Source, Status, Step};
-use crate::target::{Begun, Changes, Counts, Order, Receipt, Target, Why, Work};
+use crate::target::{self, Begun, Changes, Counts, Missing, Order, Receipt, Target, Why, Work};
 use crate::terminal::Screen;
 
 /// What a delivery needs on its way.
@@ -43,6 +43,10 @@ pub enum Next {
     NoTable,
     /// the folder names a table that is never loaded
     Reserved,
+    /// a row of another table is missing, or still refers to what is removed
+    Blocked(Missing),
+    /// so it waits for the other table, and why
+    Waits(String),
     /// the plan is not true any more
     Relist,
     /// neither is it, and its table must be diffed as a whole
@@ -101,8 +105,8 @@ impl Corridor {
         let receipt = match self.timed(Stage::Seal, work.seal(&changes, news.as_ref())).await {
             Ok(receipt) => receipt,
             Err(error) => match self.unsealed(pending, last_id, id, &changes, error.into()).await? {
-                Some(receipt) => receipt,
-                None => return Ok(Next::Stopped(Status::Failed)),
+                Ok(receipt) => receipt,
+                Err(next) => return Ok(next),
             },
         };
         say::persisted(&receipt, &changes, self.target.is_rehearsal());
@@ -152,7 +156,13 @@ impl Corridor {
     /// A delivery that could not be applied: written down, or left for another try.
     async fn give_up(&self, work: Work, pending: &Pending, error: Error) -> Result<Next, Error> {
         match verdict::of(&error) {
-            Verdict::Stop(status) => self.note(work, pending, status, &verdict::why(&error, pending)).await,
+            Verdict::Stop(status) => {
+                if let Some(missing) = missing(&work, &error).await? {
+                    work.leave().await?;
+                    return Ok(Next::Blocked(missing));
+                }
+                self.note(work, pending, status, &verdict::why(&error, pending)).await
+            }
             // what is gone may be a file that was loaded long ago: the new listing tells
             Verdict::Gone if pending.step == Step::Refold => {
                 work.leave().await?;
@@ -189,18 +199,26 @@ impl Corridor {
         id: i64,
         changes: &Changes,
         error: Error,
-    ) -> Result<Option<Receipt>, Error> {
+    ) -> Result<Result<Receipt, Next>, Error> {
         match verdict::of(&error) {
-            Verdict::Settle => self.settle(pending, id, changes).await?.map(Some).ok_or(error),
+            Verdict::Settle => self.settle(pending, id, changes).await?.map(Ok).ok_or(error),
             // a constraint that Postgres checks at the commit only
-            Verdict::Stop(status) => match self.target.begin(pending, last_id).await? {
-                Begun::Work(work) => {
-                    self.note(*work, pending, status, &verdict::why(&error, pending)).await?;
-                    Ok(None)
-                }
+            Verdict::Stop(_) => match self.target.begin(pending, last_id).await? {
+                Begun::Work(work) => self.give_up(*work, pending, error).await.map(Err),
                 _ => Err(error),
             },
             _ => Err(error),
+        }
+    }
+
+    /// Writes down that a delivery failed that was left before.
+    pub async fn fail(&self, pending: &Pending, last_id: i64, why: &Why) -> Result<Next, Error> {
+        match self.target.begin(pending, last_id).await? {
+            Begun::Work(work) => self.note(*work, pending, Status::Failed, why).await,
+            Begun::Busy => Ok(Next::Busy),
+            Begun::Moved => Ok(Next::Relist),
+            Begun::NoTable => Ok(Next::NoTable),
+            Begun::Reserved => Ok(Next::Reserved),
         }
     }
 
@@ -256,5 +274,13 @@ impl Corridor {
 
     async fn timed<T>(&self, stage: Stage, work: impl Future<Output = T>) -> T {
         timed(&self.metrics, &self.clock, stage, work).await
+    }
+}
+
+/// The other table, if a delivery failed for the sake of one.
+async fn missing(work: &Work, error: &Error) -> Result<Option<Missing>, Error> {
+    match error {
+        Error::Target(target::Error::Pg(error)) => Ok(work.missing(error).await?),
+        _ => Ok(None),
     }
 }

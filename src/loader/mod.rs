@@ -15,6 +15,7 @@ pub mod service;
 mod settling;
 pub mod tally;
 pub mod verdict;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use settling::Settling;
 use tally::Tally;
 pub use verdict::Error;
 use verdict::Verdict;
+use waiting::Waiting;
 
 /// Everything an iteration needs, handed in.
 pub struct Parts {
@@ -79,6 +81,8 @@ pub struct Loader {
     said: say::Said,
     metrics_file: Option<TextFile>,
     tally: Tally,
+    /// tables that wait for others
+    waiting: Waiting,
 }
 
 /// What an iteration came to.
@@ -87,6 +91,10 @@ pub struct Outcome {
     pub loaded: u64,
     /// how many deliveries of each table are loaded or noted
     pub done: BTreeMap<Entity, usize>,
+    /// the last ledger id of each of these tables
+    last_ids: BTreeMap<Entity, i64>,
+    /// a table was left in the middle, because another one waited for what it loaded
+    paused: Option<Entity>,
     /// tables that wait for somebody
     pub stopped: BTreeMap<Entity, Status>,
     /// tables that another loader has, with work pending
@@ -114,6 +122,8 @@ impl Outcome {
             Next::Loaded(Loaded { id, .. }) | Next::Noted(id) => {
                 self.loaded += u64::from(matches!(next, Next::Loaded(_)));
                 *self.done.entry(entity.clone()).or_default() += 1;
+                let last = self.last_ids.entry(entity.clone()).or_default();
+                *last = id.max(*last);
                 return Some(id);
             }
             Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status),
@@ -129,7 +139,9 @@ impl Outcome {
                 self.reserved.insert(entity.clone());
                 self.remarks.insert(entity.clone(), Remark::Reserved);
             }
+            Next::Waits(words) => _ = self.remarks.insert(entity.clone(), Remark::Trouble(words)),
             Next::Relist | Next::Whole => self.relist = true,
+            Next::Blocked(_) => {}
         }
         None
     }
@@ -166,8 +178,9 @@ impl Loader {
         let corridor = Corridor { source, target, notifier, dialect, metrics, clock, book, screen };
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();
-        let tally = Tally::default();
-        Self { corridor, herald, health, noted, counted: None, stopper, settling, asked, said, metrics_file, tally }
+        let (tally, waiting) = (Tally::default(), Waiting::default());
+        let counted = None;
+        Self { corridor, herald, health, noted, counted, stopper, settling, asked, said, metrics_file, tally, waiting }
     }
 
     /// What was done so far, for whoever asks at the end.
@@ -221,22 +234,7 @@ impl Loader {
             outcome.settling = Some(wait);
             return Ok(0);
         }
-        for table in &plan.tables {
-            if self.stopper.requested() {
-                break;
-            }
-            match self.table(table, outcome).await {
-                Err(error) if verdict::of(&error) == Verdict::RetryTable => {
-                    self.corridor.metrics.retry(verdict::reason(&error));
-                    self.corridor.book.trouble(&table.entity, &say::sentence(&error));
-                    say::table_waits(&mut self.said, &table.entity, &error);
-                    outcome.remarks.insert(table.entity.clone(), Remark::Trouble(error.to_string()));
-                    outcome.error = Some(error);
-                }
-                other => other?,
-            }
-            self.noted.left(table, self.done_of(table, outcome), &outcome.remarks);
-        }
+        self.tables(&plan, outcome).await?;
         let (metrics, now) = (&self.corridor.metrics, self.corridor.clock.utc());
         self.tally.pending = say::pending(metrics, &plan, &outcome.done, &outcome.unmapped, now);
         let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
@@ -305,7 +303,7 @@ impl Loader {
     }
 
     /// The deliveries of one table, in feed order, as far as they go.
-    async fn table(&mut self, table: &TablePlan, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn table(&mut self, table: &TablePlan, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
         if !table.superseded.is_empty() {
             self.corridor.target.supersede(&table.entity, &table.superseded).await?;
         }
@@ -313,7 +311,7 @@ impl Loader {
             outcome.stopped.insert(table.entity.clone(), stop.status);
         }
         let mut untold = Vec::new();
-        let walked = self.deliveries(table, outcome, &mut untold).await;
+        let walked = self.deliveries((table, plan), outcome, &mut untold).await;
         let told = self.herald.tell(untold).await;
         walked.and(told)
     }
@@ -321,7 +319,7 @@ impl Loader {
     /// They are told of beside those that follow; `untold` are those that still have to be.
     async fn deliveries(
         &mut self,
-        table: &TablePlan,
+        (table, plan): (&TablePlan, &Plan),
         outcome: &mut Outcome,
         untold: &mut Vec<Loaded>,
     ) -> Result<(), Error> {
@@ -351,7 +349,10 @@ impl Loader {
             self.note_end(table, place + 1);
             opened = ahead;
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
-            let next = next?;
+            let next = match next? {
+                Next::Blocked(missing) => self.blocked(pending, last_id, missing, plan, outcome).await?,
+                next => next,
+            };
             match next {
                 Next::Whole => self.load_whole(&table.entity),
                 Next::Busy => self.corridor.book.trouble(&table.entity, "another loader has the table in hand"),
@@ -363,6 +364,10 @@ impl Loader {
             match taken {
                 Some(id) => last_id = last_id.max(id),
                 None => return Ok(()),
+            }
+            if self.waiting.loaded(&table.entity) {
+                outcome.paused = (place + 1 < table.pending.len()).then(|| table.entity.clone());
+                return Ok(());
             }
         }
         // somebody asked for a late file, or a file came, between the looks

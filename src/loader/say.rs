@@ -157,6 +157,13 @@ pub fn table_waits(said: &mut Said, entity: &Entity, error: &Error) {
     }
 }
 
+/// A table that waits for another one, once for each reason.
+pub fn waits_for(said: &mut Said, entity: &Entity, other: &Entity, words: &str) {
+    if said.troubles.insert(entity.clone(), words.to_owned()).as_deref() != Some(words) {
+        tracing::info!(entity = entity.to_string(), "{words}. It stays pending and is tried again after {other}.");
+    }
+}
+
 /// The broker, when its state changes.
 pub fn broker(said: &mut Said, reached: &Result<(), String>) {
     match reached {

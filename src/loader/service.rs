@@ -91,6 +91,8 @@ impl Loader {
                     backoff.next()
                 }
                 Ok(mut outcome) => {
+                    // what failed for the sake of another table may have been tried again
+                    stopped.retain(|entity, _| !outcome.last_ids.contains_key(entity));
                     stopped.append(&mut outcome.stopped);
                     loaded += outcome.loaded;
                     match self.another_round(&outcome, wait, tries) {

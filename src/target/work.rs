@@ -157,17 +157,6 @@ impl Target {
         Table::find(tx, Some(&self.catalog), entity, self.settings.schema.as_deref()).await
     }
 
-    /// Returns true if rows of the entity's table may refer to other rows of it.
-    pub async fn refers_to_itself(&self, entity: &Entity) -> Result<bool, Error> {
-        let tx = self.pg.begin("look for references").await?;
-        let table = self.table(&tx, entity).await;
-        tx.rollback().await?;
-        match table {
-            Err(Error::Ambiguous { .. }) => Ok(false),
-            table => Ok(table?.is_some_and(|table| table.refers_to_itself)),
-        }
-    }
-
     /// Refuses two tables of the feed that are one table of the target: each would undo the other.
     pub async fn tell_apart(&self, one: &Entity, other: &Entity) -> Result<(), Error> {
         let tx = self.pg.begin("tell apart").await?;
@@ -386,6 +375,15 @@ impl Work {
             None => None,
         };
         Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, feed, seen })
+    }
+
+    pub(super) fn tx(&self) -> &Tx {
+        &self.tx
+    }
+
+    /// Returns the table's number, the ledger's scope, and true if the feed's schemas are not those of the target.
+    pub(super) fn place(&self) -> (u32, i64, bool) {
+        (self.table.oid, self.docket.feed.id(), self.table.schema != self.docket.pending.entity.schema)
     }
 
     /// Undoes what a failed `apply` did, and keeps the lease.

@@ -235,3 +235,89 @@ async fn an_end_that_is_against_a_constraint_is_refused() {
     assert!(ended.log.contains("constraint e_u_key"), "{}", ended.log);
     assert_eq!(world.rows("select * from dbo.e order by id").await, ["1|a", "2|b"]);
 }
+
+const FAMILY: &str = "create table dbo.p (id int primary key);
+                      create table dbo.c (id int primary key, p int not null references dbo.p)";
+
+async fn family() -> World {
+    let world = with(FAMILY).await;
+    world.bucket.put("p/LOAD00000001.csv.gz", "1\n").await;
+    world.bucket.put("c/LOAD00000001.csv.gz", "1,1\n").await;
+    run_once(&world).await.ok();
+    world
+}
+
+/// `c` comes first, by its name at least.
+#[tokio::test]
+async fn a_child_that_comes_before_its_parent_waits_for_it() {
+    let world = with(FAMILY).await;
+    world.bucket.put("c/LOAD00000001.csv.gz", "1,1\n2,2\n").await;
+    world.bucket.put("p/LOAD00000001.csv.gz", "1\n2\n").await;
+    let ended = run_once(&world).await.ok();
+    assert!(ended.log.contains("It stays pending and is tried again after dbo.p"), "{}", ended.log);
+    assert_eq!(ended.effects().len(), 2, "{}", ended.log);
+    assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1", "2|2"]);
+    assert_eq!(world.value("select count(*) from loader_deliveries where status <> 'loaded'").await, "0");
+
+    world.bucket.put("c/20991231-230100000.csv.gz", "D,1,1\nI,3,3\n").await;
+    world.bucket.put("p/20991231-230000000.csv.gz", "I,3\n").await;
+    world.bucket.put("p/20991231-230200000.csv.gz", "D,1\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.rows("select * from dbo.c order by id").await, ["2|2", "3|3"]);
+    assert_eq!(world.rows("select * from dbo.p order by id").await, ["2", "3"]);
+}
+
+#[tokio::test]
+async fn without_a_parent_a_delivery_stays_pending() {
+    let world = family().await;
+    world.bucket.put_later("c/20991231-230100000.csv.gz", "I,2,2\n").await;
+    let ended = run_once(&world).await.ok();
+    let words = "a row refers to the row (p)=(2) of dbo.p, which is not there (constraint c_p_fkey)";
+    assert!(ended.log.contains(words), "{}", ended.log);
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'failed'").await, "0");
+    world.bucket.put_later("p/20991231-230100000.csv.gz", "I,2\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1", "2|2"]);
+}
+
+#[tokio::test]
+async fn it_fails_once_the_other_table_has_something_newer_and_is_tried_again_by_itself() {
+    let world = family().await;
+    world.bucket.put("c/20991231-230100000.csv.gz", "I,2,2\n").await;
+    world.bucket.put_later("p/20991231-230200000.csv.gz", "I,3\n").await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains("dbo.p has loaded a newer file meanwhile"), "{}", ended.log);
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'failed'").await, "1");
+    world.bucket.put_later("p/20991231-230300000.csv.gz", "I,2\n").await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 0, "{}", ended.log);
+    assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1", "2|2"]);
+}
+
+#[tokio::test]
+async fn tables_that_wait_for_each_other_fail_at_once() {
+    let world = family().await;
+    world.sql("alter table dbo.p add c int references dbo.c").await;
+    world.bucket.put("c/20991231-230100000.csv.gz", "I,2,2\n").await;
+    world.bucket.put("p/20991231-230100000.csv.gz", "I,2,2\n").await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains("dbo.p and dbo.c wait for each other"), "{}", ended.log);
+    assert!(ended.log.contains("dbo.c and dbo.p wait for each other"), "{}", ended.log);
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'failed'").await, "2");
+}
+
+/// A parent is removed whose children are removed by a later delivery of their table, and the other way round: what comes first in
+/// one table comes last in the other.
+#[tokio::test]
+async fn deliveries_of_two_tables_take_turns() {
+    let world = family().await;
+    world.bucket.put("c/20991231-230100000.csv.gz", "I,2,2\n").await;
+    world.bucket.put("c/20991231-230300000.csv.gz", "D,2,2\n").await;
+    world.bucket.put("p/20991231-230100000.csv.gz", "I,2\n").await;
+    world.bucket.put("p/20991231-230400000.csv.gz", "D,2\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1"]);
+    assert_eq!(world.rows("select * from dbo.p order by id").await, ["1"]);
+}

@@ -1,0 +1,252 @@
+//! Tables whose rows refer to rows of other tables of the feed. A delivery that lacks a row of another table, or removes one
+//! that another table still refers to, stays pending and is tried again after each delivery of the other table.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::corridor::Next;
+use super::verdict::{self, Verdict};
+use super::{Error, Loader, Outcome, say};
+use crate::source::{Entity, Pending, Plan, TablePlan};
+use crate::standing::Remark;
+use crate::target::{Missing, Why};
+
+/// How long a delivery waits for another table.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What waits for what.
+#[derive(Debug, Default)]
+pub struct Waiting(BTreeMap<Entity, Wait>);
+
+/// A table that waits for another one.
+#[derive(Debug)]
+struct Wait {
+    on: Entity,
+    /// the delivery that waits: key and etag of its first object
+    delivery: (String, String),
+    since: Instant,
+    /// the other table loaded something since the last try
+    due: bool,
+}
+
+/// What is known of the other table when a delivery lacks something in it.
+pub struct Other {
+    pub entity: Entity,
+    /// files of it are still to be loaded
+    pub has_pending: bool,
+    /// when the newest of its loaded files was written
+    pub newest: Option<i64>,
+}
+
+impl Waiting {
+    /// Notes a try that failed; why the delivery must not wait any longer, if so.
+    fn tried(&mut self, pending: &Pending, other: &Other, now: Instant) -> Option<String> {
+        let first = &pending.objects[0].listed;
+        let delivery = (first.key.clone(), first.etag.clone());
+        let before = self.0.get(&pending.entity).filter(|wait| wait.delivery == delivery && wait.on == other.entity);
+        let since = before.map_or(now, |wait| wait.since);
+        let wait = Wait { on: other.entity.clone(), delivery, since, due: false };
+        self.0.insert(pending.entity.clone(), wait);
+        if let Some(circle) = self.circle(&pending.entity) {
+            circle.iter().skip(1).for_each(|entity| self.rouse(entity));
+            let names: Vec<String> = circle.iter().map(ToString::to_string).collect();
+            return Some(format!("{} wait for each other", names.join(" and ")));
+        }
+        let modified = pending.objects.iter().map(|object| object.listed.modified).max();
+        if !other.has_pending && other.newest > modified {
+            return Some(format!("{} has loaded a newer file meanwhile", other.entity));
+        }
+        (now - since >= PATIENCE).then(|| format!("it waited {} minutes for {}", PATIENCE.as_secs() / 60, other.entity))
+    }
+
+    /// The tables that wait for each other, beginning with this one.
+    fn circle(&self, entity: &Entity) -> Option<Vec<Entity>> {
+        let mut seen = vec![entity.clone()];
+        let mut on = &self.0.get(entity)?.on;
+        while on != entity {
+            let next = self.0.get(on).filter(|wait| !wait.due && !seen.contains(on))?;
+            seen.push(on.clone());
+            on = &next.on;
+        }
+        (seen.len() > 1).then_some(seen)
+    }
+
+    fn rouse(&mut self, entity: &Entity) {
+        self.0.entry(entity.clone()).and_modify(|wait| wait.due = true);
+    }
+
+    /// A table loaded something: it waits no more, and who waits for it is due. Returns true if somebody is.
+    pub fn loaded(&mut self, entity: &Entity) -> bool {
+        self.0.remove(entity);
+        let mut others = self.0.values_mut().filter(|wait| wait.on == *entity).peekable();
+        let any = others.peek().is_some();
+        others.for_each(|wait| wait.due = true);
+        any
+    }
+
+    /// The tables that are to be tried again.
+    fn take_due(&mut self) -> Vec<Entity> {
+        let due = self.0.iter_mut().filter_map(|(entity, wait)| std::mem::take(&mut wait.due).then(|| entity.clone()));
+        due.collect()
+    }
+}
+
+impl Loader {
+    /// Walks all tables of a plan. Those that wait for another one are tried again after each delivery of it.
+    pub(super) async fn tables(&mut self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
+        let mut queue: VecDeque<usize> = (0..plan.tables.len()).collect();
+        while let Some(place) = queue.pop_front() {
+            if self.stopper.requested() {
+                break;
+            }
+            let table = &plan.tables[place];
+            let done = outcome.done.get(&table.entity).copied().unwrap_or(0);
+            let rest = (done > 0).then(|| rest_of(table, done, outcome.last_ids.get(&table.entity).copied()));
+            match self.table(rest.as_ref().unwrap_or(table), plan, outcome).await {
+                Err(error) if verdict::of(&error) == Verdict::RetryTable => self.trouble(&table.entity, error, outcome),
+                other => other?,
+            }
+            self.noted.left(table, self.done_of(table, outcome), &outcome.remarks);
+            if outcome.paused.take().is_some() {
+                queue.push_front(place);
+            }
+            for due in self.waiting.take_due() {
+                let place = plan.tables.iter().position(|table| table.entity == due);
+                let Some(place) = place.filter(|_| !outcome.stopped.contains_key(&due)) else { continue };
+                queue.retain(|other| *other != place);
+                queue.push_front(place);
+                outcome.remarks.remove(&due);
+            }
+        }
+        self.retry_what_failed(outcome).await
+    }
+
+    fn trouble(&mut self, entity: &Entity, error: Error, outcome: &mut Outcome) {
+        self.corridor.metrics.retry(verdict::reason(&error));
+        self.corridor.book.trouble(entity, &say::sentence(&error));
+        say::table_waits(&mut self.said, entity, &error);
+        outcome.remarks.insert(entity.clone(), Remark::Trouble(error.to_string()));
+        outcome.error = Some(error);
+    }
+
+    /// Decides about a delivery that lacks something in another table: it waits or it failed.
+    pub(super) async fn blocked(
+        &mut self,
+        pending: &Pending,
+        last_id: i64,
+        missing: Missing,
+        plan: &Plan,
+        outcome: &mut Outcome,
+    ) -> Result<Next, Error> {
+        let Missing { words, .. } = &missing;
+        let Some(other) = self.other(&missing, plan, outcome) else {
+            return self.corridor.fail(pending, last_id, &Why::of(words)).await;
+        };
+        let now = self.corridor.clock.monotonic();
+        if let Some(why) = self.waiting.tried(pending, &other, now) {
+            let words = format!("{words}; {why}. {} {}", RETRIED, other.entity);
+            return self.corridor.fail(pending, last_id, &Why::of(&words)).await;
+        }
+        let words = format!("{}: {words}", pending.objects[0].listed.key);
+        say::waits_for(&mut self.said, &pending.entity, &other.entity, &words);
+        self.corridor.book.trouble(&pending.entity, &words);
+        Ok(Next::Waits(words))
+    }
+
+    /// The other table, if it is one of the feed.
+    fn other(&self, missing: &Missing, plan: &Plan, outcome: &Outcome) -> Option<Other> {
+        let planned = plan.tables.iter().find(|table| match &missing.entity {
+            Some(entity) => table.entity == *entity,
+            None => self.corridor.target.is_named(&table.entity, &missing.schema, &missing.table),
+        });
+        let entity = planned.map(|table| table.entity.clone()).or_else(|| missing.entity.clone())?;
+        let done = outcome.done.get(&entity).copied().unwrap_or(0);
+        let has_pending = planned.is_some_and(|table| table.pending.len() > done || table.later.objects > 0);
+        Some(Other { entity, has_pending, newest: missing.newest })
+    }
+
+    /// What failed for the sake of a table that loaded something since is tried again.
+    async fn retry_what_failed(&mut self, outcome: &mut Outcome) -> Result<(), Error> {
+        if outcome.stopped.is_empty() || outcome.last_ids.is_empty() || self.corridor.target.is_rehearsal() {
+            return Ok(());
+        }
+        let endings: Vec<String> = outcome.last_ids.keys().map(|entity| format!("{RETRIED} {entity}")).collect();
+        let again = self.corridor.target.retry_what_ends_with(&endings).await?;
+        if again > 0 {
+            outcome.relist = true;
+        }
+        Ok(())
+    }
+}
+
+/// What is said of a delivery that failed for the sake of another table, before that table's name. The end of the words in the
+/// ledger, by which such deliveries are found again.
+const RETRIED: &str = "It is tried again when something is loaded into";
+
+/// What is left of a table's deliveries, after its last one got this ledger id.
+fn rest_of(table: &TablePlan, done: usize, last_id: Option<i64>) -> TablePlan {
+    let mut rest = TablePlan { superseded: Vec::new(), ..table.clone() };
+    rest.pending.drain(..done.min(rest.pending.len()));
+    if let (Some(first), Some(last_id)) = (rest.pending.first_mut(), last_id) {
+        first.after = first.after.max(last_id);
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::source::{Listed, Object, Step};
+
+    fn entity(name: &str) -> Entity {
+        Entity { schema: "dbo".into(), name: name.into() }
+    }
+
+    fn pending(name: &str, modified: i64) -> Pending {
+        let listed = Listed { key: format!("{name}/x"), etag: "a".into(), size: 1, modified };
+        let objects = vec![Object { listed, entry: None, new: true, replaces: Vec::new() }];
+        let (label, file, step) = (name.to_owned(), crate::decode::File::Changes, Step::Changes);
+        Pending { entity: entity(name), label, file, generation: 1, step, objects, after: 0, remark: None }
+    }
+
+    fn other(name: &str, has_pending: bool, newest: Option<i64>) -> Other {
+        Other { entity: entity(name), has_pending, newest }
+    }
+
+    #[test]
+    fn a_delivery_waits_ten_minutes_or_until_the_other_table_has_something_newer() {
+        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
+        assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, Some(9)), now), None, "more is to come");
+        assert_eq!(waiting.tried(&pending("c", 5), &other("p", false, Some(5)), now), None, "as old");
+        let why = waiting.tried(&pending("c", 5), &other("p", false, Some(6)), now);
+        assert_eq!(why.as_deref(), Some("dbo.p has loaded a newer file meanwhile"));
+        let later = now + Duration::from_secs(599);
+        assert_eq!(waiting.tried(&pending("c", 5), &other("p", false, None), later), None);
+        let why = waiting.tried(&pending("c", 5), &other("p", false, None), later + Duration::from_secs(1));
+        assert_eq!(why.as_deref(), Some("it waited 10 minutes for dbo.p"));
+    }
+
+    #[test]
+    fn what_waits_for_each_other_is_named_by_both() {
+        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
+        assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, None), now), None);
+        let why = waiting.tried(&pending("p", 5), &other("c", true, None), now);
+        assert_eq!(why.as_deref(), Some("dbo.p and dbo.c wait for each other"));
+        assert_eq!(waiting.take_due(), [entity("c")]);
+        let why = waiting.tried(&pending("c", 5), &other("p", true, None), now);
+        assert_eq!(why.as_deref(), Some("dbo.c and dbo.p wait for each other"));
+    }
+
+    #[test]
+    fn who_waits_is_due_once_the_other_table_has_loaded() {
+        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
+        assert!(!waiting.loaded(&entity("p")));
+        assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, None), now), None);
+        assert!(waiting.loaded(&entity("p")));
+        let why = waiting.tried(&pending("p", 5), &other("c", true, None), now);
+        assert_eq!(why, None, "the other one may go on now");
+        assert_eq!(waiting.take_due(), [entity("c")]);
+        assert_eq!(waiting.take_due(), []);
+    }
+}
