@@ -23,6 +23,7 @@ mod faults;
 mod hints;
 mod hostile;
 mod hosts;
+mod histories;
 mod interplay;
 mod job;
 mod kill;
