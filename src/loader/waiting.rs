@@ -138,9 +138,9 @@ impl Loader {
         plan: &Plan,
         outcome: &mut Outcome,
     ) -> Result<Next, Error> {
-        let Missing { words, .. } = &missing;
+        let Missing { words, refused, .. } = &missing;
         let Some(other) = self.other(&missing, plan, outcome) else {
-            return self.corridor.fail(pending, last_id, &Why::of(words)).await;
+            return self.corridor.fail(pending, last_id, &Why::of(refused)).await;
         };
         let now = self.corridor.clock.monotonic();
         if let Some(why) = self.waiting.tried(pending, &other, now) {

@@ -19,6 +19,8 @@ pub struct Missing {
     pub newest: Option<i64>,
     /// what is wrong with which row
     pub words: String,
+    /// what Postgres said
+    pub refused: String,
 }
 
 impl Work {
@@ -63,6 +65,7 @@ impl Work {
             entity: entity.map(|(schema, name)| Entity { schema, name }),
             newest: row.get::<_, Option<f64>>("newest").map(|newest| newest as i64),
             words,
+            refused: error.to_string(),
         }))
     }
 }
