@@ -8,6 +8,7 @@ mod book;
 mod corridor;
 mod herald;
 mod hold;
+mod in_hand;
 mod moved;
 mod progress;
 mod say;
@@ -30,7 +31,7 @@ use crate::notifier::Notifier;
 use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::standing::{Files, InHand, Noted, Remark, Stock};
 use crate::stop::Stopper;
-use crate::target::Target;
+use crate::target::{Process, Target};
 use crate::terminal::Screen;
 use crate::textfile::TextFile;
 pub use book::Book;
@@ -83,6 +84,8 @@ pub struct Loader {
     tally: Tally,
     /// tables that wait for others
     waiting: Waiting,
+    /// what is known of loaders that died
+    process: Process,
 }
 
 /// What an iteration came to.
@@ -179,8 +182,22 @@ impl Loader {
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();
         let (tally, waiting) = (Tally::default(), Waiting::default());
-        let counted = None;
-        Self { corridor, herald, health, noted, counted, stopper, settling, asked, said, metrics_file, tally, waiting }
+        let (counted, process) = (None, Process::default());
+        Self {
+            corridor,
+            herald,
+            health,
+            noted,
+            counted,
+            stopper,
+            settling,
+            asked,
+            said,
+            metrics_file,
+            tally,
+            waiting,
+            process,
+        }
     }
 
     /// What was done so far, for whoever asks at the end.
@@ -216,6 +233,7 @@ impl Loader {
         outcome.messages = self.herald.catch_up().await?;
         self.tally.messages = outcome.messages;
         say::stock(&mut self.said, &self.corridor.metrics, &outcome);
+        self.end_care(&outcome).await?;
         Ok(outcome)
     }
 
@@ -334,9 +352,7 @@ impl Loader {
             if self.stopper.requested() {
                 return Ok(());
             }
-            if let Some(wait) = self.settling.wait(pending) {
-                outcome.settling = outcome.settling.max(Some(wait));
-                outcome.remarks.insert(table.entity.clone(), Remark::Settling);
+            if self.is_put_off(table, pending, last_id, outcome).await? {
                 return Ok(());
             }
             self.note_begin(pending);
@@ -346,6 +362,7 @@ impl Loader {
             let tell = self.herald.tell(if wait { Vec::new() } else { std::mem::take(untold) });
             let walk = Box::pin(self.corridor.walk(pending, last_id, opened.take()));
             let (next, ahead, told) = tokio::join!(walk, ahead, tell);
+            self.put_down(&table.entity).await?;
             self.note_end(table, place + 1);
             opened = ahead;
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
@@ -373,6 +390,25 @@ impl Loader {
         // somebody asked for a late file, or a file came, between the looks
         outcome.relist |= table.wants_history || table.wants_times;
         Ok(())
+    }
+
+    /// Returns true if a delivery does not have its turn: it is not quiet yet, or loaders died of it.
+    async fn is_put_off(
+        &mut self,
+        table: &TablePlan,
+        pending: &Pending,
+        last_id: i64,
+        outcome: &mut Outcome,
+    ) -> Result<bool, Error> {
+        if let Some(wait) = self.settling.wait(pending) {
+            outcome.settling = outcome.settling.max(Some(wait));
+            outcome.remarks.insert(table.entity.clone(), Remark::Settling);
+            return Ok(true);
+        }
+        let Some(next) = self.take_in_hand(pending, last_id).await? else { return Ok(false) };
+        self.tally.take(pending, &next);
+        outcome.take(&table.entity, next);
+        Ok(true)
     }
 
     /// Returns true for a first load of several parts whose rows may refer to rows of other parts: it goes into one transaction.

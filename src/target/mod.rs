@@ -24,6 +24,7 @@ mod fold;
 #[cfg(test)]
 mod fold_tests;
 mod guard;
+mod in_hand;
 mod intake;
 mod ledger;
 mod lock_wait;
@@ -63,6 +64,7 @@ pub use catalog::Refused;
 pub use compare::{Comparison, Different};
 pub use doctor::{Grants, Mapped, Server, Unfit};
 pub use encoder::CellFault;
+pub use in_hand::Process;
 pub use intake::{Order, Summary};
 use lock_wait::LockWaits;
 pub use look::Seen;

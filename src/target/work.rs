@@ -491,7 +491,7 @@ impl Changes {
 }
 
 /// The right to load the table, held until the transaction ends. The table's oid is its number.
-async fn take_lease(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
+pub(super) async fn take_lease(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
     let number = table.oid as i32;
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&LEASE_CLASS, Type::INT4), (&number, Type::INT4)];
     let row = tx.query_typed_one("select pg_try_advisory_xact_lock($1, $2)", &parameters).await;

@@ -24,6 +24,7 @@ mod hints;
 mod histories;
 mod hostile;
 mod hosts;
+mod in_hand;
 mod interplay;
 mod job;
 mod kill;
