@@ -161,7 +161,11 @@ impl Corridor {
                     work.leave().await?;
                     return Ok(Next::Blocked(missing));
                 }
-                self.note(work, pending, status, &verdict::why(&error, pending)).await
+                let why = match self.repeated_key(&work, pending, &error).await? {
+                    Some(why) => why,
+                    None => verdict::why(&error, pending),
+                };
+                self.note(work, pending, status, &why).await
             }
             // what is gone may be a file that was loaded long ago: the new listing tells
             Verdict::Gone if pending.step == Step::Refold => {
@@ -188,6 +192,24 @@ impl Corridor {
             | Verdict::Settle
             | Verdict::Abort
             | Verdict::Refuse => Err(error),
+        }
+    }
+
+    /// Returns both places of a key that comes in two parts of a first load, if that is why Postgres refused the later one.
+    async fn repeated_key(&self, work: &Work, pending: &Pending, error: &Error) -> Result<Option<Why>, Error> {
+        let Error::Target(target::Error::Pg(refused)) = error else { return Ok(None) };
+        if refused.code() != Some("23505") || pending.step != (Step::Append { first: false }) {
+            return Ok(None);
+        }
+        let parts = work.with_earlier_parts(pending).await?;
+        // parts that cannot be read any more leave what Postgres said
+        let Ok(object) = self.source.open(&parts).await else { return Ok(None) };
+        match work.refuse_twice(decode::rows(object, work.shape(&self.dialect))).await {
+            Err(error @ target::Error::Duplicate { .. }) => {
+                let why = verdict::why(&error.into(), &parts);
+                Ok(Some(Why { part: None, ..why }))
+            }
+            _ => Ok(None),
         }
     }
 

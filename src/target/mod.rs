@@ -50,6 +50,7 @@ mod spool;
 mod sql;
 mod steering;
 mod tuple;
+mod twice;
 mod verify;
 mod work;
 

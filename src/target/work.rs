@@ -320,7 +320,7 @@ impl Work {
     }
 
     /// Reads all rows and has Postgres make binary what only it can read. The table is not locked meanwhile.
-    async fn ask<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>) -> Result<Intake, Error>
+    pub(super) async fn ask<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>) -> Result<Intake, Error>
     where
         P: Parts + Send + 'static,
         P::Bytes: Send,
@@ -331,7 +331,7 @@ impl Work {
         convert(&self.tx, &plan, drafts, (self.docket.pending.file, way)).await
     }
 
-    fn intake<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>, empty: bool) -> Intake
+    pub(super) fn intake<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>, empty: bool) -> Intake
     where
         P: Parts + Send + 'static,
         P::Bytes: Send,
@@ -352,7 +352,7 @@ impl Work {
     }
 
     /// Where bad rows go, if they do not fail the delivery.
-    fn rejects(&self) -> Option<Rejects> {
+    pub(super) fn rejects(&self) -> Option<Rejects> {
         let BadRows::Quarantine { most } = self.bad_rows else { return None };
         Some(Rejects::new(self.docket.pending.objects.iter().map(|object| object.new).collect(), most))
     }
@@ -379,6 +379,10 @@ impl Work {
 
     pub(super) fn tx(&self) -> &Tx {
         &self.tx
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Returns the table's number, the ledger's scope, and true if the feed's schemas are not those of the target.

@@ -59,5 +59,6 @@ mod support;
 mod tables;
 mod terminal;
 mod tls;
+mod twice;
 mod types;
 mod verify;
