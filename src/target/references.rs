@@ -44,8 +44,8 @@ impl Work {
             (&scope, Type::INT8),
             (&any_schema, Type::BOOL),
         ];
-        let row = self.tx().query_typed_opt(include_str!("references.sql"), &parameters);
-        let Some(row) = row.await.map_err(|error| self.tx().error(error))? else { return Ok(None) };
+        let row = self.tx.query_typed_opt(include_str!("references.sql"), &parameters);
+        let Some(row) = row.await.map_err(|error| self.tx.error(error))? else { return Ok(None) };
         let entity = row.get::<_, Option<String>>("schema_name").zip(row.get::<_, Option<String>>("entity"));
         let (other_schema, other): (String, String) = (row.get("schema"), row.get("name"));
         // only keys are shown

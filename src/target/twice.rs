@@ -22,7 +22,7 @@ impl Work {
             where scope = $1 and schema_name = $2 and entity = $3 and kind = 'snapshot' and generation = $4
               and status = 'loaded'
             order by id";
-        let rows = self.tx().query_typed(sql, &parameters).await.map_err(|error| self.tx().error(error))?;
+        let rows = self.tx.query_typed(sql, &parameters).await.map_err(|error| self.tx.error(error))?;
         let part = |row: &tokio_postgres::Row| {
             let size = u64::try_from(row.get::<_, i64>(2)).unwrap_or(0);
             let listed = Listed { key: row.get(0), etag: row.get(1), size, modified: row.get(3) };
@@ -39,7 +39,7 @@ impl Work {
         P::Bytes: Send,
     {
         let rejects = self.rejects();
-        let mut intake = match self.table().asks() {
+        let mut intake = match self.table.asks() {
             true => self.ask(rows, Order::Any, rejects.as_ref()).await?,
             false => self.intake(rows, Order::Any, rejects.as_ref(), false),
         };

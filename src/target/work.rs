@@ -44,8 +44,8 @@ pub enum Begun {
 
 /// A delivery in hand.
 pub struct Work {
-    tx: Tx,
-    table: Arc<Table>,
+    pub(super) tx: Tx,
+    pub(super) table: Arc<Table>,
     catalog: Catalog,
     lock_waits: LockWaits,
     docket: Docket,
@@ -375,14 +375,6 @@ impl Work {
             None => None,
         };
         Ok(Changes { pending, counts, summary, rejected: tally.parts, rejects, feed, seen })
-    }
-
-    pub(super) fn tx(&self) -> &Tx {
-        &self.tx
-    }
-
-    pub(super) fn table(&self) -> &Table {
-        &self.table
     }
 
     /// Returns the table's number, the ledger's scope, and true if the feed's schemas are not those of the target.
