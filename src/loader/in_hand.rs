@@ -50,15 +50,17 @@ impl Loader {
              (often too little memory), then retry the delivery"
         );
         let next = self.corridor.fail(pending, last_id, &Why::of(&words)).await?;
-        self.put_down(&pending.entity).await?;
+        self.put_down(&pending.entity).await;
         Ok(Some(next))
     }
 
-    /// Takes the mark of a table's file back.
-    pub(super) async fn put_down(&self, entity: &Entity) -> Result<(), Error> {
-        match self.process.is_careful() {
-            true => Ok(self.corridor.target.put_down(entity).await?),
-            false => Ok(()),
+    /// Takes the mark of a table's file back. One that stays names this loader, for which it does not count.
+    pub(super) async fn put_down(&self, entity: &Entity) {
+        if !self.process.is_careful() {
+            return;
+        }
+        if let Err(error) = self.corridor.target.put_down(entity).await {
+            tracing::warn!("{}. {entity} stays noted as in hand.", say::sentence(&error.into()));
         }
     }
 

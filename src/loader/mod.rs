@@ -362,7 +362,7 @@ impl Loader {
             let tell = self.herald.tell(if wait { Vec::new() } else { std::mem::take(untold) });
             let walk = Box::pin(self.corridor.walk(pending, last_id, opened.take()));
             let (next, ahead, told) = tokio::join!(walk, ahead, tell);
-            self.put_down(&table.entity).await?;
+            self.put_down(&table.entity).await;
             self.note_end(table, place + 1);
             opened = ahead;
             untold.extend(next.as_ref().ok().and_then(Next::loaded));
