@@ -33,22 +33,27 @@ async fn no_setting_of_the_database_changes_what_a_value_means() {
     assert_eq!(world.value(row).await, "t|1.50|-79020");
 }
 
-#[tokio::test]
-async fn what_is_committed_is_on_disk_whatever_the_database_says() {
+/// Asserts what a setting is in the transaction of a delivery, for each value that the database asks for: (asked, had).
+async fn has(setting: &str, cases: &[(&str, &str)]) {
     let world = World::with_table().await;
     world
-        .sql(
+        .sql(&format!(
             "create function dbo.shows() returns trigger language plpgsql as
-               $$ begin new.name := current_setting('synchronous_commit'); return new; end $$;
-             create trigger shows before insert on dbo.e for each row execute function dbo.shows()",
-        )
+               $$ begin new.name := current_setting('{setting}'); return new; end $$;
+             create trigger shows before insert on dbo.e for each row execute function dbo.shows()"
+        ))
         .await;
-    for (id, setting) in [(1, "off"), (2, "local")] {
-        set(&world, &format!("synchronous_commit = {setting}")).await;
+    for (id, (asked, had)) in cases.iter().enumerate() {
+        set(&world, &format!("{setting} = '{asked}'")).await;
         world.bucket.put(&format!("e/20991231-12000{id}000.csv.gz"), &format!("I,{id},a,1\n")).await;
         run_once(&world).await.ok();
-        assert_eq!(world.value(&format!("select name from dbo.e where id = {id}")).await, "on");
+        assert_eq!(world.value(&format!("select name from dbo.e where id = {id}")).await, *had, "{asked}");
     }
+}
+
+#[tokio::test]
+async fn what_is_committed_is_on_disk_whatever_the_database_says() {
+    has("synchronous_commit", &[("off", "on"), ("local", "on")]).await;
 }
 
 #[tokio::test]
@@ -81,7 +86,6 @@ async fn a_download_or_a_broker_that_takes_its_time_ends_no_transaction() {
     let broker = Broker::core().await;
     let ears = broker.listen().await;
     set(&world, "idle_in_transaction_session_timeout = '500ms'").await;
-    world.bucket.put(LOAD, "1,a,1\n").await;
     for (file, rows) in [("LOAD00000001.csv.gz", "1,a,1\n"), ("20991231-120000000.csv.gz", "U,1,b,1\n")] {
         world.bucket.put(&format!("e/{file}"), rows).await;
         world.leave_ledger_to_next_feed().await;
@@ -97,23 +101,8 @@ async fn a_download_or_a_broker_that_takes_its_time_ends_no_transaction() {
     heard(&ears, 1).await;
 }
 
-/// Shows the setting that a delivery's transaction has, for what the database asks for.
 #[tokio::test]
 async fn the_time_that_a_transaction_may_stand_still_is_raised_and_never_switched_off() {
-    let world = World::with_table().await;
-    world
-        .sql(
-            "create function dbo.shows() returns trigger language plpgsql as
-               $$ begin new.name := current_setting('idle_in_transaction_session_timeout'); return new; end $$;
-             create trigger shows before insert on dbo.e for each row execute function dbo.shows()",
-        )
-        .await;
-    for (id, asked, had) in
-        [(1, "0", "0"), (2, "500ms", "10min"), (3, "90s", "10min"), (4, "10min", "10min"), (5, "1d", "1d")]
-    {
-        set(&world, &format!("idle_in_transaction_session_timeout = '{asked}'")).await;
-        world.bucket.put(&format!("e/20991231-12000{id}000.csv.gz"), &format!("I,{id},a,1\n")).await;
-        run_once(&world).await.ok();
-        assert_eq!(world.value(&format!("select name from dbo.e where id = {id}")).await, had, "{asked}");
-    }
+    let cases = [("0", "0"), ("500ms", "10min"), ("90s", "10min"), ("10min", "10min"), ("1d", "1d")];
+    has("idle_in_transaction_session_timeout", &cases).await;
 }
