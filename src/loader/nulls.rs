@@ -24,6 +24,8 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct NullEvidence {
     seen: Mutex<Looks>,
+    /// is held by the one look that decodes. Each thread that decodes keeps the memory of its longest row, so few of them may
+    decoding: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,7 @@ impl NullEvidence {
             }
             let looks = wanted
                 .into_iter()
-                .map(|(table, shape)| async move { (table, first_evidence(source, &table.files, &shape).await) });
+                .map(|(table, shape)| async move { (table, self.first_evidence(source, &table.files, &shape).await) });
             let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
             while let Some((table, found)) = looks.next().await {
                 match found {
@@ -118,11 +120,25 @@ impl NullEvidence {
                 None => {
                     let files: Vec<_> =
                         pending.objects.iter().map(|object| object.listed.clone()).take(FILES).collect();
-                    first_evidence(source, &files, &work.shape(dialect)).await?
+                    self.first_evidence(source, &files, &work.shape(dialect)).await?
                 }
             };
         }
         Ok(work.decide_nulls(dialect, &own, &self.of_others(&pending.entity)).await?)
+    }
+
+    /// Returns what the first of the files shows that shows anything.
+    async fn first_evidence(&self, source: &Source, files: &[Listed], shape: &Shape) -> Result<Evidence, Error> {
+        for listed in files {
+            let (head, shape) = (source.head(listed, HEAD).await?, shape.clone());
+            let _alone = self.decoding.lock().await;
+            let look = tokio::task::spawn_blocking(move || decode::evidence(head, shape));
+            let found = look.await.map_err(|_| target::Error::Panicked)?;
+            if !found.is_none() {
+                return Ok(found);
+            }
+        }
+        Ok(Evidence::default())
     }
 
     fn found(&self, pending: &Pending) -> Option<Evidence> {
@@ -179,17 +195,4 @@ impl Undecided {
         let files = rest.flat_map(|pending| &pending.objects).map(|object| object.listed.clone());
         Some(Self { entity: table.entity.clone(), file: first.file, files: files.take(FILES).collect(), is_new })
     }
-}
-
-/// What the first of the files shows that shows anything.
-async fn first_evidence(source: &Source, files: &[Listed], shape: &Shape) -> Result<Evidence, Error> {
-    for listed in files {
-        let (head, shape) = (source.head(listed, HEAD).await?, shape.clone());
-        let look = tokio::task::spawn_blocking(move || decode::evidence(head, shape));
-        let found = look.await.map_err(|_| target::Error::Panicked)?;
-        if !found.is_none() {
-            return Ok(found);
-        }
-    }
-    Ok(Evidence::default())
 }
