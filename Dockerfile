@@ -11,6 +11,7 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 # The dependencies first, with a program that does nothing: this layer is made again only when they change.
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs \
     && cargo build --release --locked
 COPY Cargo.toml askama.toml config.env.sample ./
