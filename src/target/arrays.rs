@@ -76,6 +76,11 @@ impl Arrays {
         self.bytes += row.len();
     }
 
+    /// Returns the number of rows.
+    pub fn rows(&self) -> u64 {
+        self.rows.into()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }

@@ -120,7 +120,7 @@ impl Careful<'_> {
                 run(tx, CHECK).await?;
                 return Ok(counts);
             }
-            Way::Replaced => self.replace(arrived).await?,
+            Way::Replaced => self.replace(amends, arrived).await?,
             Way::Parked(kind) => {
                 let parking = self.constraints.parking(tx, table, kind, wanted).await?;
                 self.park(&parking, table.refers_to_itself).await?;
@@ -153,22 +153,24 @@ impl Careful<'_> {
 
     /// Removes all rows in one statement, if they are not very many: they may refer to each other.
     async fn remove(&self) -> Result<(), Error> {
-        if !self.table.refers_to_itself || self.table.is_keyless() {
-            return self.delta.put_removes(self.tx, self.table).await.map(drop);
+        let (delta, tx, table) = (self.delta, self.tx, self.table);
+        if !table.refers_to_itself || table.is_keyless() {
+            return delta.put_removes(tx, table).await.map(drop);
         }
-        let mut keys = Arrays::new(self.table, self.table.key.iter().copied());
-        let (mut tuples, mut row) = (self.delta.removes.reader()?, Vec::new());
+        let mut keys = Arrays::new(table, table.key.iter().copied());
+        let (mut tuples, mut row, mut removed) = (delta.removes.reader()?, Vec::new(), 0);
         while tuple::read(&mut tuples, &mut row)? {
             keys.push(&row);
             if keys.is_overfull() {
-                send(self.tx, &sql::delete(self.table, &keys.source()), &mut keys).await?;
+                removed += send(tx, &sql::delete(table, &keys.source()), &mut keys).await?;
             }
         }
-        send(self.tx, &sql::delete(self.table, &keys.source()), &mut keys).await.map(drop)
+        removed += send(tx, &sql::delete(table, &keys.source()), &mut keys).await?;
+        delta.check_removed(tx, table, removed).await.map(drop)
     }
 
-    /// Deletes the rows that change, and inserts them again after those that go and before those that come.
-    async fn replace(&self, arrived: &mut bool) -> Result<(u64, u64), Error> {
+    /// Deletes the rows that change, `amends` of them, and inserts them again after those that go and before those that come.
+    async fn replace(&self, amends: u64, arrived: &mut bool) -> Result<(u64, u64), Error> {
         let (delta, tx, table) = (self.delta, self.tx, self.table);
         let mut again = Spool::default();
         self.batches(&delta.amends, &(0..table.columns.len()).collect::<Vec<_>>(), async |arrays, rows| {
@@ -183,20 +185,12 @@ impl Careful<'_> {
         .await?;
         self.remove().await?;
         *arrived = delta.resets.is_empty();
+        table.check_written("amended", amends, again.count())?;
         // rows with defaults are amended where they stand
-        let mut reset = 0;
-        let mut groups = delta.resets.groups()?;
-        while let Some((columns, rows)) = groups.next_group()? {
-            self.batches(&rows, &columns, async |arrays, _| {
-                let statement = sql::reset(table, &columns, &arrays.source());
-                let done = tx.execute_typed(&statement, &arrays.parameters()).await;
-                reset += done.map_err(|error| tx.error(error))?;
-                Ok(())
-            })
-            .await?;
-        }
+        let reset = delta.put_resets(tx, table).await?;
         let all: Vec<usize> = (0..table.columns.len()).collect();
-        copy_spool(tx, &sql::copy_in(table, &all), &again).await?;
+        let inserted = copy_spool(tx, &sql::copy_in(table, &all), &again).await?;
+        table.check_written("amended", again.count(), inserted)?;
         Ok((delta.put_creates(tx, table).await?, reset))
     }
 

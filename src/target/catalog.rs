@@ -293,6 +293,16 @@ impl Table {
         let _ = self.columns[column].wire.sort_key(cell.value(), out);
     }
 
+    /// Returns true if rows may be kept from being written, so that written rows must be counted.
+    pub(super) fn is_watched(&self) -> bool {
+        self.row_triggers.is_some()
+    }
+
+    /// Returns true if others may write to the table meanwhile.
+    pub(super) fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Refuses to go on where fewer rows were written than were sent. Only a trigger can do that.
     pub(super) fn check_written(&self, how: &'static str, wanted: u64, written: u64) -> Result<(), Error> {
         let lost = wanted.saturating_sub(written);

@@ -9,6 +9,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
+use tokio_postgres::Row;
 
 use super::arrays::Arrays;
 use super::batch::{Wanted, Wish};
@@ -129,18 +130,12 @@ impl Delta {
         Ok(counts)
     }
 
-    /// Writes it in the usual order; where rows stand in each other's way, again, with care. Fails if a trigger keeps rows from
-    /// being written.
+    /// Writes it in the usual order; where rows stand in each other's way, again, with care. Fails if other rows were written than
+    /// were planned: a trigger keeps rows from being written.
     async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
-        let differing = if table.row_triggers.is_some() { Some(self.differing(tx, table).await?) } else { None };
         let counts = self.put_somehow(tx, table).await?;
         let creates = self.creates.count() + self.partial.count();
         table.check_written("created", creates, counts.create)?;
-        // where rows refer to each other, what is removed first may take others with it
-        if !table.refers_to_itself {
-            table.check_written("removed", self.removes.count(), counts.remove)?;
-        }
-        table.check_written("amended", differing.unwrap_or(0), counts.amend)?;
         Ok(counts)
     }
 
@@ -154,27 +149,6 @@ impl Delta {
             Err(error) if careful::may_help(&error, table) => careful::put(self, tx, table, error).await,
             done => done,
         }
-    }
-
-    /// Returns how many rows are to be amended: those that differ by their types' equality, and all that are reset.
-    async fn differing(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
-        let resets = self.resets.count();
-        let (mut arrays, mut differing) = (Arrays::new(table, 0..table.columns.len()), resets);
-        let (mut tuples, mut row, mut more) = (self.amends.reader()?, Vec::new(), true);
-        while more {
-            more = tuple::read(&mut tuples, &mut row)?;
-            if more {
-                arrays.push(&row);
-            }
-            if arrays.is_empty() || (more && !arrays.is_full()) {
-                continue;
-            }
-            let Some(sql) = sql::count_differing(table, &arrays.source()) else { break };
-            let counted = tx.query_typed_one(&sql, &arrays.parameters()).await.map_err(|error| tx.error(error))?;
-            differing += u64::try_from(counted.get::<_, i64>(0)).unwrap_or(0);
-            arrays.clear();
-        }
-        Ok(differing)
     }
 
     /// Removes first, so that what they free (a unique value) can be taken by the rest. Where rows of the table
@@ -199,27 +173,71 @@ impl Delta {
         Counts { create, amend: amend + reset, remove, unchanged, rejected: 0 }
     }
 
+    /// Removes all rows that are to be removed; their number.
     pub(super) async fn put_removes(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
-        let which = match table.is_keyless() {
-            true => Arrays::of_addresses(),
-            false => Arrays::new(table, table.key.iter().copied()),
-        };
-        run(tx, |source| sql::delete(table, source), &self.removes, which).await
+        let removed = run(tx, |source| sql::delete(table, source), &self.removes, self.addresses(table)).await?;
+        self.check_removed(tx, table, removed).await
     }
 
-    /// Whole rows, and rows whose holes are reset.
+    /// Returns the number of removed rows, all that were to be removed. Where rows refer to each other, those that are removed first
+    /// may take others with them: there only rows that are left are missing.
+    pub(super) async fn check_removed(&self, tx: &Tx, table: &Table, removed: u64) -> Result<u64, Error> {
+        let planned = self.removes.count();
+        let mut lost = planned.saturating_sub(removed);
+        if lost > 0 && table.refers_to_itself && !table.is_shared() {
+            lost = 0;
+            each(&self.removes, self.addresses(table), async |arrays| {
+                let row = tx.query_typed_one(&sql::count_there(table, &arrays.source()), &arrays.parameters()).await;
+                lost += number(&row.map_err(|error| tx.error(error))?, 0);
+                Ok(())
+            })
+            .await?;
+        }
+        table.check_written("removed", planned, planned - lost)?;
+        Ok(planned)
+    }
+
+    /// Arrays for what names a row of the table: its key, or where there is none its address.
+    fn addresses(&self, table: &Table) -> Arrays {
+        match table.is_keyless() {
+            true => Arrays::of_addresses(),
+            false => Arrays::new(table, table.key.iter().copied()),
+        }
+    }
+
+    /// Writes whole rows, and rows whose holes are reset. Where rows may be kept from being written, each statement's rows are
+    /// counted together with it: those that differ by their types' equality, and those that are not there any more.
     pub(super) async fn put_amends(&self, tx: &Tx, table: &Table) -> Result<(u64, u64), Error> {
-        let all = Arrays::new(table, 0..table.columns.len());
-        let amended = run(tx, |source| sql::update(table, source), &self.amends, all).await?;
+        let (mut planned, mut amended) = (0, 0);
+        each(&self.amends, Arrays::new(table, 0..table.columns.len()), async |arrays| {
+            let source = arrays.source();
+            let count = sql::count_differing(table, &source).filter(|_| table.is_watched());
+            let count = async {
+                let Some(count) = count else { return Ok(None) };
+                let row = tx.query_typed_one(&count, &arrays.parameters()).await?;
+                Ok::<_, tokio_postgres::Error>(Some((number(&row, 0), number(&row, 1))))
+            };
+            let (update, parameters) = (sql::update(table, &source), arrays.parameters());
+            let (counts, written) = tokio::join!(count, tx.execute_typed(&update, &parameters));
+            let (counts, written) =
+                counts.and_then(|counts| Ok((counts, written?))).map_err(|error| tx.error(error))?;
+            planned += counts.map_or(written, |(differing, there)| differing + arrays.rows().saturating_sub(there));
+            amended += written;
+            failpoint::reach("mid_copy");
+            Ok(())
+        })
+        .await?;
+        table.check_written("amended", planned, amended)?;
         Ok((amended, self.put_resets(tx, table).await?))
     }
 
-    async fn put_resets(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
+    pub(super) async fn put_resets(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
         let (mut reset, mut groups) = (0, self.resets.groups()?);
         while let Some((columns, rows)) = groups.next_group()? {
             let arrays = Arrays::new(table, columns.iter().copied());
             reset += run(tx, |source| sql::reset(table, &columns, source), &rows, arrays).await?;
         }
+        table.check_written("amended", self.resets.count(), reset)?;
         Ok(reset)
     }
 
@@ -235,17 +253,38 @@ impl Delta {
 }
 
 /// Runs a statement for all tuples of a spool, thousands at a time; the rows it affected.
-async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: &Spool, mut arrays: Arrays) -> Result<u64, Error> {
+async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: &Spool, arrays: Arrays) -> Result<u64, Error> {
     let mut affected = 0;
-    let mut tuples = spool.reader()?;
-    let mut row = Vec::new();
+    each(spool, arrays, async |arrays| {
+        let done = tx.execute_typed(&statement(&arrays.source()), &arrays.parameters()).await;
+        affected += done.map_err(|error| tx.error(error))?;
+        failpoint::reach("mid_copy");
+        Ok(())
+    })
+    .await?;
+    Ok(affected)
+}
+
+/// Calls `act` with the tuples of a spool, thousands at a time.
+async fn each(
+    spool: &Spool,
+    mut arrays: Arrays,
+    mut act: impl AsyncFnMut(&Arrays) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (mut tuples, mut row) = (spool.reader()?, Vec::new());
     while tuple::read(&mut tuples, &mut row)? {
         arrays.push(&row);
         if arrays.is_full() {
-            affected += send(tx, &statement(&arrays.source()), &mut arrays).await?;
+            act(&arrays).await?;
+            arrays.clear();
         }
     }
-    Ok(affected + send(tx, &statement(&arrays.source()), &mut arrays).await?)
+    if arrays.is_empty() { Ok(()) } else { act(&arrays).await }
+}
+
+/// A count in an answer.
+fn number(row: &Row, place: usize) -> u64 {
+    u64::try_from(row.get::<_, i64>(place)).unwrap_or(0)
 }
 
 pub(super) async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Error> {

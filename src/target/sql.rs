@@ -110,10 +110,21 @@ pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
     )
 }
 
-/// How many of the given rows differ from those with their keys. `None` for a table that is all key.
+/// Counts the given rows that differ from those with their keys, and those whose keys are there. `None` for a table that is all
+/// key.
 pub fn count_differing(table: &Table, source: &str) -> Option<String> {
     let differ = others(table).map(|(index, column)| differs(index, column)).collect::<Vec<_>>().join(" or ");
-    (!differ.is_empty()).then(|| format!("select count(*) from {} where {differ}", met(table, source)))
+    let select = || format!("select count(*) filter (where {differ}), count(*) from {}", met(table, source));
+    (!differ.is_empty()).then(select)
+}
+
+/// Counts the rows that have the given keys; where there is no key, the given addresses.
+pub fn count_there(table: &Table, source: &str) -> String {
+    let which = match table.is_keyless() {
+        true => "t.ctid = v.c1 and t.tableoid = v.c2".to_owned(),
+        false => key_match(table, table.key.iter().copied().enumerate()),
+    };
+    format!("select count(*) from {} t join {source} on {which}", table.quoted())
 }
 
 /// The highest and the lowest of the given values, as texts, of the columns at some places.

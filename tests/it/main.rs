@@ -60,6 +60,7 @@ mod steering;
 mod store;
 mod stream;
 mod support;
+mod swallowed;
 mod tables;
 mod terminal;
 mod tls;

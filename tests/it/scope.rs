@@ -23,7 +23,7 @@ const FORGET_SCOPES: &str = "alter table loader_deliveries drop column scope;
     drop table loader_scopes, loader_target, loader_tables;
     drop function loader_table_head, loader_table_state;
     alter table loader_deliveries drop column revision, drop column occurrence, drop column content_hash;
-    delete from loader_schema_history where version in (6, 10, 11, 12);
+    delete from loader_schema_history where version in (6, 10, 11, 12, 16);
     create unique index loader_deliveries_part
         on loader_deliveries (bucket, object_key, etag, last_modified) where kind = 'snapshot';
     create unique index loader_deliveries_change
