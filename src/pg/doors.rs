@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
-use futures_util::future::join_all;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::settings::Settings;
@@ -104,6 +103,21 @@ const END_ACT: &str = "set constraints all immediate; set constraints all deferr
 /// A statement's parameter: a value and the type it travels as.
 pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
+/// A call of a function of the loader: its name and its parameters.
+pub type Call<'a> = (&'static str, Vec<Parameter<'a>>);
+
+/// Returns one statement that calls all these functions.
+pub fn calls(calls: Vec<Call<'_>>) -> (String, Vec<Parameter<'_>>) {
+    let (mut sql, mut all) = (String::from("select"), Vec::new());
+    for (number, (name, parameters)) in calls.into_iter().enumerate() {
+        let places = (all.len() + 1..=all.len() + parameters.len()).map(|place| format!("${place}"));
+        let (comma, places) = (if number == 0 { "" } else { "," }, places.collect::<Vec<_>>().join(", "));
+        sql += &format!("{comma} public.{name}({places})");
+        all.extend(parameters);
+    }
+    (sql, all)
+}
+
 /// An open transaction. Ends by `commit` or `rollback`; dropped, it is rolled back and its connection closed.
 pub struct Tx {
     name: &'static str,
@@ -192,15 +206,12 @@ impl Tx {
         self.committed(committed).await
     }
 
-    /// The same after some last statements, whose answers are not waited for before the commit is sent: if one fails,
-    /// Postgres makes of the commit a rollback.
-    pub async fn commit_after(self, last: &[(String, Vec<Parameter<'_>>)]) -> Result<(), Error> {
-        let last = join_all(last.iter().map(|(sql, parameters)| self.execute_typed(sql, parameters)));
+    /// The same after a last statement, whose answer is not waited for before the commit is sent: if it fails, Postgres makes of
+    /// the commit a rollback.
+    pub async fn commit_after(self, (sql, parameters): &(String, Vec<Parameter<'_>>)) -> Result<(), Error> {
+        let last = self.execute_typed(sql, parameters);
         let (last, committed) = tokio::join!(last, self.batch_execute(self.commit_sql()));
-        match last.into_iter().find_map(Result::err) {
-            None => self.committed(committed).await,
-            Some(source) => self.committed(Err(source)).await,
-        }
+        self.committed(last.and(committed)).await
     }
 
     fn commit_sql(&self) -> &'static str {

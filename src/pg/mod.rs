@@ -9,7 +9,7 @@ pub mod settings;
 pub mod sqlstate;
 mod tls;
 
-pub use doors::{AS_PLANNED, BY_INDEX, IDLE_TIMEOUT, LOCK_TIMEOUT, Parameter, Pg, Tx};
+pub use doors::{AS_PLANNED, BY_INDEX, Call, IDLE_TIMEOUT, LOCK_TIMEOUT, Parameter, Pg, Tx, calls};
 
 /// An error of Postgres or on the way to it. Never says a cell's value: details and contexts are left out, and so are the
 /// words about data (class 22), which quote it.

@@ -189,30 +189,28 @@ impl Table {
         few: bool,
         wait: LockWait,
     ) -> Result<bool, Error> {
-        let ask_for_rows = pending.file == File::Snapshot;
+        let asks_for_rows = pending.file == File::Snapshot;
         let (entity, kind) = (&pending.entity, pending.file.as_str());
-        let name = self.quoted();
-        let lock = wait.lock(&name);
-        let lock = if few { lock } else { format!("{AS_PLANNED}; {lock}") };
-        let empty = if ask_for_rows { format!("not exists (select from {name})") } else { "false".to_owned() };
-        let look = include_str!("catalog_enter.sql").replace("$empty", &empty);
-        let found: [(&(dyn ToSql + Sync), Type); 7] = [
+        let (name, wait) = (self.quoted(), wait.as_str());
+        let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
             (&self.oid, Type::OID),
             (&name, Type::TEXT),
             (&self.fingerprint, Type::TEXT),
+            (&wait, Type::TEXT),
+            (&asks_for_rows, Type::BOOL),
             (&scope, Type::INT8),
             (&entity.schema, Type::TEXT),
             (&entity.name, Type::TEXT),
             (&kind, Type::TEXT),
         ];
+        let sql = "select is_same, stands, is_empty from public.loader_lock_table($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let planned = async { if few { Ok(()) } else { tx.batch_execute(AS_PLANNED).await } };
         // one after the other, but without waiting in between
-        let (locked, row) = tokio::join!(tx.batch_execute(&lock), tx.query_typed_one(&look, &found));
-        match locked.and(row) {
-            Ok(row) if row.get::<_, Option<bool>>(1) == Some(true) => match row.get(2) {
-                true => Ok(row.get(0)),
-                false => Err(Error::NotAsLeft { table: name }),
-            },
-            Ok(_) => Err(self.altered()),
+        let (planned, row) = tokio::join!(planned, tx.query_typed_one(sql, &parameters));
+        match planned.and(row) {
+            Ok(row) if !row.get::<_, bool>(0) => Err(self.altered()),
+            Ok(row) if !row.get::<_, bool>(1) => Err(Error::NotAsLeft { table: name }),
+            Ok(row) => Ok(row.get::<_, Option<bool>>(2).unwrap_or(false)),
             // what was remembered may be gone
             Err(error) if self.remembered && error.code().is_some_and(is_unknown_name) => Err(self.altered()),
             Err(error) => Err(tx.error(error).into()),

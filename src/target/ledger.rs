@@ -8,7 +8,7 @@ use super::outbox::{self, News};
 use super::tables::Left;
 use super::{Counts, Error, Feed};
 use crate::decode::File;
-use crate::pg::{Parameter, Tx};
+use crate::pg::{Parameter, Tx, calls};
 use crate::source::{Entry, Object, Pending, Request, Status, TablePlan};
 
 /// One row to write: an object of a delivery and what became of it.
@@ -34,29 +34,27 @@ pub struct Line<'a> {
     pub content: Option<&'a [u8]>,
 }
 
-/// Writes a row; one that is there already (a retry) is updated in place and counts one attempt more.
+/// Writes a row; one that is there already is updated in place and counts one attempt more.
 pub async fn write(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
-    let (sql, columns) = (write_sql(line), Columns::of(line));
-    tx.execute_typed(&sql, &columns.parameters(line)).await.map_err(|error| tx.error(error))?;
+    let columns = Columns::of(line);
+    let (sql, parameters) = calls(vec![(WRITE, columns.parameters(line))]);
+    tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
     if line.object.replaces.is_empty() { Ok(()) } else { replace(tx, line).await }
 }
 
 /// Writes a row that replaces none together with what is left in the table and the delivery's message, and commits.
 pub async fn write_and_commit(tx: Tx, line: &Line<'_>, news: Option<&News>, left: &Left<'_>) -> Result<(), Error> {
     let columns = Columns::of(line);
-    let row = (write_sql(line), columns.parameters(line));
-    let message = news.map(|news| outbox::insert(&tx, &line.id, &columns.scope, news));
-    let last: Vec<_> = [row, left.statement()].into_iter().chain(message).collect();
+    let row = (WRITE, columns.parameters(line));
+    let draws = !tx.is_rehearsal();
+    let message = news.map(|news| outbox::call(&line.id, &columns.scope, news, &draws));
+    let last = calls([row, left.call()].into_iter().chain(message).collect());
     Ok(tx.commit_after(&last).await?)
 }
 
-fn write_sql(line: &Line<'_>) -> String {
-    let sql = include_str!("ledger_write.sql").replace("$version", concat!("'", env!("CARGO_PKG_VERSION"), "'"));
-    match line.object.entry {
-        None => sql,
-        Some(_) => sql + include_str!("ledger_write_again.sql"),
-    }
-}
+/// The function that writes a row.
+const WRITE: &str = "loader_write_delivery";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A line's values, as the ledger's columns have them.
 struct Columns {
@@ -101,14 +99,15 @@ impl Columns {
             (&counts[2], Type::INT8),
             (&counts[3], Type::INT8),
             (&counts[4], Type::INT8),
+            (&counts[5], Type::INT8),
             (&line.claimed, Type::JSON),
             (&line.max_event_id, Type::INT8),
             (&line.started_at, Type::FLOAT8),
             (&line.host, Type::TEXT),
+            (&VERSION, Type::TEXT),
             (&line.error, Type::TEXT),
             (&line.actor, Type::TEXT),
             (&line.reason, Type::TEXT),
-            (&counts[5], Type::INT8),
             (&self.scope, Type::INT8),
             (&line.revision, Type::INT8),
             (&line.content, Type::BYTEA),
@@ -186,39 +185,6 @@ pub struct Sign {
     pub revision: i64,
     /// seconds since 1970
     pub started_at: f64,
-}
-
-/// What the ledger says of one table, read again under the lease.
-#[derive(Debug, Clone, Copy)]
-pub struct Head {
-    /// its highest revision, 0 without one
-    pub last_revision: i64,
-    /// whether a row stops the table
-    pub stopped: bool,
-    /// whether a file of the delivery is accounted for already
-    pub taken: bool,
-    /// whether its last row's file had an op in front, if it was loaded and is of the delivery's kind
-    pub had_op: Option<bool>,
-}
-
-impl Head {
-    /// Returns true if the delivery may go on that was planned after that revision.
-    pub fn follows(&self, after: i64) -> bool {
-        self.last_revision == after && !self.stopped && !self.taken
-    }
-}
-
-/// The rows of `pending` itself do not stop it, nor do those that it passes.
-pub async fn head(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Head, Error> {
-    let (scope, kind) = (feed.id(), pending.file.as_str());
-    let rows = pending.objects.iter().filter_map(|object| object.entry);
-    let own: Vec<i64> = rows.chain(pending.passes.iter().copied()).collect();
-    let wanted: Vec<i64> = pending.new_objects().filter_map(|place| pending.objects[place].entry).collect();
-    let mut parameters = one_table(&scope, pending);
-    parameters.extend([(&kind as _, Type::TEXT), (&own as _, Type::INT8_ARRAY), (&wanted as _, Type::INT8_ARRAY)]);
-    let sql = "select last_revision, stopped, taken, had_op from public.loader_table_state($1, $2, $3, $4, $5, $6)";
-    let row = tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?;
-    Ok(Head { last_revision: row.get(0), stopped: row.get(1), taken: row.get(2), had_op: row.get(3) })
 }
 
 /// Whether the last loaded file of the delivery's kind had an op in front.

@@ -7,14 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::pg::LOCK_TIMEOUT;
 
 /// After this time without the lock, one attempt waits as long as for any other lock.
 const SHORT_WAITS_FOR: Duration = Duration::from_secs(600);
-
-/// Sets the time that a lock is waited for to four fifths of `deadlock_timeout`, and to no more than our own timeout.
-const SHORT: &str = "select set_config('lock_timeout', \
-    least(10000, ceil(extract(epoch from current_setting('deadlock_timeout')::interval) * 800))::int::text, true)";
 
 /// How long the next attempt waits for a table's lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +21,11 @@ pub(super) enum LockWait {
 }
 
 impl LockWait {
-    /// Returns the statements that lock a table within this time; afterwards other locks are waited for as before.
-    pub(super) fn lock(self, table: &str) -> String {
-        let lock = format!("lock table {table} in share row exclusive mode");
+    /// Returns the word that `loader_lock_table` takes.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Short => format!("{SHORT}; {lock}; {LOCK_TIMEOUT}"),
-            Self::Long => lock,
+            Self::Short => "short",
+            Self::Long => "long",
         }
     }
 }

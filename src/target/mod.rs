@@ -27,6 +27,7 @@ mod fold;
 mod fold_tests;
 mod guard;
 mod intake;
+mod lease;
 mod ledger;
 mod lock_wait;
 mod look;

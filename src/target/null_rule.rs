@@ -44,6 +44,14 @@ pub(super) struct Known {
     pub contrary: Option<String>,
 }
 
+impl Known {
+    /// Reads the columns of `loader_null_rule`.
+    pub(super) fn read(row: &Row) -> Result<Self, Error> {
+        let decision = NullDecision::of(row)?.or_else(|| row.get::<_, bool>("is_loaded").then(NullDecision::before));
+        Ok(Self { decision, contrary: row.get("contrary") })
+    }
+}
+
 impl Basis {
     fn parse(text: &str) -> Option<Self> {
         [Self::Own, Self::Feed, Self::Assumed, Self::Given].into_iter().find(|basis| basis.as_str() == text)
@@ -169,8 +177,7 @@ pub(super) async fn known(tx: &Tx, feed: &Feed, entity: &Entity) -> Result<Known
     let sql = "select rule, basis, words, empty_cells, null_words, example, is_loaded, contrary
         from public.loader_null_rule($1, $2, $3)";
     let row = tx.query_typed_one(sql, &table(&scope, entity)).await.map_err(|error| tx.error(error))?;
-    let decision = NullDecision::of(&row)?.or_else(|| row.get::<_, bool>("is_loaded").then(NullDecision::before));
-    Ok(Known { decision, contrary: row.get("contrary") })
+    Known::read(&row)
 }
 
 /// Reads what the files of the feed's other tables showed when they were loaded.

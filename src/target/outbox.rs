@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Error, Feed, Target};
-use crate::pg::{self, Parameter, Pg, Tx};
+use crate::pg::{self, Call, Parameter, Pg, Tx, calls};
 
 /// A message about a delivery, as it will be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,31 +81,24 @@ impl Turn {
 
 /// Writes a message, in the transaction of its delivery.
 pub async fn write(tx: &Tx, delivery_id: i64, feed: &Feed, news: &News) -> Result<(), Error> {
-    let scope = feed.id();
-    let (sql, parameters) = insert(tx, &delivery_id, &scope, news);
+    let (scope, draws) = (feed.id(), !tx.is_rehearsal());
+    let (sql, parameters) = calls(vec![call(&delivery_id, &scope, news, &draws)]);
     tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
     Ok(())
 }
 
-/// The message's id: two databases that load one feed publish different messages. The database is asked each time, so that one
-/// that was replaced under a running loader is not taken for the other.
-const MESSAGE_ID: &str = "left(encode(sha256(convert_to(
-             coalesce((select id::text from public.loader_target limit 1), '') || E'\\n' || $3, 'UTF8')), 'hex'), 32)";
-
-/// The statement that writes it, with its parameters.
-pub fn insert<'a>(tx: &Tx, delivery_id: &'a i64, scope: &'a i64, news: &'a News) -> (String, Vec<Parameter<'a>>) {
-    // a rehearsal draws no number
-    let (column, id) = match tx.is_rehearsal() {
-        true => ("id, ", "(select coalesce(max(id), 0) + 1 from public.loader_notifications), "),
-        false => ("", ""),
-    };
-    let sql = format!(
-        "insert into public.loader_notifications ({column}delivery_id, subject, message_id, payload, scope)
-         values ({id}$1, $2, {MESSAGE_ID}, $4, $5)"
-    );
+/// The function that writes it, with its parameters. A rehearsal draws no number.
+pub fn call<'a>(delivery_id: &'a i64, scope: &'a i64, news: &'a News, draws: &'a bool) -> Call<'a> {
     let News { subject, message_id, payload } = news;
-    let texts = [subject, message_id, payload].map(|text| (text as _, Type::TEXT));
-    (sql, [(delivery_id as _, Type::INT8)].into_iter().chain(texts).chain([(scope as _, Type::INT8)]).collect())
+    let parameters: Vec<Parameter<'a>> = vec![
+        (delivery_id, Type::INT8),
+        (subject, Type::TEXT),
+        (message_id, Type::TEXT),
+        (payload, Type::TEXT),
+        (scope, Type::INT8),
+        (draws, Type::BOOL),
+    ];
+    ("loader_write_message", parameters)
 }
 
 /// Returns the number of the scope's messages that wait.

@@ -7,9 +7,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::Table;
-use super::work::take_lease;
+use super::lease;
 use super::{Counts, Error, Feed, Target};
-use crate::pg::{self, Parameter, Tx};
+use crate::pg::{self, Call, Parameter, Tx, calls};
 use crate::source::Entity;
 
 /// Why a table itself is stopped.
@@ -99,7 +99,8 @@ impl<'a> Left<'a> {
         Self { scope: feed.id(), entity, table, rows, more }
     }
 
-    pub fn statement(&self) -> (String, Vec<Parameter<'_>>) {
+    /// The function that notes it, with its parameters.
+    pub fn call(&self) -> Call<'_> {
         let parameters: Vec<Parameter<'_>> = vec![
             (&self.scope, Type::INT8),
             (&self.entity.schema, Type::TEXT),
@@ -110,11 +111,11 @@ impl<'a> Left<'a> {
             (&self.rows, Type::INT8),
             (&self.more, Type::INT8),
         ];
-        ("select public.loader_table_left($1, $2, $3, $4, $5, $6, $7, $8)".to_owned(), parameters)
+        ("loader_table_left", parameters)
     }
 
     pub async fn write(&self, tx: &Tx) -> Result<(), Error> {
-        let (sql, parameters) = self.statement();
+        let (sql, parameters) = calls(vec![self.call()]);
         tx.execute_typed(&sql, &parameters).await.map_err(|error| tx.error(error))?;
         Ok(())
     }
@@ -271,7 +272,7 @@ impl Target {
             now => now?,
         };
         if let Some((table, _)) = &now
-            && !take_lease(&tx, table).await?
+            && !lease::take(&tx, table).await?
         {
             tx.rollback().await?;
             return Ok(noted.stop());

@@ -3,8 +3,8 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::lease;
 use super::tables::{Reloaded, TableStatus, TableStop, Wish};
-use super::work::take_lease;
 use super::{Error, Feed, Target};
 use crate::pg::Tx;
 use crate::source::Entity;
@@ -14,7 +14,7 @@ impl Target {
     pub async fn load_again(&self, entity: &Entity, ids: &[i64]) -> Result<Reloaded, Error> {
         let tx = self.pg.begin("load a table again").await?;
         if let Some(table) = self.table(&tx, entity).await?
-            && !take_lease(&tx, &table).await?
+            && !lease::take(&tx, &table).await?
         {
             tx.rollback().await?;
             return Ok(Reloaded::Busy);

@@ -16,7 +16,8 @@ use super::docket::Docket;
 pub use super::docket::Why;
 use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
-use super::ledger::{self, Head, Line, Sign};
+use super::lease::{self, Leased};
+use super::ledger::{self, Line, Sign};
 use super::lock_wait::{LockWait, LockWaits};
 use super::look::{Look, Seen};
 use super::null_rule::{self, NullDecision};
@@ -67,13 +68,6 @@ pub struct Work {
     started: Instant,
 }
 
-/// What came of asking for a table's lease.
-enum Leased {
-    Head(Head, null_rule::Known),
-    Busy,
-    Moved,
-}
-
 /// What a delivery did to its table, not yet visible to anyone.
 #[derive(Debug, Clone)]
 pub struct Changes {
@@ -111,7 +105,7 @@ impl Target {
         let started = (self.clock.utc(), self.clock.monotonic());
         let (tx, table, leased) = match self.catalog.recall(&pending.entity) {
             Some(table) => {
-                let ask = async |tx: &Tx| self.take(tx, &table, pending, after).await;
+                let ask = async |tx: &Tx| self.take(tx, &table, pending).await;
                 let (tx, leased) = self.pg.begin_with("deliver", ask).await?;
                 (tx, table, leased)
             }
@@ -123,13 +117,13 @@ impl Target {
                     return Ok(if reserved { Begun::Reserved } else { Begun::NoTable });
                 };
                 encoder::say_no_event_id(&self.catalog, &table, &self.settings.event_id);
-                let leased = self.take(&tx, &table, pending, after).await;
+                let leased = self.take(&tx, &table, pending).await;
                 (tx, table, leased)
             }
         };
         let unrecorded = pending.objects.iter().any(|object| object.entry.is_none());
         let (head, nulls, id) = match (leased?, pending.carrier().entry) {
-            (Leased::Head(head, nulls), Some(id)) if !unrecorded => (head, nulls, id),
+            (Leased::Head(head, nulls), Some(id)) if !unrecorded && head.follows(after) => (head, nulls, id),
             (leased, _) => {
                 tx.rollback().await?;
                 // where nobody has it, the table was made since stock was taken, or the ledger moved on
@@ -187,22 +181,16 @@ impl Target {
 
     /// Takes the table's lease and asks the ledger about it, all at once: each answer waited for alone would cost a small
     /// file dearly.
-    async fn take(&self, tx: &Tx, table: &Table, pending: &Pending, after: i64) -> Result<Leased, Error> {
-        let head = ledger::head(tx, &self.feed, pending);
+    async fn take(&self, tx: &Tx, table: &Table, pending: &Pending) -> Result<Leased, Error> {
         // what is asked of the ledger must not read all of it, however little there was when it was planned
         let planned = tx.batch_execute(pg::BY_INDEX);
-        let nulls = null_rule::known(tx, &self.feed, &pending.entity);
-        let (planned, leased, head, nulls, marked) =
-            tokio::join!(planned, take_lease(tx, table), head, nulls, tx.mark());
+        let leased = lease::take_for(tx, table, &self.feed, pending);
+        let (planned, leased, marked) = tokio::join!(planned, leased, tx.mark());
         // the first of them to fail says why; after it, all do
         planned.map_err(|error| tx.error(error))?;
-        let (leased, head, nulls) = (leased?, head?, nulls?);
+        let leased = leased?;
         marked?;
-        Ok(match head {
-            _ if !leased => Leased::Busy,
-            head if head.follows(after) => Leased::Head(head, nulls),
-            _ => Leased::Moved,
-        })
+        Ok(leased)
     }
 
     /// Notes in the ledger which versions the bucket no longer shows, or shows again; left for the next time if another loader
@@ -210,7 +198,7 @@ impl Target {
     pub async fn close(&self, plan: &TablePlan) -> Result<bool, Error> {
         let tx = self.pg.begin("close").await?;
         let leased = match &self.table(&tx, &plan.entity).await? {
-            Some(table) => take_lease(&tx, table).await?,
+            Some(table) => lease::take(&tx, table).await?,
             None => true,
         };
         if leased {
@@ -476,13 +464,4 @@ impl Changes {
         let counts = Counts { rejected: line.counts.rejected, ..self.counts };
         Line { counts, max_event_id: self.summary.max_event_id, ..line }
     }
-}
-
-/// The right to load the table, held until the transaction ends. The table's oid is its number.
-pub(super) async fn take_lease(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
-    let number = table.oid as i32;
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&LEASE_CLASS, Type::INT4), (&number, Type::INT4)];
-    let sql = format!("select pg_try_advisory_xact_lock($1, $2), {}", pg::IDLE_TIMEOUT);
-    let row = tx.query_typed_one(&sql, &parameters).await;
-    Ok(row.map_err(|error| tx.error(error))?.get(0))
 }
