@@ -45,5 +45,8 @@ select format('public.%I', proname),
        case when not has_function_privilege(oid, 'execute')
             then format('grant execute on function %s to %I', oid::regprocedure, current_user) end
 from pg_proc
-where pronamespace = 'public'::regnamespace and proname in ('loader_fingerprint', 'loader_null_rule', 'loader_table_state')
+where pronamespace = 'public'::regnamespace
+  and proname in ('loader_begin_delivery', 'loader_fingerprint', 'loader_lock_table', 'loader_null_rule', 'loader_storage',
+                  'loader_table_left', 'loader_table_stands', 'loader_table_state', 'loader_types_fingerprint',
+                  'loader_write_delivery', 'loader_write_message')
 order by object
