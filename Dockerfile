@@ -9,7 +9,8 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
-# The dependencies first, with a program that does nothing: this layer is made again only when they change.
+# The dependencies and the shared crates first, with a program that does nothing: this layer is built again only when they
+# change.
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs \

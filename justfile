@@ -21,7 +21,7 @@ fmt:
 # Formatting and clippy, where a warning is a fault
 lint:
     cargo fmt --check
-    cargo clippy --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --locked -- -D warnings
 
 # Licences, bans and sources of all dependencies, as deny.toml has them
 deny: _cargo-deny
@@ -76,8 +76,8 @@ test *ARGS:
         if [ -n "${skip:-}" ]; then \
             case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
         fi; \
-        cargo $runner --no-run --locked && \
-        exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --locked "$@"
+        cargo $runner --workspace --no-run --locked && \
+        exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --workspace --locked "$@"
 
 # Fuzz one target (rows, cells, keys, settings) or all, so many seconds each; more arguments are libFuzzer's
 fuzz target='all' seconds='60' *ARGS: _cargo-fuzz

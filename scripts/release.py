@@ -60,7 +60,7 @@ def check(version, unfinished):
     faults = []
     if changed := output("git", "status", "--porcelain"):
         faults.append(f"the tree is not clean; commit or remove:\n{changed}")
-    told = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+    told = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     if told != version:
         faults.append(f"Cargo.toml has version {told}; write {version} there, and run cargo check for Cargo.lock")
     headings = re.findall(r"^## \[(.+?)\](.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -45,30 +45,30 @@ pub mod decode;
 pub mod feed;
 
 // ── ground: knows nothing of the wings
-pub mod pg;
+pub use pe_postgres as pg;
 
 pub mod textfile;
 
 pub mod metrics;
 
-pub mod log;
+pub use pe_runtime::log;
 
-pub mod terminal;
+pub use pe_runtime::terminal;
 
 pub mod health;
 
-pub mod retry;
+pub use pe_runtime::backoff as retry;
 
-pub mod stop;
+pub use pe_runtime::shutdown as stop;
 
-pub mod clock;
+pub use pe_runtime::clock;
 
-pub mod pairs;
+pub use pe_runtime::key_value as pairs;
 
-pub mod url;
+pub use pe_runtime::multi_host_url as url;
 
-pub mod secret;
+pub use pe_runtime::secret;
 
-pub mod visible;
+pub use pe_runtime::sanitize as visible;
 
-pub mod failpoint;
+pub use pe_runtime::failpoint;

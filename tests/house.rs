@@ -44,7 +44,7 @@ fn the_ground_knows_nothing_of_the_wings() {
 
 #[test]
 fn every_file_has_a_sign_and_a_size() {
-    for file in files() {
+    for file in files().into_iter().chain(shared_files()) {
         let text = read(&file);
         assert!(text.starts_with("//!"), "{} does not begin with //!: what is this room for?", show(&file));
         let lines = text.lines().count();
@@ -57,7 +57,8 @@ fn every_file_has_a_sign_and_a_size() {
 #[test]
 fn every_test_that_the_documents_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let code: String = files().iter().chain(&rust_below(&root.join("tests"))).map(|file| read(file)).collect();
+    let everything = [files(), shared_files(), rust_below(&root.join("tests"))].concat();
+    let code: String = everything.iter().map(|file| read(file)).collect();
     let documents = ["ARCHITECTURE.md", "docs/coverage.md", "docs/reliability.md", "docs/security.md"]
         .map(|name| (name, read(&root.join(name))));
     let mut named = 0;
@@ -100,14 +101,20 @@ fn a_planted_upward_import_is_found() {
         "//! sign\nuse crate::loader::Loader;\nuse crate::{decode::Row, ops};\nfn f() { crate::boot::start() }\n";
     let used: Vec<String> = imports(text).into_iter().map(|(_, used)| used).collect();
     assert_eq!(used, ["loader", "decode", "ops", "boot"]);
-    let plan = floors("pub mod commands;\n\npub mod loader;\nmod decode;\n");
-    assert_eq!(plan, ["commands", "loader", "decode"]);
+    let plan =
+        floors("pub mod commands;\n\npub mod loader;\nmod decode;\npub use pe_a::b as pg;\npub use pe_a::log;\n");
+    assert_eq!(plan, ["commands", "loader", "decode", "pg", "log"]);
 }
 
 /// The modules of lib.rs, roof to ground.
 fn floors(lib: &str) -> Vec<String> {
-    let name = |line: &str| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned);
-    lib.lines().filter_map(|line| name(line.trim())).collect()
+    let own = |line: &str| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned);
+    // of another crate, under the name that it has here
+    let shared = |line: &str| {
+        let path = line.strip_prefix("pub use pe_")?.strip_suffix(';')?;
+        path.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned)
+    };
+    lib.lines().map(str::trim).filter_map(|line| own(line).or_else(|| shared(line))).collect()
 }
 
 /// The top modules that a file names after `crate::`, with their lines. Tests may look anywhere.
@@ -167,6 +174,14 @@ fn room_of(file: &Path) -> String {
 fn files() -> Vec<PathBuf> {
     let found = rust_below(&source(""));
     assert!(found.len() > 20, "src has files");
+    found
+}
+
+/// The sources of the shared crates.
+fn shared_files() -> Vec<PathBuf> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let found = rust_below(&crates);
+    assert!(found.len() > 10, "the shared crates have files");
     found
 }
 

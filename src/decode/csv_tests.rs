@@ -124,11 +124,12 @@ proptest! {
     /// The csv crate reads the same of whatever it is that we do not refuse.
     #[test]
     fn reads_as_the_csv_crate_does(
-        text in "([a\"]{0,2}[;\t]){0,3}[a\"]{0,3}(\r?\n([a\"]{1,2}[;\t]){0,3}[a\"]{1,3}){0,4}",
+        text in "([a\"]{0,2}[;\t]){0,3}[a\"]{0,3}(\n([a\"]{1,2}[;\t]){0,3}[a\"]{1,3}){0,4}",
         delimiter in prop::sample::select(vec![";", "\t"]), quotes in any::<bool>(), piece in 1usize..9,
+        returns in 0usize..6,
     ) {
-        // where the first row ends with LF alone, a CR is a part of a cell, which the csv crate does not know
-        let text = if text.find("\r\n").is_none_or(|at| text.find('\n') < Some(at)) { text.replace('\r', "") } else { text };
+        // where the first row ends with LF alone, a CR is a part of a cell, which the csv crate does not know: so CRLF comes first
+        let text = text.replacen('\n', "\r\n", returns);
         let mut peer = csv::ReaderBuilder::new();
         peer.has_headers(false).flexible(true).quoting(quotes).delimiter(delimiter.as_bytes()[0]);
         let peer = peer.from_reader(text.as_bytes()).into_records();

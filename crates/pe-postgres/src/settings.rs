@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::pairs::{Faults, Pairs};
-use crate::url::{self, Url};
+use pe_runtime::key_value::{Faults, Pairs};
+use pe_runtime::multi_host_url::{self as url, Url};
 
 /// How to reach the database. Its `Debug` hides the password.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock::{Clock, stamp};
+use crate::sanitize;
 use crate::terminal::{Colour, Screen, Stream};
-use crate::visible;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,7 +132,7 @@ where
         let at = stamp(self.clock.utc());
         match self.format {
             LogFormat::Text => writeln!(writer, "{}", text(&at, event.metadata(), &said.message, self.coloured)),
-            LogFormat::Json => writeln!(writer, "{}", visible::json(&json(&at, event.metadata(), said))),
+            LogFormat::Json => writeln!(writer, "{}", sanitize::json(&json(&at, event.metadata(), said))),
         }
     }
 }
@@ -147,7 +147,7 @@ fn text(at: &str, metadata: &Metadata<'_>, message: &str, coloured: bool) -> Str
     let second = at[..19].replace('T', " ");
     let (level, file) = (level(*metadata.level(), coloured), short(metadata.file().unwrap_or("?")));
     let line = metadata.line().unwrap_or_default();
-    format!("{second} {level} [{file}:{line}]: {}", visible::text(message))
+    format!("{second} {level} [{file}:{line}]: {}", sanitize::text(message))
 }
 
 fn level(level: Level, coloured: bool) -> String {
@@ -287,7 +287,8 @@ mod tests {
         let text = logged(LogFormat::Text, "", || {
             tracing::info!(delivery = 26, "Delivery {}: persisted to postgres.", 26);
         });
-        let wanted = format!("2022-09-22 09:58:53 INFO [log.rs:{line}]: Delivery 26: persisted to postgres.\n");
+        let wanted =
+            format!("2022-09-22 09:58:53 INFO [pe-runtime/log.rs:{line}]: Delivery 26: persisted to postgres.\n");
         assert_eq!(text, wanted);
     }
 
@@ -311,7 +312,8 @@ mod tests {
             let error: &(dyn std::error::Error + 'static) = &UnknownFormat;
             tracing::warn!(delivery = 26, entity = "a\"b", share = 0.5, ok = true, error, file = "x", "Said.");
         });
-        let head = format!(r#"{{"ts":"2022-09-22T09:58:53.824890Z","level":"WARN","file":"log.rs","line":{line}"#);
+        let head =
+            format!(r#"{{"ts":"2022-09-22T09:58:53.824890Z","level":"WARN","file":"pe-runtime/log.rs","line":{line}"#);
         let tail = r#","message":"Said.","delivery":26,"entity":"a\"b","share":0.5,"ok":true,"error":"neither text nor json"}"#;
         assert_eq!(text, format!("{head}{tail}\n"));
     }
