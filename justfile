@@ -156,6 +156,10 @@ diagrams:
     cargo build --release --locked
     python3 scripts/services.py exec --fast --no-jetstream -- python3 scripts/diagrams.py draw
 
+# Write docs/configuration.md and the dark picture again, from config.env.sample and the light picture
+documents:
+    python3 scripts/documents.py write
+
 # Set docs/user_guide.pdf again, from docs/user_guide.md
 guide:
     python3 scripts/guide.py draw

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Holds the documents to the program and to each other. Needs nothing installed.
 
-documents.py check              links lead somewhere, the guide is current, the notebook has run, and README
-                                    says what it found and names every variable
+documents.py check              checks links, the guide's PDF, the notebook's run and its conclusions in README, and
+                                docs/configuration.md
+documents.py write              writes docs/configuration.md from config.env.sample, and the dark picture from the light one
 documents.py columns DATABASE   docs/data_specification.md has the columns of a live database
 """
 
@@ -20,15 +21,32 @@ import schema
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "notebooks" / "eda.ipynb"
 README = ROOT / "README.md"
+SAMPLE = ROOT / "config.env.sample"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+PICTURE = ROOT / "docs" / "pictures" / "delivery.svg"
+# The colours of the picture on a light page, and those on a dark one.
+DARK = {
+    "#1e293b": "#e2e8f0",
+    "#64748b": "#94a3b8",
+    "#ffffff": "#1e293b",
+    "#94a3b8": "#64748b",
+    "#1d4ed8": "#60a5fa",
+    "#eff6ff": "#172554",
+    "#f1f5f9": "#334155",
+}
 # Between these README has what the notebook's cell with the tag `conclusions` prints.
 MARKS = "<!-- conclusions of notebooks/eda.ipynb: just notebook writes them -->\n", "<!-- end of the conclusions -->"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("check", "columns"))
+    parser.add_argument("what", choices=("check", "columns", "write"))
     parser.add_argument("database", nargs="?")
     args = parser.parse_args()
+    if args.what == "write":
+        for path, text in generated().items():
+            path.write_text(text)
+        return 0
     faults = list(columns(args.database) if args.what == "columns" else check())
     for fault in faults:
         print(fault, file=sys.stderr)
@@ -43,9 +61,71 @@ def check():
     yield from notebook_faults(json.loads(NOTEBOOK.read_text()))
     if readme_with(conclusions(json.loads(NOTEBOOK.read_text()))) != README.read_text():
         yield "README.md does not say what notebooks/eda.ipynb found: `just notebook` writes it there"
-    for variable in re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / "config.env.sample").read_text()):
-        if f"`{variable}`" not in README.read_text():
-            yield f"README.md does not name the variable {variable} of config.env.sample"
+    for path, text in generated().items():
+        if not path.exists() or path.read_text() != text:
+            yield f"{path.relative_to(ROOT)} is out of date: `just documents` writes it again"
+
+
+def generated():
+    """Every file that this script writes, with its text."""
+    return {
+        CONFIGURATION: configuration(SAMPLE.read_text()),
+        PICTURE.with_name("delivery-dark.svg"): dark(PICTURE.read_text()),
+    }
+
+
+def dark(picture):
+    """The picture in colours for a dark page."""
+    return re.sub("|".join(DARK), lambda found: DARK[found[0]], picture)
+
+
+# ---- the environment variables
+
+
+def configuration(sample):
+    """docs/configuration.md: a section per variable, from the comments of config.env.sample."""
+    blocks = [block.splitlines() for block in sample.strip().split("\n\n")]
+    head, *variables = blocks
+    page = [
+        "# Configuration",
+        "",
+        "The environment variables of `paper-engine-orders`. `./justw documents` writes this page from",
+        "[config.env.sample](../config.env.sample), which can be copied to `config.env`. Flags of the command line win over the environment.",
+        "",
+        "Booleans are `True` or `False` (also `yes`, `no`, `1`, `0`, in any case). An empty variable means its default, except for `METRICS`. All faults are reported at",
+        "once, with exit code 78. Secrets never appear in any output. In a shell, put a value with blanks into quotes:",
+        "`export SOURCE='bucket_name=feed bucket_path=data'`; if it contains single quotes, into double ones: `export FEED=\"delimiter=; null=''\"`.",
+        "",
+        "| variable | default |",
+        "|---|---|",
+    ]
+    for block in variables:
+        page += [f"| [`{name}`](#{guide.slug(title(block))}) | {shown(value)} |" for name, value in settings(block)]
+    for block in variables:
+        page += ["", f"## {title(block)}", "", *described_setting(block)]
+    return "\n".join(page) + "\n"
+
+
+def settings(block):
+    """The variables of a block, each with its default."""
+    return [re.match(r"#?([A-Z_]+)=(.*)", line).groups() for line in block if re.match(r"#?[A-Z_]+=", line)]
+
+
+def title(block):
+    return ", ".join(name for name, _ in settings(block))
+
+
+def shown(value):
+    return f"`{value}`" if value else "empty"
+
+
+def described_setting(block):
+    """The comment of a block; lines that are set in become a table: what to write, and what it means."""
+    lines = [line[1:] for line in block if line.startswith("#") and not re.match(r"#[A-Z_]+=", line)]
+    text = " ".join(line.strip() for line in lines if not line.startswith("   "))
+    listed = [re.split(r"  +", line.strip(), maxsplit=1) for line in lines if line.startswith("   ")]
+    rows = [f"| `{word}` | {meaning} |" for word, meaning in listed]
+    return [text] + (["", "| like | meaning |", "|---|---|", *rows] if rows else [])
 
 
 # ---- links

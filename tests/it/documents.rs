@@ -31,18 +31,18 @@ async fn no_document_points_at_nothing_and_all_are_current() {
 }
 
 #[tokio::test]
-async fn readme_names_every_command() {
+async fn the_reference_names_every_command() {
     let world = World::new().await;
     let mut command = program(&world);
     command.arg("--help");
     let help = run(command).await.ok().log;
     let list = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).expect(&help);
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/reference.md");
     // what is set in deeper goes on from the line above
     let own = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names: Vec<_> = own.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.contains(&"run"), "{help}");
     for name in names.into_iter().filter(|&name| name != "help") {
-        assert!(readme.contains(&format!("| `{name}")) || readme.contains(&format!(", `{name}`")), "{name}");
+        assert!(page.contains(&format!("| `{name}")) || page.contains(&format!(", `{name}`")), "{name}");
     }
 }
