@@ -231,7 +231,11 @@ impl Corridor {
                     work.leave().await?;
                     return Ok(Next::Blocked(missing));
                 }
-                self.note(work, pending, status, &verdict::why(&error, pending)).await
+                let why = match self.repeated_key(&work, pending, &error).await? {
+                    Some(why) => why,
+                    None => verdict::why(&error, pending),
+                };
+                self.note(work, pending, status, &why).await
             }
             // what is gone may be a file that was loaded long ago: the new listing tells
             Verdict::Gone if pending.step == Step::Refold => {

@@ -14,6 +14,7 @@ mod moved;
 mod nulls;
 mod progress;
 mod say;
+mod repeated_key;
 pub mod service;
 mod settling;
 pub mod tally;

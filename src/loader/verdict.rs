@@ -154,6 +154,13 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
     // one of several files is named, which need not be the one on whose row this stands
     let named = part.and_then(|part| pending.objects.get(part)).filter(|_| pending.objects.len() > 1);
     let words = match (named, error) {
+        (Some(object), Error::Target(target::Error::Duplicate { first, second })) if first.part != second.part => {
+            let other = pending.objects.get(first.part).map_or("", |object| object.listed.key.as_str());
+            format!(
+                "{}: line {}: the same key as {other}, line {}; a snapshot must have each key once",
+                object.listed.key, second.line, first.line
+            )
+        }
         (Some(object), Error::Target(_)) => format!("{}: {error}", object.listed.key),
         _ => error.to_string(),
     };

@@ -43,6 +43,7 @@ mod references;
 mod refold;
 mod rejects;
 mod reserved;
+mod repeated_key;
 mod same;
 mod scope;
 pub mod settings;

@@ -306,7 +306,7 @@ impl Work {
     }
 
     /// Reads all rows and has Postgres make binary what only it can read. The table is not locked meanwhile.
-    async fn ask<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>) -> Result<Intake, Error>
+    pub(super) async fn ask<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>) -> Result<Intake, Error>
     where
         P: Parts + Send + 'static,
         P::Bytes: Send,
@@ -317,7 +317,7 @@ impl Work {
         convert(&self.tx, &plan, drafts, (self.docket.pending.file, way)).await
     }
 
-    fn intake<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>, empty: bool) -> Intake
+    pub(super) fn intake<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>, empty: bool) -> Intake
     where
         P: Parts + Send + 'static,
         P::Bytes: Send,
@@ -332,13 +332,13 @@ impl Work {
         Intake::start(rows, &self.plan(rejects), way)
     }
 
-    fn plan<'a>(&'a self, rejects: Option<&'a Rejects>) -> intake::Plan<'a> {
+    pub(super) fn plan<'a>(&'a self, rejects: Option<&'a Rejects>) -> intake::Plan<'a> {
         let leaves = self.docket.pending.file == File::Snapshot;
         intake::Plan { table: &self.table, event_id: &self.event_id, rejects, leaves, loaded: &self.loaded }
     }
 
     /// Where bad rows go, if they do not fail the delivery.
-    fn rejects(&self) -> Option<Rejects> {
+    pub(super) fn rejects(&self) -> Option<Rejects> {
         let BadRows::Quarantine { most } = self.bad_rows else { return None };
         Some(Rejects::new(self.docket.pending.objects.iter().map(|object| object.new).collect(), most))
     }
@@ -366,6 +366,10 @@ impl Work {
 
     pub(super) fn tx(&self) -> &Tx {
         &self.tx
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Returns the table's number, the ledger's scope, and true if the feed's schemas are not those of the target.

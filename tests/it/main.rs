@@ -65,5 +65,6 @@ mod tables;
 mod terminal;
 mod tls;
 mod types;
+mod twice;
 mod values;
 mod verify;
