@@ -3,8 +3,7 @@
 //! Records with one key come out in the order in which they went in. Needed for change files (to fold what happened to a
 //! key) and for snapshots that are not in key order.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -16,6 +15,8 @@ const RUN: usize = 4 << 20;
 /// What is held of all runs together while merging, and of one at most.
 const MERGE: usize = 3 << 20;
 const PIECE: usize = 64 << 10;
+/// So much of a record's key is in memory while merging; what follows is read where keys begin alike. Less than the least piece.
+const KEY_HEAD: usize = 1 << 10;
 
 /// One record: where it came from, its key, its tuple.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +83,13 @@ pub struct Sorter {
 
 impl Sorter {
     pub fn push(&mut self, record: Record<'_>) -> io::Result<()> {
-        if self.arena.capacity() == 0 {
+        let length = FIXED + record.key.len() + record.tuple.len();
+        if self.arena.len() + length > RUN && !self.index.is_empty() {
+            self.write_run()?;
+        }
+        if self.arena.capacity() < RUN.max(length) {
             // growing by steps would need the old room and the new at once
-            self.arena.reserve_exact(RUN);
+            self.arena.reserve_exact(RUN.max(length));
         }
         self.index.push((leading(record.key), self.arena.len() as u32));
         record.write(&mut self.arena);
@@ -135,6 +140,7 @@ impl Sorter {
         out.flush()?;
         self.runs.push(end);
         self.arena.clear();
+        self.arena.shrink_to(RUN);
         self.index.clear();
         Ok(())
     }
@@ -165,11 +171,16 @@ impl Sorted {
     }
 }
 
-/// The runs of the file, merged.
+/// The runs of the file, merged. A run keeps one piece in memory, and not a whole record: the runs are many, and records may be
+/// large.
 pub struct Merge {
     runs: Vec<Run>,
-    /// the key each run stands on, then the run: earlier runs first, which keeps the order of one key
-    heads: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
+    /// the runs that have a record left, as a heap: the one with the least key comes first
+    heap: Vec<usize>,
+    /// the record of the first run was given
+    given: bool,
+    /// a given record that is larger than a piece
+    large: Vec<u8>,
 }
 
 impl Merge {
@@ -177,96 +188,160 @@ impl Merge {
         let file = std::sync::Arc::new(file);
         let starts = std::iter::once(&0).chain(ends);
         let piece = (MERGE / ends.len().max(1)).clamp(PIECE / 16, PIECE);
-        let runs = starts.zip(ends).map(|(start, end)| Run::new(file.clone(), *start, *end, piece));
-        let mut merge = Self { runs: runs.collect(), heads: BinaryHeap::new() };
-        for run in 0..merge.runs.len() {
-            merge.enter(run, Vec::new())?;
+        let runs: Vec<Run> = starts.zip(ends).map(|(start, end)| Run::new(file.clone(), *start, *end, piece)).collect();
+        let mut merge = Self { heap: (0..runs.len()).collect(), runs, given: false, large: Vec::new() };
+        for run in &mut merge.runs {
+            run.read_head()?;
+        }
+        for place in (0..merge.heap.len() / 2).rev() {
+            merge.sink(place)?;
         }
         Ok(merge)
     }
 
     fn next_record(&mut self) -> io::Result<Option<Record<'_>>> {
-        let Some(Reverse((mut key, run))) = self.heads.pop() else { return Ok(None) };
-        self.runs[run].step()?;
-        key.clear();
-        self.enter(run, key)?;
-        Ok(Some(Record::parse(self.runs[run].given())))
+        if std::mem::replace(&mut self.given, true) {
+            self.step()?;
+        }
+        let Some(first) = self.heap.first() else { return Ok(None) };
+        self.runs[*first].record(&mut self.large).map(Some)
     }
 
-    /// Puts the head of a run into the heap, in the buffer of the key that it replaces.
-    fn enter(&mut self, run: usize, mut key: Vec<u8>) -> io::Result<()> {
-        if let Some(head) = self.runs[run].head()? {
-            key.extend_from_slice(head);
-            self.heads.push(Reverse((key, run)));
+    /// Steps over the record that was given, and finds the run that comes first now.
+    fn step(&mut self) -> io::Result<()> {
+        let Some(first) = self.heap.first() else { return Ok(()) };
+        if !self.runs[*first].step()? {
+            self.heap.swap_remove(0);
         }
-        Ok(())
+        self.sink(0)
+    }
+
+    /// Moves a run down the heap to its place.
+    fn sink(&mut self, mut place: usize) -> io::Result<()> {
+        loop {
+            let (left, right) = (2 * place + 1, 2 * place + 2);
+            if left >= self.heap.len() {
+                return Ok(());
+            }
+            let least = if right < self.heap.len() && self.precedes(right, left)? { right } else { left };
+            if !self.precedes(least, place)? {
+                return Ok(());
+            }
+            self.heap.swap(least, place);
+            place = least;
+        }
+    }
+
+    /// Returns true if the run at a place of the heap comes before the one at another: by key, then earlier runs first, which
+    /// keeps the order of one key.
+    fn precedes(&self, place: usize, other: usize) -> io::Result<bool> {
+        let (one, two) = (self.heap[place], self.heap[other]);
+        Ok(self.runs[one].compare_keys(&self.runs[two])?.then(one.cmp(&two)).is_lt())
     }
 }
 
 /// One sorted run, read piece by piece.
 struct Run {
     file: std::sync::Arc<File>,
-    /// what of the file was not read yet
+    /// where the record at hand begins in the file, and where the run ends
     at: u64,
     end: u64,
     /// what is read at once
     piece: usize,
+    /// a part of the file, and where it begins there: the record's head is in it
     buffer: Vec<u8>,
-    /// the record given last, and the start of the one after it
-    last: usize,
-    next: usize,
+    buffer_at: u64,
 }
 
 impl Run {
     fn new(file: std::sync::Arc<File>, at: u64, end: u64, piece: usize) -> Self {
-        Self { file, at, end, piece, buffer: Vec::new(), last: 0, next: 0 }
+        Self { file, at, end, piece, buffer: Vec::new(), buffer_at: at }
     }
 
-    /// Steps over the head, which becomes the given record.
-    fn step(&mut self) -> io::Result<()> {
-        let length = self.fill()?;
-        self.last = self.next;
-        self.next += length;
-        Ok(())
+    /// What of the file is in memory from the record at hand on.
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get((self.at - self.buffer_at) as usize..).unwrap_or_default()
     }
 
-    fn given(&self) -> &[u8] {
-        &self.buffer[self.last..self.next]
+    fn length(&self) -> usize {
+        Record::length(self.bytes()).unwrap_or(0)
     }
 
-    /// The key of the record after the given one.
-    fn head(&mut self) -> io::Result<Option<&[u8]>> {
-        if self.next == self.buffer.len() && self.at == self.end {
-            return Ok(None);
+    fn key_length(&self) -> usize {
+        u32_at(self.bytes(), 0).map_or(0, |length| length as usize)
+    }
+
+    /// The first bytes of the key, by which most comparisons end.
+    fn key_head(&self) -> &[u8] {
+        &self.bytes()[FIXED..FIXED + self.key_length().min(KEY_HEAD)]
+    }
+
+    /// Makes sure that the head of the record at hand is in memory.
+    fn read_head(&mut self) -> io::Result<()> {
+        let wanted = (FIXED + KEY_HEAD).min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        let has = self.bytes().len();
+        // the key of most records is shorter
+        if has >= wanted || (has >= FIXED && has >= FIXED + self.key_length().min(KEY_HEAD)) {
+            return Ok(());
         }
-        self.fill()?;
-        Ok(Some(Record::parse(&self.buffer[self.next..]).key))
-    }
-
-    /// Makes sure that the whole record at `next` is in the buffer; its length. Keeps the given record.
-    fn fill(&mut self) -> io::Result<usize> {
-        loop {
-            let bytes = &self.buffer[self.next..];
-            if let Some(length) = Record::length(bytes).filter(|length| *length <= bytes.len()) {
-                return Ok(length);
-            }
-            self.buffer.drain(..self.last);
-            self.next -= self.last;
-            self.last = 0;
-            self.read_piece()?;
-        }
-    }
-
-    fn read_piece(&mut self) -> io::Result<()> {
-        let length = self.piece.min((self.end - self.at) as usize);
-        if length == 0 {
+        let length = (self.end - self.at).min(self.piece as u64) as usize;
+        self.buffer.resize(length, 0);
+        self.buffer_at = self.at;
+        self.file.read_exact_at(&mut self.buffer, self.at)?;
+        if self.bytes().len() < FIXED + self.key_length().min(KEY_HEAD) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let start = self.buffer.len();
-        self.buffer.resize(start + length, 0);
-        self.file.read_exact_at(&mut self.buffer[start..], self.at)?;
-        self.at += length as u64;
         Ok(())
+    }
+
+    /// Steps to the next record; false behind the last one.
+    fn step(&mut self) -> io::Result<bool> {
+        self.at += self.length() as u64;
+        if self.at >= self.end {
+            return Ok(false);
+        }
+        self.read_head()?;
+        Ok(true)
+    }
+
+    /// The record at hand. What is not in memory is read into `large`.
+    fn record<'a>(&'a self, large: &'a mut Vec<u8>) -> io::Result<Record<'a>> {
+        let (bytes, length) = (self.bytes(), self.length());
+        if length <= bytes.len() {
+            return Ok(Record::parse(&bytes[..length]));
+        }
+        large.clear();
+        large.reserve_exact(length);
+        large.extend_from_slice(bytes);
+        large.resize(length, 0);
+        self.file.read_exact_at(&mut large[bytes.len()..], self.at + bytes.len() as u64)?;
+        Ok(Record::parse(large))
+    }
+
+    /// Compares the keys of the records at hand, as far as needed in the file.
+    fn compare_keys(&self, other: &Self) -> io::Result<Ordering> {
+        let by_head = self.key_head().cmp(other.key_head());
+        let (length, other_length) = (self.key_length(), other.key_length());
+        if by_head.is_ne() || length.min(other_length) <= KEY_HEAD {
+            return Ok(by_head.then(length.cmp(&other_length)));
+        }
+        let (mut place, mut one, mut two) = (KEY_HEAD, [0; PIECE / 16], [0; PIECE / 16]);
+        while place < length.min(other_length) {
+            let some = (length.min(other_length) - place).min(one.len());
+            self.read_key(place, &mut one[..some])?;
+            other.read_key(place, &mut two[..some])?;
+            let order = one[..some].cmp(&two[..some]);
+            if order.is_ne() {
+                return Ok(order);
+            }
+            place += some;
+        }
+        Ok(length.cmp(&other_length))
+    }
+
+    /// Reads some bytes of the key of the record at hand.
+    fn read_key(&self, from: usize, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, self.at + (FIXED + from) as u64)
     }
 }
 
@@ -310,5 +385,40 @@ mod tests {
     fn a_record_larger_than_a_piece_comes_through() {
         let keys = keys(40);
         assert_eq!(sort(&keys, &vec![1; 3 * PIECE + (RUN / 10)]).len(), 40);
+    }
+
+    /// Keys that begin alike, also where the one ends; runs are told apart by what is not in memory.
+    #[test]
+    fn long_keys_are_compared_to_their_end() {
+        let long = "k".repeat(3 * PIECE);
+        let key = |n: u64| match n % 4 {
+            0 => long[..KEY_HEAD + (n % 7) as usize].to_owned(),
+            1 => format!("{}{}", &long[..KEY_HEAD], n % 11),
+            2 => format!("{long}{}", n % 5),
+            _ => format!("{}{}", &long[..KEY_HEAD - 1], n % 3),
+        };
+        let keys: Vec<String> = (0..120).map(key).collect();
+        let mut wanted: Vec<_> = keys.iter().cloned().zip(0..).collect();
+        wanted.sort();
+        assert!(sort(&keys, &vec![1; RUN / 12]) == wanted);
+    }
+
+    #[test]
+    fn large_records_are_not_kept_for_each_run() {
+        let mut sorter = Sorter::default();
+        let (large, count) = (vec![9; RUN / 2], 60u32);
+        for n in 0..count {
+            let (key, mark) = (n.to_be_bytes(), Mark { part: 0, line: u64::from(n), wish: Wish::Put, holes: false });
+            sorter.push(Record { mark, key: &key, tuple: &large }).expect("pushed");
+            assert!(sorter.arena.capacity() <= RUN, "{} bytes", sorter.arena.capacity());
+        }
+        let Sorted::Merge(mut merge) = sorter.sorted().expect("sorted") else { panic!("in memory") };
+        for _ in 0..count {
+            merge.next_record().expect("read").expect("a record");
+            let held = |run: &Run| run.buffer.capacity();
+            let all = merge.runs.iter().map(held).sum::<usize>() + merge.large.capacity();
+            assert!(all <= MERGE + RUN, "{all} bytes");
+        }
+        assert!(merge.next_record().expect("read").is_none());
     }
 }

@@ -186,6 +186,50 @@ async fn a_huge_honest_file_is_loaded_in_little_memory() {
     assert!(peak.max(sorted) < allowed, "{peak} and {sorted} MiB");
 }
 
+/// A small file that moves rows whose large column it does not supply. `PEO_MOVES` is how many rows of 640 kB move.
+#[tokio::test]
+async fn large_rows_that_move_take_little_memory() {
+    let (moves, allowed) = (number("PEO_MOVES", 150), 72);
+    let world = World::new().await;
+    world.sql("create schema dbo; create table dbo.e (id int primary key, a text, b text)").await;
+    let rows = format!(
+        "insert into dbo.e select n, 'a', repeat(n::text || '-', 640000 / length(n::text || '-')) from generate_series(1, {moves}) n"
+    );
+    world.sql(&rows).await;
+    let lines: String = (1..=moves).map(|n| format!("U,{},b,??,{n}\n", n + 100_000)).collect();
+    world.bucket.put("e/20991231-120000000.csv.gz", &lines).await;
+    let mut command = bounded(&world, allowed);
+    command.env("FEED", "columns=Op,id,a,b,BI_id before_image_prefix=BI_ no_supply=??");
+    let (ended, peak) = run_measured(command).await;
+    assert_eq!(ended.ok().effects(), [format!("e (create: {moves}, amend: 0, remove: {moves}).")]);
+    eprintln!("{moves} moves of 640 kB, {} bytes of text: peak {peak} MiB of {allowed}", lines.len());
+    assert!(peak < allowed, "{peak} MiB");
+    let kept = "select count(*) from dbo.e where a = 'b' and b like (id - 100000)::text || '-%' and length(b) > 600000";
+    assert_eq!(world.value(kept).await, moves.to_string());
+}
+
+/// Each row supplies other columns.
+#[tokio::test]
+async fn thousands_of_sets_of_supplied_columns_take_little_memory() {
+    let (sets, allowed) = (3_000, 64);
+    let world = World::new().await;
+    let columns: Vec<String> = (0..12).map(|n| format!("c{n} text default 'd{n}'")).collect();
+    world.sql(&format!("create schema dbo; create table dbo.e (id int primary key, {})", columns.join(", "))).await;
+    let line = |set: u32| {
+        let cells = (0..12).map(|n| if set >> n & 1 == 1 { "x" } else { "??" });
+        format!("I,{set},{}\n", cells.collect::<Vec<_>>().join(","))
+    };
+    world.bucket.put("e/20991231-120000000.csv.gz", &(0..sets).map(line).collect::<String>()).await;
+    let mut command = bounded(&world, allowed);
+    command.env("FEED", "no_supply=??");
+    let (ended, peak) = run_measured(command).await;
+    assert_eq!(ended.ok().effects(), [format!("e (create: {sets}, amend: 0, remove: 0).")]);
+    eprintln!("{sets} sets of supplied columns: peak {peak} MiB of {allowed}");
+    assert!(peak < allowed, "{peak} MiB");
+    let wrong = "select count(*) from dbo.e where c3 <> case when id & 8 = 8 then 'x' else 'd3' end";
+    assert_eq!(world.value(wrong).await, "0");
+}
+
 /// `Content-Encoding: gzip` says that whoever reads may unpack: nobody does but the decoder, and it does once.
 #[tokio::test]
 async fn an_object_that_says_it_is_encoded_is_decoded_once() {
