@@ -138,7 +138,9 @@ impl Boot {
         let (least, most) = self.config.sleep;
         let service = self.config.run_as_service;
         let mut loader = self.loader(target, book).await?;
+        loader.begin_process().await;
         let end = if service { loader.serve(least, most).await } else { loader.once(wait).await };
+        loader.end_process().await;
         *tally = loader.tally();
         end
     }

@@ -19,7 +19,7 @@ use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
 use crate::source::{Download, IfSame, Pending, Source, Status, Step};
-use crate::target::{self, Begun, Changes, Counts, Missing, Order, Receipt, Sign, Target, Why, Work};
+use crate::target::{self, Begun, Changes, Counts, Missing, Order, Process, Receipt, Sign, Target, Why, Work};
 use crate::terminal::Screen;
 
 /// What a delivery needs on its way.
@@ -33,6 +33,8 @@ pub struct Corridor {
     pub clock: Clock,
     pub book: Book,
     pub screen: Screen,
+    /// what is known of loaders that died
+    pub process: Process,
 }
 
 /// What came of one delivery.
@@ -85,14 +87,16 @@ const SETTLE_TRIES: u32 = 15;
 impl Corridor {
     /// One delivery from the bucket to its signed ledger row. The object may be open already.
     pub async fn walk(&self, pending: &Pending, after: i64, opened: Option<Download>) -> Result<Next, Error> {
-        match &pending.step {
+        let next = match &pending.step {
             Step::Compare(step) => match self.compared(pending, step).await {
                 Ok(compared) => self.walk_compared(&compared, after, opened).await,
                 Err(error) if matches!(verdict::of(&error), Verdict::Gone | Verdict::Relist) => Ok(Next::Relist),
                 Err(error) => Err(error),
             },
             _ => self.walk_compared(pending, after, opened).await,
-        }
+        };
+        self.put_down(pending).await;
+        next
     }
 
     /// Reads another version of a loaded file for its content, and gives what is to be done with it.
@@ -117,12 +121,16 @@ impl Corridor {
             Begun::NoTable => return Ok(Next::NoTable),
             Begun::Reserved => return Ok(Next::Reserved),
         };
+        let deadly = self.take_in_hand(pending).await;
         failpoint::reach("after_claim");
         if let Some((status, reason)) = pending.step.note() {
             return self.note(work, pending, status, &Why::of(reason)).await;
         }
         if pending.step == Step::Same {
             return self.note_same(work, pending, pending.generation).await;
+        }
+        if let Some(why) = deadly {
+            return self.note(work, pending, Status::Failed, &why).await;
         }
         let (id, sign, started) = (work.id(), work.sign(), work.started());
         say::begins(id, pending);

@@ -10,11 +10,12 @@ mod corridor;
 mod emptied;
 mod herald;
 mod hold;
+mod in_hand;
 mod moved;
 mod nulls;
 mod progress;
-mod say;
 mod repeated_key;
+mod say;
 pub mod service;
 mod settling;
 pub mod tally;
@@ -34,7 +35,7 @@ use crate::notifier::Notifier;
 use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Step, TablePlan, Unrecorded};
 use crate::standing::{Files, InHand, Noted, Remark, Stock};
 use crate::stop::Stopper;
-use crate::target::{TableStop, Target};
+use crate::target::{Process, TableStop, Target};
 use crate::terminal::Screen;
 use crate::textfile::TextFile;
 pub use book::Book;
@@ -184,7 +185,8 @@ impl Loader {
         let settling = Settling::new(settle, clock.clone());
         let asked = Asked { all: !book.is_closed(), whole: book.whole_tables(), ..Asked::default() };
         let nulls = NullEvidence::default();
-        let corridor = Corridor { source, target, notifier, dialect, nulls, metrics, clock, book, screen };
+        let process = Process::default();
+        let corridor = Corridor { source, target, notifier, dialect, nulls, metrics, clock, book, screen, process };
         let herald = Herald::new(&corridor, health.clone());
         let said = say::Said::default();
         let (tally, waiting) = (Tally::default(), Waiting::default());
@@ -242,6 +244,7 @@ impl Loader {
         outcome.messages = self.herald.catch_up().await?;
         self.tally.messages = outcome.messages;
         say::stock(&mut self.said, &self.corridor.metrics, &outcome);
+        self.end_care(&outcome).await?;
         Ok(outcome)
     }
 

@@ -94,7 +94,10 @@ impl Waiting {
 impl Loader {
     /// Walks all tables of a plan. Those that wait for another one are tried again after each delivery of it.
     pub(super) async fn tables(&mut self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
-        let mut queue: VecDeque<usize> = (0..plan.tables.len()).collect();
+        // the tables come last of whose files loaders may have died
+        let mut places: Vec<usize> = (0..plan.tables.len()).collect();
+        places.sort_by_key(|place| self.corridor.process.suspects(&plan.tables[*place].entity));
+        let mut queue = VecDeque::from(places);
         while let Some(place) = queue.pop_front() {
             if self.stopper.requested() {
                 break;

@@ -20,6 +20,13 @@ with needed (relname, privilege, place) as (
            ('loader_tables', 'update', 3),
            ('loader_scopes', 'select', 1),
            ('loader_scopes', 'insert', 2),
+           ('loader_processes', 'select', 1),
+           ('loader_processes', 'insert', 2),
+           ('loader_processes', 'delete', 4),
+           ('loader_in_hand', 'select', 1),
+           ('loader_in_hand', 'insert', 2),
+           ('loader_in_hand', 'update', 3),
+           ('loader_in_hand', 'delete', 4),
            ('loader_target', 'select', 1)
 ),
 judged as (
