@@ -57,7 +57,7 @@ pub enum Outcome {
     Retry { reason: Reason, after: Option<Duration> },
     /// A final failure: another attempt would end the same way.
     Failed { reason: Reason },
-    /// The guard against request forgery, or a rule about URLs and headers, forbids the request. Final, and no fault of the endpoint.
+    /// The guard against request forgery forbids the address. Final, and no fault of the endpoint.
     Refused { reason: Reason },
     /// The endpoint answered 410: the task has failed and the endpoint gets no further requests until it is enabled again.
     EndpointGone { reason: Reason },
@@ -106,6 +106,8 @@ pub enum ReasonKind {
     UserInfo,
     /// A header that cannot be sent or that a task may not set.
     BadHeader,
+    /// A body that is too large to be sent.
+    BadBody,
     /// An address that the guard against request forgery forbids.
     PrivateAddress,
     /// A name that cannot be resolved.
@@ -138,6 +140,7 @@ impl ReasonKind {
             Self::Scheme => "scheme",
             Self::UserInfo => "user_info",
             Self::BadHeader => "bad_header",
+            Self::BadBody => "bad_body",
             Self::PrivateAddress => "private_address",
             Self::Dns => "dns",
             Self::Connect => "connect",
