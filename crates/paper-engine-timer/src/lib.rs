@@ -1,5 +1,4 @@
 //! **paper-engine-timer** fires a webhook for each due task of a database table, on time, from any number of pods.
 
 pub mod attempt;
-pub mod clock;
 pub mod http;

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connected, capture_connection};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use pe_runtime::clock::Clock;
 use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
@@ -22,7 +23,6 @@ use super::resolve::{GuardedResolver, Resolve};
 use super::target_url::TargetUrl;
 use super::{outcome, payload, signature};
 use crate::attempt::{Endpoint, Outcome, Reason, ReasonKind, Request, Sender};
-use crate::clock::Clock;
 
 /// The bounds of one attempt and of the connections that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pe_runtime::clock::Clock;
+
 use super::address_policy::AddressPolicy;
 use super::endpoints::{Concurrency, EndpointGroups, Endpoints};
 use super::resolve::SystemResolver;
 use super::sender::{AttemptLimits, HttpSender, SenderParts};
 use super::tls::client_config;
-use crate::clock::Clock;
 
 /// The settings of everything that is sent.
 #[derive(Clone, Debug, Default)]

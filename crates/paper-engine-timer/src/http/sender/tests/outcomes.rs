@@ -107,6 +107,13 @@ async fn an_answer_that_is_not_http_is_retried() {
 }
 
 #[tokio::test]
+async fn the_published_limits_are_the_contracts() {
+    let limits = AttemptLimits::default();
+    assert_eq!((limits.connect, limits.attempt), (Duration::from_secs(5), Duration::from_secs(15)));
+    assert_eq!(ANSWER_MAX_BYTES, 16 * 1024);
+}
+
+#[tokio::test]
 async fn a_name_without_an_answer_is_retried() {
     let sender = HttpSender::new(SenderParts { resolver: Answers::new(&[None]), ..parts() });
     let outcome = send(&sender, request("http://nowhere.example/")).await;
@@ -119,7 +126,9 @@ async fn a_name_without_an_answer_is_retried() {
 async fn a_silent_name_server_is_a_time_out() {
     let limits = AttemptLimits { connect: Duration::from_millis(50), ..AttemptLimits::default() };
     let sender = HttpSender::new(SenderParts { resolver: Arc::new(Silence), limits, ..parts() });
-    assert_eq!(retried(send(&sender, request("http://nowhere.example/")).await), ReasonKind::Timeout);
+    let outcome = send(&sender, request("http://nowhere.example/")).await;
+    assert!(format!("{outcome:?}").contains("there was no connection within 0.05 s"), "{outcome:?}");
+    assert_eq!(retried(outcome), ReasonKind::Timeout);
 }
 
 #[tokio::test]
@@ -136,7 +145,8 @@ async fn a_server_that_does_not_accept_is_a_time_out() {
     }
     let limits = AttemptLimits { connect: Duration::from_millis(100), ..AttemptLimits::default() };
     let sender = HttpSender::new(SenderParts { limits, ..parts() });
-    assert_eq!(retried(send(&sender, request(&format!("http://{address}/"))).await), ReasonKind::Timeout);
+    let outcome = send(&sender, request(&format!("http://{address}/"))).await;
+    assert!(format!("{outcome:?}").contains("there was no connection within 0.1 s"), "{outcome:?}");
 }
 
 #[tokio::test]
