@@ -44,7 +44,7 @@ _cargo-deny:
 
 # All tests, or those that the arguments select, against real servers, whose logs stay in .run/test
 test *ARGS:
-    @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
+    @given=$#; if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
         if ! unshare --user --map-root-user --mount --net ip link set lo up 2>/dev/null; then \
             echo 'NOT RUN: the tests of hosts::, full disks and dead networks. This machine lets nobody have namespaces (unshare, ip).' >&2; \
             skip='--skip hosts::'; \
@@ -76,8 +76,21 @@ test *ARGS:
         if [ -n "${skip:-}" ]; then \
             case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
         fi; \
-        cargo $runner --workspace --no-run --locked && \
-        exec python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --workspace --locked "$@"
+        cargo $runner --workspace --exclude paper-engine-timer --no-run --locked && \
+        python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --workspace --exclude paper-engine-timer --locked "$@" && \
+        if [ "$given" = 0 ]; then just --justfile '{{ justfile() }}' test-timer; fi
+
+# The tests of the timer, or those that the arguments select, against Postgres and MariaDB
+test-timer *ARGS:
+    @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
+        mariadb=--mariadb; \
+        if ! python3 scripts/services.py install mariadb; then \
+            echo 'NOT RUN: the tests mariadb:: of the timer. There is no MariaDB here, and it cannot be installed.' >&2; \
+            mariadb=; case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" --skip mariadb::; \
+        fi; \
+        cargo $runner --no-run --locked -p paper-engine-timer && \
+        exec python3 scripts/services.py exec --fast --no-jetstream $mariadb --dir .run/test-timer -- \
+            cargo $runner --locked -p paper-engine-timer "$@"
 
 # Fuzz one target (rows, cells, keys, settings) or all, so many seconds each; more arguments are libFuzzer's
 fuzz target='all' seconds='60' *ARGS: _cargo-fuzz

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Starts real servers for the tests, the demo and the benchmarks: Postgres, NATS without and with JetStream, and S3
-(SeaweedFS), each on free ports of 127.0.0.1, seen by nobody else.
+"""Starts real servers for the tests, the demo and the benchmarks: Postgres, NATS without and with JetStream, S3
+(SeaweedFS), and MariaDB where it is asked for, each on free ports of 127.0.0.1, seen by nobody else.
 
     services.py up     --dir DIR              starts them, prints how to reach them and writes that to DIR/services.env
     services.py exec  [--dir DIR] -- COMMAND  up; runs the command with these variables in its environment; down
     services.py status --dir DIR              says what runs, exits with 3 if that is not everything
+    services.py install mariadb               installs MariaDB, which `up` and `exec` start with --mariadb
     services.py down   --dir DIR              stops all that an up or exec in DIR has left, however that ended
 
 They are made to be thrown away: `up` starts empty ones, `down` leaves nothing of them but their logs, DIR/*.log.
@@ -67,7 +68,10 @@ def main():
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="up|exec|status|down")
+    commands = parser.add_subparsers(required=True, metavar="up|exec|status|down|install")
+    sub = commands.add_parser("install", help="install what only some tests need")
+    sub.set_defaults(command=install)
+    sub.add_argument("what", choices=["mariadb"])
     for name, command in (("up", up), ("exec", execute), ("status", status), ("down", down)):
         sub = commands.add_parser(name)
         sub.set_defaults(command=command)
@@ -79,6 +83,7 @@ def parse_arguments():
             sub.add_argument("--dir", required=True, help=help_dir)
         if name in ("up", "exec"):
             sub.add_argument("--fast", action="store_true", help="Postgres does not wait for the disk (fsync off)")
+            sub.add_argument("--mariadb", action="store_true", help="start MariaDB too; installed by apt-get if it is missing")
             sub.add_argument("--jetstream", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()
 
@@ -133,6 +138,12 @@ def down(args):
     return 0
 
 
+def install(_):
+    """The only thing to install is MariaDB."""
+    install_mariadb()
+    return 0
+
+
 def start(place, args):
     """Starts the servers, all at once, and returns their variables. Leaves nothing running if it fails."""
     clear(place)
@@ -141,6 +152,8 @@ def start(place, args):
     servers = [S3(place), Nats(place, "nats", jetstream=False)]
     if args.jetstream:
         servers.append(Nats(place, "nats-js", jetstream=True))
+    if args.mariadb:
+        servers.append(MariaDb(place, args.fast))
     servers.append(Postgres(place, args.fast))  # the last: it works a while before its server comes up
     try:
         for server in servers:
@@ -643,6 +656,90 @@ class Postgres(Server):
     def values(self):
         port, folder = str(self.port), str(self.bin)
         return {"PEO_PG_HOST": HOST, "PEO_PG_PORT": port, "PEO_PG_USER": "postgres", "PEO_PG_BIN": folder}
+
+
+class MariaDb(Server):
+    """MariaDB in its own folder and as another user than root, as Postgres. It comes from the system's packages, which are
+    installed if they are missing and we may; `policy-rc.d` keeps the packaged server from starting."""
+
+    def __init__(self, place, fast):
+        super().__init__(place, "mariadb")
+        self.fast = fast
+        self.user = unprivileged_user() if os.geteuid() == 0 else None
+        self.env["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+    def start(self):
+        install_mariadb()
+        if self.user:  # in a folder that it can reach, whatever the checkout's is
+            self.data = self.place.folder_for_all() / "mariadb"
+        self.data.mkdir(parents=True)
+        if self.user:
+            os.chown(self.data, self.user.pw_uid, self.user.pw_gid)
+        command = [system_tool("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}/d", "--skip-test-db"]
+        command += ["--auth-root-authentication-method=normal", *self.as_user()]
+        with open(self.place.dir / "mariadb-install.log", "wb") as log:
+            done = subprocess.run(command, env=self.env, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if done.returncode != 0:
+            raise Fault(f"mariadb-install-db failed: see {self.place.dir}/mariadb-install.log")
+        if self.user:
+            subprocess.run(["chown", "-R", f"{self.user.pw_uid}:{self.user.pw_gid}", str(self.data)], check=True)
+        self.serve()
+
+    def as_user(self):
+        return [f"--user={self.user.pw_name}"] if self.user else []
+
+    def serve(self):
+        [self.port] = free_ports(1)
+        command = [system_tool("mariadbd"), "--no-defaults", f"--datadir={self.data}/d", f"--socket={self.data}/s"]
+        command += [f"--pid-file={self.data}/pid", f"--port={self.port}", f"--bind-address={HOST}", *self.as_user()]
+        command += ["--skip-name-resolve", "--skip-log-bin", "--innodb-buffer-pool-size=64M", "--max-connections=200"]
+        if self.fast:
+            command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=0"]
+        self.process = self.place.spawn(self.name, f"--datadir={self.data}/d", command, self.env)
+
+    def ready(self):
+        if not (connection := self.answers()):
+            return False
+        with connection:
+            try:
+                return connection.recv(5)[4:5] == b"\n"  # the greeting of protocol 10
+            except OSError:
+                return False
+
+    def values(self):
+        return {"PEO_MARIADB_HOST": HOST, "PEO_MARIADB_PORT": str(self.port), "PEO_MARIADB_USER": "root"}
+
+
+def system_tool(name):
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/libexec")
+    if not found:
+        raise Fault(f"there is no {name} here. Debian: apt-get install mariadb-server")
+    return found
+
+
+def install_mariadb():
+    """Installs the server without starting the one that the package would run for the machine."""
+    if shutil.which("mariadbd", path="/usr/sbin:/usr/bin:/usr/libexec"):
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Fault("there is no MariaDB here. Debian: apt-get install mariadb-server")
+    say("installing mariadb-server (once)")
+    policy = Path("/usr/sbin/policy-rc.d")
+    made = not policy.exists()
+    if made:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        install = ["apt-get", "install", "-y", "--no-install-recommends", "mariadb-server"]
+        for command in (install, ["apt-get", "update"], install):
+            done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            if command is install and done.returncode == 0:
+                return
+        raise Fault(f"mariadb-server cannot be installed:\n{done.stderr[-2000:]}")
+    finally:
+        if made:
+            policy.unlink()
 
 
 LOCALE = "en_US.UTF-8"

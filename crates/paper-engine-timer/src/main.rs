@@ -1,3 +1,7 @@
 //! Starts the program; everything is in the library, so that it is compiled once.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    paper_engine_timer::cli::main()
+}
