@@ -3,6 +3,7 @@
 //! The [`engine`] claims tasks from a [`store`] (Postgres or MySQL) and hands each at its time to a sender, which [`attempt`]
 //! describes and [`http`] implements. [`cli`] is the program.
 
+pub mod api;
 pub mod attempt;
 pub mod cli;
 pub mod config;
