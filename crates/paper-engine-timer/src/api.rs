@@ -3,6 +3,7 @@
 
 mod connection;
 mod new_task;
+mod stored;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 pub use connection::Api;
 pub use new_task::{Due, NewTimer};
+pub use stored::StoredTimers;
 
 /// The tasks that the API adds and shows. The store of the engine implements it.
 pub trait Timers: Send + Sync + 'static {
@@ -56,6 +58,12 @@ pub struct ApiToken(ring::digest::Digest);
 
 /// The shortest token that is accepted, in bytes.
 pub const TOKEN_MIN_BYTES: usize = 16;
+
+impl std::fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
 
 impl ApiToken {
     /// Takes a token of at least [`TOKEN_MIN_BYTES`].

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use pe_runtime::log::LogFormat;
 
+use crate::api::ApiToken;
 use crate::durations;
 use crate::engine::Options;
 use crate::http::{Breaking, Concurrency, SenderSettings};
@@ -36,6 +37,8 @@ pub struct RunConfig {
     pub options: Options,
     pub sender: SenderSettings,
     pub metrics: Option<SocketAddr>,
+    /// Where the HTTP API listens, and its token.
+    pub api: Option<(SocketAddr, ApiToken)>,
 }
 
 /// Tasks per claim where the original's variables are used, and where TIMER_DB is.
@@ -143,6 +146,7 @@ impl RunConfig {
             Some("") => Some(None),
             _ => reader.value("METRICS", METRICS, address).map(Some),
         };
+        let api = Self::api(reader);
         let options = Options {
             batch: usize::try_from(batch?).unwrap_or(usize::MAX),
             schedule: schedule?,
@@ -163,7 +167,20 @@ impl RunConfig {
             ca_file: reader.text("CA_FILE").map(Into::into),
             concurrency,
         };
-        Some(Self { options, sender, metrics: metrics? })
+        Some(Self { options, sender, metrics: metrics?, api: api? })
+    }
+
+    /// Reads the address and the token of the HTTP API, which is off without an address.
+    fn api(reader: &mut Reader<'_>) -> Option<Option<(SocketAddr, ApiToken)>> {
+        let address = reader.value("API", "", optional(api_address))?;
+        let Some(address) = address else { return Some(None) };
+        match ApiToken::new(&reader.secret("API_TOKEN").unwrap_or_default()) {
+            Ok(token) => Some(Some((address, token))),
+            Err(fault) => {
+                reader.fault(fault);
+                None
+            }
+        }
     }
 }
 
@@ -200,6 +217,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn optional<T>(read: impl Fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Option<T>, String> {
     move |text| if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+fn api_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is no address. Write it like 127.0.0.1:5000, or API= to do without".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

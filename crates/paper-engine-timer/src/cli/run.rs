@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use pe_runtime::clock::Clock;
 use pe_runtime::shutdown::Stopper;
 
+use crate::api::{Api, ApiToken, StoredTimers};
 use crate::config::{Database, Env, Faults, RunConfig};
 use crate::engine::{Engine, Options};
 use crate::http::{AddressPolicy, HttpSender, SystemResolver, TASKS_JUDGED, judge_first_tasks};
@@ -60,6 +61,9 @@ pub(super) struct Args {
     /// Where metrics and probes are served; empty: nowhere [env: METRICS] [default: 127.0.0.1:9465]
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<String>,
+    /// Where the HTTP API is served; the token comes from API_TOKEN or API_TOKEN_FILE [env: API] [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    api: Option<String>,
 }
 
 impl Args {
@@ -78,6 +82,7 @@ impl Args {
             ("ENDPOINTS", &self.endpoints),
             ("CA_FILE", &self.ca_file),
             ("METRICS", &self.metrics),
+            ("API", &self.api),
         ];
         for (name, value) in flags {
             value.iter().for_each(|value| env.set(name, value));
@@ -94,7 +99,7 @@ pub(super) async fn run(args: &Args, mut env: Env) -> Result<(), Failure> {
     let stopper = Stopper::on_signals(|| ())?;
     let (metrics, ready) = (Arc::new(Metrics::new()), Arc::new(AtomicBool::new(false)));
     serve(run.metrics, metrics.clone(), ready.clone()).await?;
-    let parts = Parts { options: run.options, sender, policy, metrics, stopper, ready };
+    let parts = Parts { options: run.options, sender, policy, api: run.api, metrics, stopper, ready };
     match config.database {
         Database::Postgres(settings) => fire(Postgres::new(*settings, config.zone), parts).await,
         Database::MySql(settings) => fire(MySql::new(settings, config.zone), parts).await,
@@ -115,10 +120,21 @@ async fn serve(address: Option<SocketAddr>, metrics: Arc<Metrics>, ready: Arc<At
     Ok(())
 }
 
+/// Serves the HTTP API, if there is an address for it.
+async fn serve_api<S: Store>(api: Option<(SocketAddr, ApiToken)>, store: &S) -> Result<(), Failure> {
+    let Some((address, token)) = api else { return Ok(()) };
+    let bound = Api::bind(address, token, StoredTimers::new(store.clone(), Clock::system())).await;
+    let api = bound.map_err(|error| Failure::Misconfigured(format!("API: cannot listen on {address}: {error}.")))?;
+    tracing::info!("The API is served at http://{}/timer/.", api.address()?);
+    tokio::spawn(api.serve());
+    Ok(())
+}
+
 struct Parts {
     options: Options,
     sender: HttpSender,
     policy: Arc<AddressPolicy>,
+    api: Option<(SocketAddr, ApiToken)>,
     metrics: Arc<Metrics>,
     stopper: Stopper,
     ready: Arc<AtomicBool>,
@@ -129,7 +145,8 @@ async fn fire<S: Store>(store: S, parts: Parts) -> Result<(), Failure> {
         return Ok(());
     }
     judge(&store, &parts.policy).await?;
-    let Parts { options, sender, metrics, stopper, ready, .. } = parts;
+    let Parts { options, sender, api, metrics, stopper, ready, .. } = parts;
+    serve_api(api, &store).await?;
     Engine { store, sender, options, metrics, stopper, ready }.run().await?;
     tracing::info!("Stopped.");
     Ok(())

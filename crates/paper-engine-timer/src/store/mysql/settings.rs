@@ -88,7 +88,7 @@ impl Settings {
 
     /// Returns what the driver needs, for the database or for none.
     pub(super) fn options(&self, with_database: bool) -> OptsBuilder {
-        let options = OptsBuilder::default()
+        OptsBuilder::default()
             .ip_or_hostname(self.host.clone())
             .tcp_port(self.port)
             .user(Some(self.user.clone()))
@@ -96,8 +96,7 @@ impl Settings {
             .db_name(with_database.then(|| self.name.clone()))
             .prefer_socket(false)
             .tcp_keepalive(Some(Duration::from_secs(60)))
-            .ssl_opts(self.ssl());
-        options
+            .ssl_opts(self.ssl())
     }
 
     fn ssl(&self) -> Option<SslOpts> {
