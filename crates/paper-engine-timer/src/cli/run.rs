@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use pe_runtime::clock::Clock;
 use pe_runtime::shutdown::Stopper;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::api::{Api, ApiToken, StoredTimers};
 use crate::config::{Database, Env, Faults, RunConfig};
@@ -96,6 +97,7 @@ pub(super) async fn run(args: &Args, mut env: Env) -> Result<(), Failure> {
     pe_runtime::log::init(config.log_format);
     let sender = run.sender.sender(Clock::system()).map_err(Faults)?;
     let policy = run.sender.policy().map_err(|fault| Faults(vec![fault]))?;
+    raise_open_files();
     let stopper = Stopper::on_signals(|| ())?;
     let (metrics, ready) = (Arc::new(Metrics::new()), Arc::new(AtomicBool::new(false)));
     serve(run.metrics, metrics.clone(), ready.clone()).await?;
@@ -103,6 +105,14 @@ pub(super) async fn run(args: &Args, mut env: Env) -> Result<(), Failure> {
     match config.database {
         Database::Postgres(settings) => fire(Postgres::new(*settings, config.zone), parts).await,
         Database::MySql(settings) => fire(MySql::new(settings, config.zone), parts).await,
+    }
+}
+
+/// Raises the limit of open files as far as this user may: each request has a connection, and 1,024 is a usual limit.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("The limit of open files cannot be raised: {error}. Set MAX_IN_FLIGHT well below `ulimit -n`.");
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod api;
+mod environment;
 mod firing;
 mod leases;
 mod pods;
