@@ -21,6 +21,9 @@ const FULL_EVERY: Duration = Duration::from_secs(10);
 /// How often adopting and settling duplicates looks at the table.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+/// Parked tasks that are taken for an endpoint of which it is not known whether it moves again.
+const FIRST_PARKED: usize = 16;
+
 struct Claimer<S, X> {
     shared: Arc<Shared<S, X>>,
     batches: mpsc::Sender<Batch>,
@@ -126,10 +129,14 @@ impl<S: Store, X: Sender> Claimer<S, X> {
     async fn claim_parked(&self) -> Result<(), Error> {
         let options = &self.shared.options;
         for endpoint in self.shared.store.parked_endpoints().await? {
-            let waiting = self.shared.waiting_for(&endpoint);
-            let has_room = self.shared.sender.has_room(&Endpoint::new(&endpoint)) || self.shared.is_disabled(&endpoint);
-            if has_room && waiting < options.waiting_max / 2 + 1 && self.room() > 0 {
-                let claim = self.claim(self.room().min(options.waiting_max - waiting), false);
+            let (waiting, is_moving) = self.shared.line(&endpoint, self.clock.monotonic());
+            let endpoint_of = Endpoint::new(&endpoint);
+            // an endpoint that is only busy has no room at this moment, and needs more tasks nevertheless
+            let has_room = is_moving || self.shared.sender.has_room(&endpoint_of) || self.shared.is_disabled(&endpoint);
+            if has_room && waiting <= options.waiting_max / 2 && self.room() > 0 {
+                let most =
+                    if is_moving { options.waiting_max - waiting } else { FIRST_PARKED.min(options.waiting_max) };
+                let claim = self.claim(self.room().min(most), false);
                 self.take(self.shared.store.claim_parked(claim, &endpoint)).await?;
             }
         }

@@ -16,10 +16,13 @@ use crate::store::Store;
 use crate::task::{Claimed, Completion, End, stored_endpoint};
 
 use super::held::BootInstant;
-use super::{Batch, Shared, Write};
+use super::{Batch, Line, Shared, Write};
 
 /// How often rooms are asked for anew, in case a sender does not tell.
 const ROOM_TICK: Duration = Duration::from_millis(250);
+
+/// Endpoints that are remembered without a task that waits for them.
+const LINES_MAX: usize = 10_000;
 
 /// A claimed task and when it is to be fired.
 struct Ready {
@@ -71,7 +74,10 @@ pub(super) async fn run<S: Store, X: Sender>(
             Some(ended) = dispatcher.attempts.join_next_with_id() => dispatcher.ended(ended).await,
             () = sleep_until(next) => {}
             () = shared.sender.room_changed() => dispatcher.start_waiting().await,
-            () = tokio::time::sleep(ROOM_TICK), if !dispatcher.waiting.is_empty() => dispatcher.start_waiting().await,
+            () = tokio::time::sleep(ROOM_TICK), if !dispatcher.waiting.is_empty() => {
+                dispatcher.start_waiting().await;
+                dispatcher.park_stuck();
+            }
             () = shared.stopper.wait() => {}
         }
     }
@@ -126,21 +132,44 @@ impl<S: Store, X: Sender> Dispatcher<S, X> {
         }
         let line = self.waiting.get(&ready.endpoint).map_or(0, VecDeque::len);
         if line == 0 && self.shared.sender.has_room(&ready.endpoint) {
+            self.note_line(&name, 0, true);
             self.start(ready).await;
         } else if line < self.shared.options.waiting_max {
             self.waiting.entry(ready.endpoint.clone()).or_default().push_back(ready);
-            self.count_waiting(&name, line + 1);
+            self.note_line(&name, line + 1, false);
         } else {
             self.write(&ready, End::Parked);
         }
     }
 
-    fn count_waiting(&self, name: &str, number: usize) {
+    /// Notes how many tasks wait for an endpoint; `moved` if a request to it was just started.
+    fn note_line(&self, name: &str, tasks: usize, moved: bool) {
+        let now = self.clock.monotonic();
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if number == 0 {
-            waiting.remove(name);
-        } else {
-            waiting.insert(name.to_owned(), number);
+        let line = waiting.entry(name.to_owned()).or_insert(Line { tasks, moved: now });
+        if moved || line.tasks == 0 && tasks > 0 {
+            line.moved = now;
+        }
+        line.tasks = tasks;
+        if tasks == 0 && waiting.len() > LINES_MAX {
+            waiting.retain(|_, line| line.tasks > 0 || line.is_moving(now));
+        }
+    }
+
+    /// Lets the tasks of endpoints that have had no room for a while wait in the database: what is hopeless takes no place from
+    /// others.
+    fn park_stuck(&mut self) {
+        let now = self.clock.monotonic();
+        let stuck = |endpoint: &Endpoint| {
+            let name = stored_endpoint(endpoint.as_str());
+            !self.shared.line(&name, now).1
+        };
+        let endpoints: Vec<Endpoint> = self.waiting.keys().filter(|endpoint| stuck(endpoint)).cloned().collect();
+        for endpoint in endpoints {
+            for ready in self.waiting.remove(&endpoint).into_iter().flatten() {
+                self.write(&ready, End::Parked);
+            }
+            self.note_line(&stored_endpoint(endpoint.as_str()), 0, false);
         }
     }
 
@@ -240,7 +269,7 @@ impl<S: Store, X: Sender> Dispatcher<S, X> {
             if left == 0 {
                 self.waiting.remove(endpoint);
             }
-            self.count_waiting(&name, left);
+            self.note_line(&name, left, true);
             if left < self.shared.options.waiting_max / 2 {
                 self.shared.wake.notify_one();
             }

@@ -66,7 +66,7 @@ impl Default for Options {
             attempt_timeout: Duration::from_secs(15),
             held_max: 8_192,
             in_flight_max: 1_024,
-            waiting_max: 64,
+            waiting_max: 512,
             schedule: Schedule::default(),
             adopt_after: None,
             keep: None,
@@ -86,8 +86,8 @@ struct Shared<S, X> {
     stopper: Stopper,
     /// Wakes the claimer before its tick.
     wake: Notify,
-    /// Tasks in memory that wait for their endpoint, by its stored name.
-    waiting: Mutex<HashMap<String, usize>>,
+    /// Endpoints with tasks in memory that wait for them, by their stored names.
+    waiting: Mutex<HashMap<String, Line>>,
     /// Stored names of endpoints that answered 410.
     disabled: RwLock<std::collections::HashSet<String>>,
     gone: mpsc::UnboundedSender<(Endpoint, String)>,
@@ -95,12 +95,30 @@ struct Shared<S, X> {
 }
 
 impl<S, X> Shared<S, X> {
-    fn waiting_for(&self, endpoint: &str) -> usize {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(endpoint).copied().unwrap_or(0)
+    /// Returns how many tasks wait for an endpoint, and whether a request to it was started lately.
+    fn line(&self, endpoint: &str, now: Instant) -> (usize, bool) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get(endpoint).map_or((0, false), |line| (line.tasks, line.is_moving(now)))
     }
 
     fn is_disabled(&self, endpoint: &str) -> bool {
         self.disabled.read().unwrap_or_else(PoisonError::into_inner).contains(endpoint)
+    }
+}
+
+/// The tasks that wait in memory for one endpoint.
+struct Line {
+    tasks: usize,
+    /// When a request to the endpoint was started last, or the first task began to wait.
+    moved: Instant,
+}
+
+/// An endpoint that no request was started to for so long has no room: its tasks wait in the database.
+const LINE_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Line {
+    fn is_moving(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.moved) < LINE_PATIENCE
     }
 }
 

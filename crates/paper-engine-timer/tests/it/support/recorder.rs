@@ -1,6 +1,7 @@
 //! A sender that sends nothing: it records what it is given, and answers as the URL says.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub struct Recorder(Arc<Inner>);
 struct Inner {
     fired: Mutex<Vec<Fired>>,
     full: Mutex<HashSet<String>>,
+    /// Requests under way at URLs that end with `narrow`, which take four at once.
+    narrow: AtomicUsize,
     fired_one: Notify,
     room: Notify,
 }
@@ -82,6 +85,11 @@ impl Sender for Recorder {
         let reason = |kind, status| Reason::of_status(kind, status, "as the URL says");
         match url.rsplit('/').next().unwrap_or_default() {
             "slow" => tokio::time::sleep(Duration::from_millis(20)).await,
+            "narrow" => {
+                self.0.narrow.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                self.0.narrow.fetch_sub(1, Ordering::SeqCst);
+            }
             "stuck" => std::future::pending::<()>().await,
             "bad" => return Outcome::Failed { reason: reason(ReasonKind::Status, 404) },
             "down" => return Outcome::Retry { reason: reason(ReasonKind::Status, 503), after: None },
@@ -100,7 +108,8 @@ impl Sender for Recorder {
     }
 
     fn has_room(&self, endpoint: &Endpoint) -> bool {
-        !self.0.full.lock().expect("rooms").contains(endpoint.as_str())
+        let busy = endpoint.as_str().ends_with("narrow") && self.0.narrow.load(Ordering::SeqCst) >= 4;
+        !busy && !self.0.full.lock().expect("rooms").contains(endpoint.as_str())
     }
 
     async fn room_changed(&self) {
