@@ -141,7 +141,8 @@ from leased p left join timer_requests q on q.timer_id = p.timer_id"
         )
     }
 
-    /// $1 holder; then one array per column: ids, tokens, states, delays, statuses, kinds, reasons, endpoints, attempted.
+    /// $1 holder; then one array per column: ids, tokens, states, delays, statuses, kinds, reasons, endpoints, attempted. No two
+    /// lists are joined with each other: without statistics of them that would take as long as the product of their lengths.
     fn complete(&self) -> String {
         let status = &self.status_type;
         format!(
@@ -149,14 +150,14 @@ from leased p left join timer_requests q on q.timer_id = p.timer_id"
     select * from unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::text[], $8::text[], $9::text[],
         $10::bool[]) as r (timer_id, token, state, delay, status, kind, reason, endpoint, attempted)
 ), ours as materialized (
-    select a.timer_id from timer_attempts a join result r on r.timer_id = a.timer_id
+    select r.* from timer_attempts a join result r on r.timer_id = a.timer_id
     where a.token = r.token and a.holder = $1::uuid and a.state = 'leased' order by a.timer_id for update of a
 ), written as (
     update timer_attempts a set state = r.state, holder = null, endpoint = r.endpoint,
         wake_at = clock_timestamp() + r.delay * interval '1 microsecond', attempts = a.attempts + r.attempted::int,
         status = nullif(r.status, 0), reason_kind = nullif(r.kind, ''), reason = nullif(r.reason, ''),
         finished_at = case when r.state in {FINAL} then clock_timestamp() end
-    from ours o join result r on r.timer_id = o.timer_id where a.timer_id = o.timer_id
+    from ours r where a.timer_id = r.timer_id
     returning a.timer_id, a.token, a.state
 ), ended as (
     update timers t set timer_status = (case w.state when 'done' then 'done' else 'failed' end)::{status}
