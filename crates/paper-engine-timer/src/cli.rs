@@ -119,13 +119,17 @@ impl Shared {
     }
 }
 
+/// Lookups of host names at once; each blocks a thread. Dead names may take many without delaying the others.
+const LOOKUPS_MAX: usize = 2048;
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::Unavailable(format!("cannot start the runtime: {error}")).report(),
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().max_blocking_threads(LOOKUPS_MAX).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Failure::Unavailable(format!("cannot start the runtime: {error}")).report(),
+        };
     let done = runtime.block_on(execute(cli));
     runtime.shutdown_background();
     match done {

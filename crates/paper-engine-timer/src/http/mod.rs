@@ -2,6 +2,7 @@
 //! connection is made, endpoints are kept apart, and every answer becomes an outcome.
 
 mod address_policy;
+mod coalesced;
 mod connector;
 mod endpoints;
 mod outcome;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pe_runtime::clock::Clock;
 
 use super::address_policy::AddressPolicy;
+use super::coalesced::Coalesced;
 use super::endpoints::{Concurrency, EndpointGroups, Endpoints};
 use super::resolve::SystemResolver;
 use super::sender::{AttemptLimits, HttpSender, SenderParts};
@@ -38,7 +39,7 @@ impl SenderSettings {
         match (policy, groups, tls) {
             (Ok(policy), Ok(groups), Ok(tls)) => {
                 let endpoints = Endpoints::new(groups, self.concurrency);
-                let (resolver, limits) = (Arc::new(SystemResolver), AttemptLimits::default());
+                let (resolver, limits) = (Arc::new(Coalesced::new(SystemResolver)), AttemptLimits::default());
                 Ok(HttpSender::new(SenderParts { policy, resolver, tls, endpoints, limits, clock }))
             }
             (policy, groups, tls) => Err([policy.err(), groups.err(), tls.err()].into_iter().flatten().collect()),
