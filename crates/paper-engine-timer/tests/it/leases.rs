@@ -29,9 +29,12 @@ fn completion(lease: paper_engine_timer::task::Lease) -> Completion {
 
 async fn two_pods_share_the_work<D: Database>(db: D) {
     let (first, second) = (db.ready().await, db.ready().await);
-    let ids = db.insert("http://h/slow", &[-10; 400]).await;
     let options = || Options { batch: 10, held_max: 20, ..Options::default() };
     let pods = [Pod::start(first, options()), Pod::start(second, options())];
+    for pod in &pods {
+        pod.await_ready().await;
+    }
+    let ids = db.insert("http://h/slow", &[-10; 800]).await;
     db.await_count("select count(*) from timers where timer_status = 'done'", ids.len()).await;
     let mut shares = Vec::new();
     for pod in pods {
@@ -39,7 +42,7 @@ async fn two_pods_share_the_work<D: Database>(db: D) {
     }
     let (a, b) = (shares[0].len(), shares[1].len());
     assert_eq!(a + b, ids.len(), "each once");
-    assert!(a >= 100 && b >= 100, "shares: {a} and {b}");
+    assert!(a >= 200 && b >= 200, "shares: {a} and {b}");
 }
 
 async fn an_expired_lease_is_another_pods_and_the_first_can_no_longer_complete_it<D: Database>(db: D) {

@@ -6,7 +6,7 @@ pub mod recorder;
 pub mod target;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use paper_engine_timer::engine::{Engine, Options};
@@ -22,6 +22,7 @@ use recorder::Recorder;
 pub struct Pod {
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
+    ready: Arc<AtomicBool>,
     stopper: Stopper,
     running: JoinHandle<Result<(), Error>>,
 }
@@ -32,16 +33,23 @@ impl Pod {
     }
 
     pub fn start_with<S: Store>(store: S, options: Options, recorder: Recorder) -> Self {
-        let (stopper, metrics) = (Stopper::new(), Arc::new(Metrics::new()));
+        let (stopper, metrics, ready) = (Stopper::new(), Arc::new(Metrics::new()), Arc::new(AtomicBool::new(false)));
         let engine = Engine {
             store,
             sender: recorder.clone(),
             options,
             metrics: metrics.clone(),
             stopper: stopper.clone(),
-            ready: Arc::new(AtomicBool::new(false)),
+            ready: ready.clone(),
         };
-        Self { recorder, metrics, stopper, running: tokio::spawn(engine.run()) }
+        Self { recorder, metrics, ready, stopper, running: tokio::spawn(engine.run()) }
+    }
+
+    /// Waits until the engine has claimed for the first time.
+    pub async fn await_ready(&self) {
+        while !self.ready.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Stops the engine as SIGTERM does, and waits for its end.
