@@ -81,7 +81,9 @@ impl<S: Store, X: Sender> Claimer<S, X> {
     async fn round(&mut self) -> Result<bool, Error> {
         let room = self.room();
         if room == 0 {
-            return Ok(false);
+            self.shared.starved.store(true, Ordering::SeqCst);
+            // somebody may have made room before the flag was set
+            return Ok(self.room() > 0);
         }
         let full = is_over(&mut self.full, FULL_EVERY);
         if full {

@@ -86,6 +86,8 @@ struct Shared<S, X> {
     stopper: Stopper,
     /// Wakes the claimer before its tick.
     wake: Notify,
+    /// Set while the claimer waits for room: whoever makes room wakes it.
+    starved: AtomicBool,
     /// Endpoints with tasks in memory that wait for them, by their stored names.
     waiting: Mutex<HashMap<String, Line>>,
     /// Stored names of endpoints that answered 410.
@@ -171,6 +173,7 @@ impl<S: Store, X: Sender> Engine<S, X> {
             metrics: self.metrics,
             stopper: self.stopper,
             wake: Notify::new(),
+            starved: AtomicBool::new(false),
             waiting: Mutex::default(),
             disabled: RwLock::default(),
             gone,

@@ -1,6 +1,7 @@
 //! Writes how tasks ended, in batches: what arrives while one batch is written makes the next.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pe_runtime::backoff::Backoff;
@@ -19,7 +20,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Writes until the dispatcher has ended.
 pub(super) async fn run<S: Store, X: Sender>(shared: Arc<Shared<S, X>>, mut writes: mpsc::UnboundedReceiver<Write>) {
     let mut waiting = Vec::new();
-    let held_max = shared.options.held_max;
     while writes.recv_many(&mut waiting, BATCH_MAX).await > 0 {
         let mut ends = Vec::new();
         for write in waiting.drain(..) {
@@ -28,11 +28,10 @@ pub(super) async fn run<S: Store, X: Sender>(shared: Arc<Shared<S, X>>, mut writ
                 Write::GiveBack(leases) => give_back(&shared, &leases).await,
             }
         }
-        let was_full = shared.held.len() >= held_max;
         if !ends.is_empty() {
             complete(&shared, &ends).await;
         }
-        if was_full {
+        if shared.starved.swap(false, Ordering::SeqCst) {
             shared.wake.notify_one();
         }
     }
