@@ -2,10 +2,11 @@
 //! the reason for which it waits. So a file that is deleted before its turn is not forgotten.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Error, LEASE_CLASS, Target};
+use super::{Error, LEASE_CLASS, Target, encoder};
 use crate::decode::File;
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Listed, Plan, TablePlan, Unrecorded};
@@ -103,13 +104,21 @@ impl Target {
         if let Some(found) = lookup.found.get(entity) {
             return Ok(*found);
         }
-        let found = self.catalog.recall(entity).is_some()
-            || match self.table(tx, entity).await {
-                Err(error @ Error::Pg(_)) => return Err(error),
-                found => found.is_ok_and(|table| table.is_some()),
-            };
+        let found = self.catalog.recall(entity).is_some() || self.find_and_remember(tx, entity).await?;
         lookup.found.insert(entity.clone(), found);
         Ok(found)
+    }
+
+    /// Returns true if the target has the table, which its first delivery then need not look up.
+    async fn find_and_remember(&self, tx: &Tx, entity: &Entity) -> Result<bool, Error> {
+        let table = match self.table(tx, entity).await {
+            Err(error @ Error::Pg(_)) => return Err(error),
+            Err(_) | Ok(None) => return Ok(false),
+            Ok(Some(table)) => Arc::new(table),
+        };
+        encoder::say_no_event_id(&self.catalog, &table, &self.settings.event_id);
+        self.catalog.remember(entity, &table);
+        Ok(true)
     }
 
     /// Writes the rows of these files, except for those that another loader wrote meanwhile, and enters the ids of all by key:

@@ -360,12 +360,12 @@ pub(super) struct Catalog {
 type Known = (String, Arc<Shape>);
 
 impl Catalog {
-    /// The table as it was when it was loaded last; `enter` tells whether it still is.
+    /// The table as it was when it was loaded or looked up last; `enter` tells whether it still is.
     pub fn recall(&self, entity: &Entity) -> Option<Arc<Table>> {
         locked(&self.tables).get(entity).cloned()
     }
 
-    /// Keeps a table that was loaded for the next delivery. Only what can be found again by its name alone.
+    /// Keeps a table for its next delivery. Only what can be found again by its name alone.
     pub fn remember(&self, entity: &Entity, table: &Arc<Table>) {
         let exact = table.name == entity.name && table.refused.is_none() && !table.asks();
         if exact && !table.remembered {

@@ -54,6 +54,6 @@ select format('public.%I', proname),
 from pg_proc
 where pronamespace = 'public'::regnamespace
   and proname in ('loader_begin_delivery', 'loader_fingerprint', 'loader_lock_table', 'loader_null_rule', 'loader_storage',
-                  'loader_table_left', 'loader_table_stands', 'loader_table_state', 'loader_types_fingerprint',
+                  'loader_table_left', 'loader_table_stands', 'loader_types_fingerprint',
                   'loader_write_delivery', 'loader_write_message')
 order by object

@@ -27,7 +27,7 @@ use super::tables::Left;
 use super::{Counts, Error, Feed, LEASE_CLASS, Target, changes, encoder, snapshot};
 use crate::decode::{File, Parts, Rows};
 use crate::failpoint;
-use crate::pg::{self, Tx};
+use crate::pg::Tx;
 use crate::source::{Entity, Pending, Status, Step, TablePlan};
 
 /// A change file of so many bytes has few rows.
@@ -182,12 +182,8 @@ impl Target {
     /// Takes the table's lease and asks the ledger about it, all at once: each answer waited for alone would cost a small
     /// file dearly.
     async fn take(&self, tx: &Tx, table: &Table, pending: &Pending) -> Result<Leased, Error> {
-        // what is asked of the ledger must not read all of it, however little there was when it was planned
-        let planned = tx.batch_execute(pg::BY_INDEX);
-        let leased = lease::take_for(tx, table, &self.feed, pending);
-        let (planned, leased, marked) = tokio::join!(planned, leased, tx.mark());
+        let (leased, marked) = tokio::join!(lease::take_for(tx, table, &self.feed, pending), tx.mark());
         // the first of them to fail says why; after it, all do
-        planned.map_err(|error| tx.error(error))?;
         let leased = leased?;
         marked?;
         Ok(leased)

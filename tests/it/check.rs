@@ -346,9 +346,9 @@ async fn each_grant_that_is_missing_comes_with_the_statement_that_gives_it() {
         world.sql(&format!("grant {revoked} to \"{}\"", role.name)).await;
     }
     // everybody may call a function, until somebody forbids it
-    world.sql("revoke execute on function loader_table_state from public").await;
+    world.sql("revoke execute on function loader_begin_delivery from public").await;
     let checked = role.check().await;
-    let line = checked.ends(1).finds("target, public.loader_table_state", "fail", "lacks a grant");
+    let line = checked.ends(1).finds("target, public.loader_begin_delivery", "fail", "lacks a grant");
     world.sql(line.hint.split("; or").next().expect("a statement")).await;
     // what it calls enough is enough
     world.bucket.put("e/20991231-235901.csv.gz", "D,1,b,1\n").await;

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, QueueMode, RecyclingMethod};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::settings::Settings;
@@ -314,7 +314,8 @@ fn pool(settings: &Settings, connections: usize, patience: Duration) -> Result<P
     let connector = tls::connector(settings).map_err(|error| Error::Tls(error.to_string()))?;
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(settings.config().clone(), connector, recycling);
-    let pool = Pool::builder(manager).max_size(connections).wait_timeout(Some(patience));
+    // the connection that was used last knows the plans of what is asked next
+    let pool = Pool::builder(manager).max_size(connections).wait_timeout(Some(patience)).queue_mode(QueueMode::Lifo);
     let pool = pool.runtime(deadpool_postgres::Runtime::Tokio1).build();
     pool.map_err(|error| silent(&settings.to_string(), error))
 }
