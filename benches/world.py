@@ -101,19 +101,26 @@ class World:
         """Keeps a table and the ledger aside, to begin each round from. Both are vacuumed: else autovacuum does it
         within a minute, while somebody is measured."""
         name = table.split(".")[1]
-        self.sql(
-            f"create unlogged table kept.{name} as table {table};"
-            f"create unlogged table kept.{name}_ledger as table loader_deliveries;"
-            f"vacuum (analyze) kept.{name}; vacuum (analyze) {table}"
-        )
+        self.sql(f"create unlogged table kept.{name} as table {table}")
+        self.keep_ledger(name)
+        self.sql(f"vacuum (analyze) kept.{name}; vacuum (analyze) {table}")
+
+    def keep_ledger(self, name):
+        """Keeps the ledger aside under a name, with what it notes of the tables."""
+        self.sql("".join(f"create unlogged table kept.{name}_{own} as table {own};" for own in LEDGER))
 
     def bring_back(self, table, rows=True):
         """The table and the ledger as they were kept, at rest: as autovacuum leaves them soon after a load."""
         name = table.split(".")[1]
         if rows:
             self.sql(f"truncate {table}; insert into {table} select * from kept.{name}")
-        self.sql(f"{FORGET}; insert into loader_deliveries overriding system value select * from kept.{name}_ledger")
+        self.bring_back_ledger(name)
         self.rest(table)
+
+    def bring_back_ledger(self, name):
+        """The ledger as it was kept. The tables are stored anew, and the loader must not notice."""
+        back = (f"insert into {own} overriding system value select * from kept.{name}_{own};" for own in LEDGER)
+        self.sql(f"{FORGET}; {''.join(back)} update loader_tables set storage = loader_storage(table_oid)")
 
     def rest(self, table):
         self.sql(f"vacuum (analyze) {table}; vacuum (analyze) loader_deliveries; checkpoint")
@@ -139,4 +146,5 @@ class World:
         return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
-FORGET = "truncate loader_rejects, loader_notifications, loader_deliveries"
+LEDGER = ("loader_deliveries", "loader_tables", "loader_null_rules")
+FORGET = f"truncate loader_rejects, loader_notifications, {', '.join(LEDGER)}"

@@ -16,13 +16,10 @@ NAME = "to_char(timestamp '2099-12-31' + i * interval '1 ms', 'YYYYMMDD-HH24MISS
 CHANGE = gzip.compress(b"I,1\n", 1)
 STATEMENTS = {
     "entries": (ROOT / "src" / "target" / "ledger_entries.sql").read_text(),
-    "head": "select * from public.loader_head($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    "head": "select * from public.loader_begin_delivery($1, $2, $3, $4, $5, $6, $7, $8)",
 }
-TYPES = {"entries": "text, text, text", "head": "text, text, text, text, text, text, bigint[], bigint, bool"}
-VALUES = {
-    "entries": f"'bench', '{PATH}/', '{PATH}0'",
-    "head": f"'bench', 'dbo', 'many', '{PATH}/', '{PATH}0', 'changes', '{{}}', 0, false",
-}
+TYPES = {"entries": "bigint", "head": "integer, integer, bigint, text, text, text, bigint[], bigint[]"}
+VALUES = {"entries": "{scope}", "head": "1, 1, {scope}, 'dbo', 'many', 'changes', '{{}}', '{{}}'"}
 
 
 def run(world, options):
@@ -46,7 +43,7 @@ def fill(world, objects):
     keys = [f"{PATH}/dbo/many/{name}.csv.gz" for name in names]
     bucket.put(world.settings, "bench", keys[0], CHANGE)
     world.program("run", path=PATH)
-    world.sql("create table kept.pattern as table loader_deliveries")
+    world.keep_ledger("pattern")
     bucket.put_all(world.settings, "bench", [(key, CHANGE) for key in keys[1:]])
 
 
@@ -54,11 +51,13 @@ def history(world, count):
     """A ledger of so many loaded change files."""
     columns = world.sql(
         "select string_agg(attname, ', ' order by attnum) from pg_attribute where attrelid = 'loader_deliveries'::regclass"
-        " and attnum > 0 and attname not in ('id', 'object_key')"
+        " and attnum > 0 and attname not in ('id', 'object_key', 'revision')"
     )
+    world.bring_back_ledger("pattern")
     world.sql(
-        f"{FORGET}; insert into loader_deliveries (object_key, {columns})"
-        f" select '{PATH}/dbo/many/' || {NAME} || '.csv.gz', {columns} from generate_series(0, {count - 1}) i, kept.pattern"
+        f"truncate loader_deliveries cascade; insert into loader_deliveries (object_key, revision, {columns})"
+        f" select '{PATH}/dbo/many/' || {NAME} || '.csv.gz', i + 1, {columns}"
+        f" from generate_series(0, {count - 1}) i, kept.pattern_loader_deliveries"
     )
     world.rest(TABLE)
 
@@ -91,8 +90,8 @@ def ledger(world, count):
 
 def explained(world, name):
     """The plan of one of the program's statements as it was run, the best of three."""
-    statement = STATEMENTS[name]
-    ask = f"explain (analyze, buffers, format json) execute s ({VALUES[name]});"
+    statement, scope = STATEMENTS[name], world.sql("select distinct scope from loader_deliveries")
+    ask = f"explain (analyze, buffers, format json) execute s ({VALUES[name].format(scope=scope)});"
     script = f"prepare s ({TYPES[name]}) as {statement.rstrip().rstrip(';')};\n"
     answers = [json.loads(world.sql(script + ask))[0] for _ in range(3)]
     return min(answers, key=lambda answer: answer["Execution Time"])

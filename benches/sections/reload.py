@@ -4,7 +4,7 @@ import time
 
 import peers
 from measure import Entrant, Goal, Result, Table, contest
-from world import FORGET, LOAD, TABLE
+from world import LOAD, TABLE
 
 TITLE = "Reload"
 EDITION = ["--reload", "0.01,0.01,0.01"]
@@ -67,7 +67,8 @@ def entrants(world, a, b):
     def fresh():
         world.empty()
         world.program("run", path="before")
-        world.sql(f"{FORGET}; insert into loader_deliveries overriding system value select * from kept.entity_2_ledger; checkpoint")
+        world.bring_back_ledger("entity_2")
+        world.sql("checkpoint")
 
     def peer(name, action):
         return Entrant(name, action, lambda: world.bring_back(TABLE))
