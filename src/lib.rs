@@ -65,6 +65,8 @@ pub use pe_runtime::clock;
 
 pub use pe_runtime::key_value as pairs;
 
+pub mod per_table;
+
 pub use pe_runtime::multi_host_url as url;
 
 pub use pe_runtime::secret;

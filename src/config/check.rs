@@ -147,7 +147,7 @@ fn is_slip(text: &str, words: &[&str]) -> bool {
 }
 
 /// In how many characters two words differ.
-fn distance(one: &str, other: &str) -> usize {
+pub(super) fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (above, a) in one.chars().enumerate() {
         let mut corner = std::mem::replace(&mut row[0], above + 1);

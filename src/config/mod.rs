@@ -3,6 +3,7 @@
 
 mod check;
 pub mod env;
+mod tables;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::{notifier, pg, source, target};
 use check::{Check, told};
 pub use check::{Fault, Faults};
 use env::Env;
+pub use tables::Tables;
 
 /// All that can be configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +32,8 @@ pub struct Config {
     pub notifier: Option<notifier::settings::Settings>,
     pub source: source::settings::Settings,
     pub target: target::settings::Settings,
+    /// What TABLES says of single tables.
+    pub tables: Tables,
     pub dialect: Dialect,
     /// How long a reload's parts must have been quiet before they are diffed.
     pub settle: Duration,
@@ -96,7 +100,7 @@ impl Config {
     pub fn target_from_env() -> Result<target::settings::Settings, Faults> {
         let mut check = Check::default();
         let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
-        let target = target(&env, &mut check);
+        let target = target(&env, &Tables::default(), &mut check);
         check.finish(target)
     }
 
@@ -121,7 +125,8 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     let sleep = sleep(env, check);
     let notifier = notifier(env, overrides, check);
     let source = check.needed("SOURCE", &env.source, SOURCE);
-    let target = target(env, check);
+    let tables = tables::read(&env.tables, check);
+    let target = target(env, &tables, check);
     let dialect: Option<Dialect> = check.room("FEED", &env.feed);
     let limits = check.room("LIMITS", &env.limits);
     let settle = check.seconds("SETTLE", &env.settle, "60");
@@ -135,6 +140,7 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
         notifier,
         source: source?,
         target: target?,
+        tables,
         dialect: Dialect { limits: limits?, ..dialect? },
         settle,
         metrics,
@@ -179,7 +185,7 @@ fn notifier(env: &Env, overrides: Overrides, check: &mut Check) -> Option<notifi
     Some(settings)
 }
 
-fn target(env: &Env, check: &mut Check) -> Option<target::settings::Settings> {
+fn target(env: &Env, tables: &Tables, check: &mut Check) -> Option<target::settings::Settings> {
     let postgres: Option<pg::settings::Settings> = check.needed("TARGET", &env.target, TARGET);
     let root: Option<&Path> = postgres.as_ref().and_then(pg::settings::Settings::root_cert);
     check.readable("TARGET", "sslrootcert", root);
@@ -202,6 +208,7 @@ fn target(env: &Env, check: &mut Check) -> Option<target::settings::Settings> {
         event_id,
         migrate,
         keep_messages_days: days?,
+        sole_writer: tables.sole_writer.clone(),
     })
 }
 

@@ -124,6 +124,7 @@ fn everything_wrong_is_said_at_once_and_no_secret_with_it() {
         "MAX_REMOVE",
         "MIGRATE",
         "KEEP_MESSAGES",
+        "TABLES",
         "FEED",
         "LIMITS",
         "SETTLE",
@@ -174,6 +175,21 @@ fn notifications_off_need_no_broker() {
 fn files_that_are_named_must_be_there() {
     assert!(fault("NATS", "nats://h?credentials=/no/such/file").contains("credentials cannot be read"));
     assert!(fault("TARGET", "host=h sslmode=verify-ca sslrootcert=/no/such").contains("sslrootcert cannot be read"));
+}
+
+#[test]
+fn settings_of_tables_are_read_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tables.toml");
+    std::fs::write(&file, "[\"dbo.*\"]\nsole_writer = true\n").expect("written");
+    let path = file.to_str().expect("a path");
+    let config = config(&[("TABLES", path)]);
+    assert!(*config.target.sole_writer.of("dbo", "e") && !*config.target.sole_writer.of("x", "e"));
+    assert!(fault("TABLES", "/no/such").starts_with("the file cannot be read: "));
+    std::fs::write(&file, "[\"dbo.*\"]\nmode = \"append\"\nsole_writer = 1\n").expect("written");
+    let Faults(faults) = read(&[("TABLES", path), ("SETTLE", "x")], Overrides::default()).expect_err("faults");
+    let said: Vec<_> = faults.iter().map(|fault| (fault.variable, &fault.message[..8])).collect();
+    assert_eq!(said, [("TABLES", "line 2, "), ("TABLES", "line 3, "), ("SETTLE", "\"x\" is n")]);
 }
 
 #[test]

@@ -177,7 +177,10 @@ impl Corridor {
                         work.again().await?;
                         order = other;
                     }
-                    _ => return Err(error),
+                    _ => match &error {
+                        Error::Target(target) if work.lock_otherwise(target).await? => {}
+                        _ => return Err(error),
+                    },
                 },
                 done => return done,
             }

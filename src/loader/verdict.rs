@@ -103,7 +103,7 @@ fn of_target(error: &target::Error) -> Verdict {
         Garbled => Verdict::Retry,
         NoTable { .. } | NotStopped { .. } => Verdict::Stop(Status::Failed),
         NoDelivery { .. } | OtherFeed { .. } | NotInState { .. } | NotThese { .. } => Verdict::Stop(Status::Failed),
-        Ambiguous { .. } | Altered { .. } => Verdict::RetryTable,
+        Ambiguous { .. } | Altered { .. } | Disturbed { .. } => Verdict::RetryTable,
         Clash { .. } | SchemaMissing { .. } | SchemaNewer { .. } | Unfit(_) => Verdict::Abort,
     }
 }

@@ -1,15 +1,24 @@
 //! How long a delivery waits for the lock of its table. A wait that outlasts the server's `deadlock_timeout` makes Postgres
 //! cancel an autovacuum that holds the table, so waits are shorter than that; only a table whose lock was not to be had for
-//! ten minutes is waited for longer, once.
+//! ten minutes is waited for longer, once. A table that only the loader writes to is loaded beside an autovacuum, under a weaker
+//! lock (`work/lock`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio_postgres::types::Type;
+
+use super::Error;
 use crate::clock::Clock;
+use crate::pg::{LOCK_TIMEOUT, Tx};
 
 /// After this time without the lock, one attempt waits as long as for any other lock.
 const SHORT_WAITS_FOR: Duration = Duration::from_secs(600);
+
+/// Sets the time that a lock is waited for to four fifths of `deadlock_timeout`, and to no more than our own timeout.
+const SHORT: &str = "select set_config('lock_timeout', \
+    least(10000, ceil(extract(epoch from current_setting('deadlock_timeout')::interval) * 800))::int::text, true)";
 
 /// How long the next attempt waits for a table's lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +27,10 @@ pub(super) enum LockWait {
     Short,
     /// `LOCK_TIMEOUT`: cancels an autovacuum that holds the table.
     Long,
+    /// Not at all: an autovacuum had the table a moment ago.
+    NoWait,
+    /// As `Short`, for a lock that goes together with an autovacuum's, and lets others write.
+    Shared,
 }
 
 impl LockWait {
@@ -25,31 +38,60 @@ impl LockWait {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Short => "short",
-            Self::Long => "long",
+            Self::Long | Self::NoWait | Self::Shared => "long",
+        }
+    }
+
+    /// Returns the statements that lock a table before `loader_lock_table`, or instead of it, where it is not to wait for the lock
+    /// itself.
+    pub(super) fn before(self, table: &str) -> Option<String> {
+        match self {
+            Self::Short | Self::Long => None,
+            Self::NoWait => Some(format!("lock table {table} in share row exclusive mode nowait")),
+            Self::Shared => Some(format!("{SHORT}; lock table {table} in row exclusive mode; {LOCK_TIMEOUT}")),
         }
     }
 }
 
-/// The tables whose locks could not be acquired, by oid, with the time of the first attempt. Clones share them.
+/// Returns true if autovacuum workers, and nobody else, keep others from locking the table.
+pub(super) async fn is_held_by_autovacuum(tx: &Tx, table: u32) -> Result<bool, Error> {
+    let row = tx.query_typed_one(include_str!("lock_wait_autovacuum.sql"), &[(&table, Type::OID)]).await;
+    Ok(row.map_err(|error| tx.error(error))?.get("vacuumed"))
+}
+
+/// The tables whose locks could not be acquired, by oid. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct LockWaits {
     clock: Clock,
-    refused_since: Arc<Mutex<HashMap<u32, Instant>>>,
+    tables: Arc<Mutex<Tables>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    /// the time of the first attempt
+    refused_since: HashMap<u32, Instant>,
+    /// those that an autovacuum had at the last attempt, and that only the loader writes to
+    vacuumed: HashSet<u32>,
+    /// those that others wrote to, though nobody was to
+    disturbed: HashSet<u32>,
 }
 
 impl LockWaits {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, refused_since: Arc::default() }
+        Self { clock, tables: Arc::default() }
     }
 
     /// Returns how long the next attempt at this table's lock waits. A long wait begins the ten minutes anew.
     pub(super) fn next(&self, table: u32) -> LockWait {
         let now = self.clock.monotonic();
-        match self.tables().get_mut(&table) {
+        let mut tables = self.tables();
+        let vacuumed = tables.vacuumed.contains(&table);
+        match tables.refused_since.get_mut(&table) {
             Some(since) if now - *since >= SHORT_WAITS_FOR => {
                 *since = now;
                 LockWait::Long
             }
+            _ if vacuumed => LockWait::NoWait,
             _ => LockWait::Short,
         }
     }
@@ -57,16 +99,44 @@ impl LockWaits {
     /// Notes that an attempt timed out.
     pub(super) fn refused(&self, table: u32) {
         let now = self.clock.monotonic();
-        self.tables().entry(table).or_insert(now);
+        self.tables().refused_since.entry(table).or_insert(now);
     }
 
-    /// Notes that an attempt succeeded.
-    pub(super) fn acquired(&self, table: u32) {
-        self.tables().remove(&table);
+    /// Notes that an attempt succeeded, at the strong lock or at the one that lets others write.
+    pub(super) fn acquired(&self, table: u32, shared: bool) {
+        let mut tables = self.tables();
+        tables.refused_since.remove(&table);
+        if !shared {
+            tables.vacuumed.remove(&table);
+            tables.disturbed.remove(&table);
+        }
     }
 
-    fn tables(&self) -> MutexGuard<'_, HashMap<u32, Instant>> {
-        self.refused_since.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes whether an autovacuum has a table that only the loader writes to.
+    pub(super) fn vacuumed(&self, table: u32, vacuumed: bool) {
+        let mut tables = self.tables();
+        if vacuumed {
+            tables.vacuumed.insert(table)
+        } else {
+            tables.vacuumed.remove(&table)
+        };
+    }
+
+    /// Notes that others wrote to a table that only the loader writes to: the strong lock comes first from now on.
+    pub(super) fn disturbed(&self, table: u32) {
+        let mut tables = self.tables();
+        tables.vacuumed.remove(&table);
+        tables.disturbed.insert(table);
+    }
+
+    /// Returns true if a table may be loaded under the lock that lets others write: nobody did since its strong lock was
+    /// acquired last.
+    pub(super) fn may_share(&self, table: u32) -> bool {
+        !self.tables().disturbed.contains(&table)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,12 +166,28 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_an_autovacuum_had_is_not_waited_for_until_others_wrote_to_it() {
+        let waits = LockWaits::new(Clock::fixed(datetime!(2022-01-01 00:00 UTC)));
+        waits.refused(TABLE);
+        waits.vacuumed(TABLE, true);
+        waits.acquired(TABLE, true);
+        assert_eq!((waits.next(TABLE), waits.may_share(TABLE)), (LockWait::NoWait, true));
+        waits.disturbed(TABLE);
+        assert_eq!((waits.next(TABLE), waits.may_share(TABLE)), (LockWait::Short, false));
+        waits.acquired(TABLE, false);
+        assert_eq!((waits.next(TABLE), waits.may_share(TABLE)), (LockWait::Short, true));
+        waits.vacuumed(TABLE, true);
+        waits.vacuumed(TABLE, false);
+        assert_eq!(waits.next(TABLE), LockWait::Short, "somebody else has it");
+    }
+
+    #[test]
     fn a_lock_that_was_acquired_begins_the_ten_minutes_anew() {
         let clock = Clock::fixed(datetime!(2022-01-01 00:00 UTC));
         let waits = LockWaits::new(clock.clone());
         waits.refused(TABLE);
         clock.advance(SHORT_WAITS_FOR);
-        waits.acquired(TABLE);
+        waits.acquired(TABLE, false);
         assert_eq!(waits.next(TABLE), LockWait::Short);
         waits.refused(TABLE);
         assert_eq!(waits.next(TABLE), LockWait::Short);

@@ -42,6 +42,7 @@ mod pooler;
 mod reading;
 mod references;
 mod refold;
+mod refused;
 mod rejects;
 mod repeated_key;
 mod reserved;
@@ -185,6 +186,9 @@ pub enum Error {
     TooManyRejects { rejected: u64, read: u64, most: settings::Share, first: String },
     #[error("table {table}: {why}")]
     Table { table: String, why: Refused },
+    /// not the file's fault: it is done again when nobody else can write to the table
+    #[error("{lost} of {wanted} rows were not {how}")]
+    Disturbed { lost: u64, wanted: u64, how: &'static str },
     #[error(
         "null is an empty cell in {empty}, and the word NULL in {word}: what an empty text and a text NULL are cannot be told. \
          Write FEED null='' or null=NULL, or both (null='' null=NULL), then `deliveries retry`"
@@ -233,6 +237,15 @@ impl Error {
     /// Returns true if a lock of somebody else's was not released in time.
     fn is_lock_timeout(&self) -> bool {
         matches!(self, Self::Pg(error) if error.code() == Some("55P03"))
+    }
+
+    /// Returns true if it may come from rows that others wrote to the table while it was loaded.
+    fn may_come_from_other_writers(&self) -> bool {
+        match self {
+            Self::Disturbed { .. } => true,
+            Self::Pg(error) => error.code().is_some_and(|code| code.starts_with("23")),
+            _ => false,
+        }
     }
 
     /// The part of the delivery that is to blame, if one is.

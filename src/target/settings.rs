@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use super::rejects::BadRows;
+use crate::per_table::PerTable;
 use crate::pg::settings as postgres;
+use crate::source::Entity;
 
 /// Everything the Target needs to know beforehand.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,15 @@ pub struct Settings {
     pub migrate: bool,
     /// How long published messages are kept.
     pub keep_messages_days: u32,
+    /// True where nobody but the loader writes to the table.
+    pub sole_writer: PerTable<bool>,
+}
+
+impl Settings {
+    /// Returns true if nobody but the loader writes to the entity's table.
+    pub fn is_sole_writer(&self, entity: &Entity) -> bool {
+        *self.sole_writer.of(&entity.schema, &entity.name)
+    }
 }
 
 /// Some of a table's or a file's rows.

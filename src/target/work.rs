@@ -3,6 +3,7 @@
 //! `apply` turns rows into changes, `seal` writes the ledger row and the message and commits: a `Receipt` exists only for
 //! what everybody can see. `note` gives the delivery up and writes down why. Dropped, a `Work` leaves nothing.
 
+mod lock;
 mod nulls;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::guard::Guard;
 use super::intake::{self, Intake, Order, Summary, Way};
 use super::lease::{self, Leased};
 use super::ledger::{self, Line, Sign};
-use super::lock_wait::{LockWait, LockWaits};
+use super::lock_wait::LockWaits;
 use super::look::{Look, Seen};
 use super::null_rule::{self, NullDecision};
 use super::outbox::{self, News};
@@ -52,6 +53,8 @@ pub struct Work {
     table: Arc<Table>,
     catalog: Catalog,
     lock_waits: LockWaits,
+    /// nobody else writes to the table, as TABLES says
+    sole_writer: bool,
     pub(super) docket: Docket,
     guard: Guard,
     /// whether the last loaded file of this kind had an op in front
@@ -140,6 +143,7 @@ impl Target {
             table,
             catalog: self.catalog.clone(),
             lock_waits: self.lock_waits.clone(),
+            sole_writer: self.settings.is_sole_writer(&pending.entity),
             docket: Docket {
                 id,
                 revision: head.last_revision + 1,
@@ -269,38 +273,6 @@ impl Work {
         self.changes(applied, intake.into_summary(), rejects, look).await
     }
 
-    /// Locks the table; whether it has no row.
-    async fn enter(&self) -> Result<bool, Error> {
-        let entity = &self.docket.pending.entity;
-        let (pending, scope) = (&self.docket.pending, self.docket.feed.id());
-        let few = self.docket.pending.file == File::Changes && self.docket.pending.bytes() <= FEW;
-        let wait = self.lock_waits.next(self.table.oid);
-        if wait == LockWait::Long {
-            tracing::warn!(
-                "Delivery {}: the lock of {entity} was not available for ten minutes; now it is waited for longer, which cancels \
-                 an autovacuum of the table.",
-                self.docket.id
-            );
-        }
-        let entered = self.table.enter(&self.tx, (pending, scope), few, wait).await;
-        match &entered {
-            Ok(_) => self.lock_waits.acquired(self.table.oid),
-            Err(error) => {
-                self.catalog.forget(entity);
-                if error.is_lock_timeout() {
-                    self.lock_waits.refused(self.table.oid);
-                }
-            }
-        }
-        let empty = entered?;
-        self.catalog.remember(entity, &self.table);
-        let empty = empty || matches!(self.docket.pending.step, Step::Append { first: false });
-        match self.docket.pending.step {
-            Step::Append { first: true } if !empty => Err(Error::NotEmpty),
-            _ => Ok(empty),
-        }
-    }
-
     /// Reads all rows and has Postgres make binary what only it can read. The table is not locked meanwhile.
     pub(super) async fn ask<P>(&self, rows: Rows<P>, order: Order, rejects: Option<&Rejects>) -> Result<Intake, Error>
     where
@@ -347,6 +319,7 @@ impl Work {
         look: Option<Look>,
     ) -> Result<Changes, Error> {
         let Applied { counts, before } = applied;
+        self.check_deferred().await?;
         if let Some(rejects) = &rejects {
             rejects.check(summary.read.iter().sum())?;
         }

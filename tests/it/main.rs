@@ -56,6 +56,7 @@ mod service;
 mod settings;
 mod signals;
 mod soak;
+mod sole_writer;
 mod states;
 mod steering;
 mod store;

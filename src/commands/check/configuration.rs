@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::report::{Part, Report};
 use crate::config::{Config, Overrides};
 use crate::loader::service::End;
+use crate::per_table::Pattern;
 use crate::{notifier, source, target};
 
 /// What can be looked at further: each where nothing is wrong with it.
@@ -13,6 +14,8 @@ pub(super) struct Settings {
     pub target: Option<target::settings::Settings>,
     /// the inner is none if nobody is to be told
     pub notifier: Option<Option<notifier::settings::Settings>>,
+    /// the patterns of TABLES
+    pub patterns: Vec<Pattern>,
 }
 
 pub(super) fn check(report: &mut Report) -> Settings {
@@ -21,8 +24,9 @@ pub(super) fn check(report: &mut Report) -> Settings {
             report.ok(Part::Configuration, "", format!("no fault; {}", way(&config)));
             let listens = config.listen().map_or("served nowhere".to_owned(), reach);
             report.ok(Part::Configuration, "METRICS", listens);
-            let Config { source, target, notifier, .. } = config;
-            Settings { source: Some(source), target: Some(target), notifier: Some(notifier) }
+            let Config { source, target, notifier, tables, .. } = config;
+            let patterns = tables.patterns;
+            Settings { source: Some(source), target: Some(target), notifier: Some(notifier), patterns }
         }
         Err(faults) => {
             for fault in &faults.0 {
@@ -33,6 +37,7 @@ pub(super) fn check(report: &mut Report) -> Settings {
                 source: Config::source_from_env().ok(),
                 target: Config::target_from_env().ok(),
                 notifier: Config::notifier_from_env().ok(),
+                patterns: Vec::new(),
             }
         }
     }

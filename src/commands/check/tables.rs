@@ -6,14 +6,21 @@ use super::report::{Part, Report};
 use super::within;
 use crate::decode::File;
 use crate::loader::service::End;
+use crate::per_table::Pattern;
 use crate::source::{Entity, Holds, Survey};
+use crate::target::settings::Settings;
 use crate::target::{Mapped, NullDecision, Refused, Target};
 
 /// So many names stand in one line.
 const NAMES: usize = 10;
 
 /// Every table that has a folder; if the bucket could not be listed, those that the ledger knows.
-pub(super) async fn check(target: &Target, schema: Option<&str>, feed: Option<&Survey>, report: &mut Report) {
+pub(super) async fn check(
+    target: &Target,
+    (settings, patterns): (&Settings, &[Pattern]),
+    feed: Option<&Survey>,
+    report: &mut Report,
+) {
     let tables = match feed {
         Some(feed) => feed.tables.clone(),
         None => remembered(target).await,
@@ -25,15 +32,29 @@ pub(super) async fn check(target: &Target, schema: Option<&str>, feed: Option<&S
     let rules = within(target.null_rules()).await.unwrap_or_default();
     let mut fed: BTreeMap<u32, (Entity, Mapped)> = BTreeMap::new();
     for (entity, holds) in tables.clone() {
-        let Some(table) = one(target, &entity, holds, rules.get(&entity), report).await else { continue };
+        let told = Told { nulls: rules.get(&entity), sole_writer: settings.is_sole_writer(&entity) };
+        let Some(table) = one(target, &entity, holds, told, report).await else { continue };
         match fed.get(&table.oid) {
             Some((other, _)) => clash(&entity, other, &table, report),
             None => _ = fed.insert(table.oid, (entity, table)),
         }
     }
     if feed.is_some() {
-        unfed(target, schema, &tables, &fed, report).await;
+        unfed(target, settings.schema.as_deref(), &tables, &fed, report).await;
     }
+    for pattern in patterns {
+        let matches = |entity: &Entity| pattern.matches(&format!("{}.{}", entity.schema, entity.name));
+        if !tables.keys().any(matches) {
+            let hint = "Write schema and table as the bucket's folders have them, in upper and lower case";
+            report.warn(Part::Target, "TABLES", format!("no table of the feed matches {pattern}"), hint);
+        }
+    }
+}
+
+/// What is known of a table beside what the target has.
+struct Told<'a> {
+    nulls: Option<&'a NullDecision>,
+    sole_writer: bool,
 }
 
 async fn remembered(target: &Target) -> BTreeMap<Entity, Holds> {
@@ -42,13 +63,7 @@ async fn remembered(target: &Target) -> BTreeMap<Entity, Holds> {
     states.into_iter().map(|state| entity(state.schema, state.entity)).collect()
 }
 
-async fn one(
-    target: &Target,
-    entity: &Entity,
-    holds: Holds,
-    nulls: Option<&NullDecision>,
-    report: &mut Report,
-) -> Option<Mapped> {
+async fn one(target: &Target, entity: &Entity, holds: Holds, told: Told<'_>, report: &mut Report) -> Option<Mapped> {
     let name = entity.to_string();
     let file = if holds.changes { File::Changes } else { File::Snapshot };
     let table = match within(target.mapped(entity, file)).await {
@@ -63,11 +78,11 @@ async fn one(
             return None;
         }
     };
-    judge(&name, &table, nulls, report);
+    judge(&name, &table, told, report);
     Some(table)
 }
 
-fn judge(name: &str, table: &Mapped, nulls: Option<&NullDecision>, report: &mut Report) {
+fn judge(name: &str, table: &Mapped, told: Told<'_>, report: &mut Report) {
     if let Some(why) = &table.refused {
         let words = why.to_string();
         let (found, hint) = match why {
@@ -89,8 +104,10 @@ fn judge(name: &str, table: &Mapped, nulls: Option<&NullDecision>, report: &mut 
         }
         (None, None) => {
             let event_id = table.no_event_id.as_ref().map(|why| format!("; {why}, so max_event_id stays null"));
-            let nulls = nulls.map(|rule| format!("; null in text columns is {rule}")).unwrap_or_default();
-            report.ok(Part::Target, name, format!("{other}can be loaded{}{nulls}", event_id.unwrap_or_default()));
+            let event_id = event_id.unwrap_or_default();
+            let nulls = told.nulls.map(|rule| format!("; null in text columns is {rule}")).unwrap_or_default();
+            let sole = if told.sole_writer { "; sole_writer: it is loaded beside an autovacuum too" } else { "" };
+            report.ok(Part::Target, name, format!("{other}can be loaded{event_id}{nulls}{sole}"));
         }
         _ => {}
     }

@@ -40,7 +40,7 @@ pub(super) async fn check(settings: &Settings, feed: Option<&Survey>, report: &m
     if own(&target, wanted.migrate, &server, report).await {
         grants(&target, &server.role, report).await;
     }
-    tables::check(&target, wanted.schema.as_deref(), feed, report).await;
+    tables::check(&target, (wanted, &settings.patterns), feed, report).await;
 }
 
 /// PgBouncer lets us in with pool_mode=statement too, and says at the first transaction that there are none.
