@@ -349,11 +349,11 @@ impl Loader {
         if table.closes() && self.corridor.target.close(table).await? {
             say::closed(table, self.corridor.target.is_rehearsal());
         }
+        if let Some(stop) = &table.stopped {
+            outcome.stopped.entry(table.entity.clone()).or_insert(stop.status.as_str());
+        }
         if !self.may_load(table, outcome).await? {
             return Ok(());
-        }
-        if let Some(stop) = &table.stopped {
-            outcome.stopped.insert(table.entity.clone(), stop.status.as_str());
         }
         let mut untold = Vec::new();
         let walked = self.deliveries((table, plan), outcome, &mut untold).await;

@@ -97,6 +97,21 @@ fn nothing_is_applied_over_a_hole() {
 }
 
 #[test]
+fn nothing_is_loaded_again_over_a_hole() {
+    let again = |id, key, modified| {
+        let row = entry(id, key, "a", modified, Status::Skipped);
+        Entry { reload: true, superseded: true, ..row }
+    };
+    let rows = [again(1, LOAD1, 50), again(2, AT_0900, 10), again(3, AT_0901, 70)];
+    let bucket = [listed(LOAD1, "a", 50), listed(AT_0901, "a", 70)];
+    assert_eq!(
+        plan(&bucket, &rows),
+        ["gone 2", "stopped by 2 gone"],
+        "whatever the times say, the full load does not contain it"
+    );
+}
+
+#[test]
 fn from_gone_to_skipped_when_a_full_load_contains_it() {
     let gone = |modified| entry(2, AT_0900, "b", modified, Status::Gone);
     let reload = [listed(LOAD1, "a2", 60), listed(AT_0901, "c", 70)];

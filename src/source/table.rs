@@ -36,6 +36,8 @@ pub(super) struct TableStock {
     gone: Vec<i64>,
     /// the change files among them, and those that are noted as gone already, by their turn
     gone_changes: BTreeMap<Turn, Object>,
+    /// their rows that follow a full load that is loaded again: it does not contain them
+    gone_behind: BTreeSet<i64>,
     /// rows that were closed and whose version is listed again
     revived: Vec<i64>,
     /// the newest generation that the ledger has
@@ -69,6 +71,7 @@ impl TableStock {
             superseded: Vec::new(),
             gone: Vec::new(),
             gone_changes: BTreeMap::new(),
+            gone_behind: BTreeSet::new(),
             revived: Vec::new(),
             now: Generation::default(),
             parts: BTreeMap::new(),
@@ -123,6 +126,7 @@ impl TableStock {
         self.superseded.extend(other.superseded);
         self.gone.extend(other.gone);
         self.gone_changes.extend(other.gone_changes);
+        self.gone_behind.extend(other.gone_behind);
         self.revived.extend(other.revived);
         self.now.join(other.now);
         self.changes.join(other.changes);
@@ -145,7 +149,8 @@ impl TableStock {
         self.note(listed.is_some(), rows, row);
         self.loaded.iter_mut().for_each(|loaded| loaded.see(listed.as_ref(), rows, same));
         rows.iter().filter(|row| row.reload).for_each(|row| _ = self.now.reach(row.generation));
-        if let Some(last) = rows.last().filter(|last| listed.is_none() && last.is_open()) {
+        if let Some(last) = rows.last().filter(|last| listed.is_none() && (last.is_open() || last.reload)) {
+            self.gone_behind.extend(last.reload.then_some(last.id));
             let turn = self.changes.turn(time, last.modified, &last.key);
             self.gone_changes.insert(turn, Object::gone(last));
         }
@@ -190,7 +195,9 @@ impl TableStock {
                 }
             } else if row.is_open() && (is_listed || newest != Some(row.id)) {
                 self.superseded.push(row.id);
-            } else if row.is_open() && row.status != Status::Gone {
+            } else if (row.is_open() && row.status != Status::Gone)
+                || (row.reload && row.file == File::Changes && !is_listed)
+            {
                 self.gone.push(row.id);
             }
         }
@@ -276,13 +283,14 @@ impl TableStock {
             plan.wants_times = true;
             return None;
         };
-        let contains =
-            |turn: &Turn, object: &Object| self.changes.contains_gone(turn, object.listed.modified, base, verdict);
+        let behind = |object: &Object| object.entry.is_some_and(|id| self.gone_behind.contains(&id));
+        let contained = |turn: &Turn, at| self.changes.contains_gone(turn, at, base, verdict);
+        let contains = |turn: &Turn, gone: &Object| !behind(gone) && contained(turn, gone.listed.modified);
         let gone = self.gone_changes.iter();
         let (contained, missing): (Vec<_>, Vec<_>) = gone.partition(|(turn, object)| contains(turn, object));
         if let Some((_, object)) = missing.first() {
-            let (id, key) = (object.entry.unwrap_or_default(), object.listed.key.clone());
-            return Some(Stop { id, status: Status::Gone, key });
+            let id = object.entry.unwrap_or_default();
+            return Some(Stop { id, status: Status::Gone, key: object.listed.key.clone() });
         }
         plan.contained = contained.iter().filter_map(|(_, object)| object.entry).collect();
         let reason = format!("contained in snapshot {}; it is gone from the bucket", base.number);

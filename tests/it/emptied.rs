@@ -208,6 +208,28 @@ async fn a_reload_needs_the_files_that_made_the_table() {
     assert_eq!(world.rows(ALL).await, ["7|g|7.00"]);
 }
 
+/// A change file goes away after its table was made ready to be loaded again, and before it is: as a run that is killed in
+/// between leaves it.
+#[tokio::test]
+async fn a_change_file_that_goes_before_its_table_is_loaded_again_stops_it() {
+    let world = loaded().await;
+    world.bucket.put(CHANGES[1], "U,1,z,1\n").await;
+    run_once(&world).await.ok();
+    world.sql("truncate dbo.e").await;
+    says(&ask(&world, &["tables", "reload", "e"]).await, 0, &[]);
+    let marked = "update loader_deliveries set status = 'skipped', actor = 'loader',
+        reason = 'superseded: to be loaded again by `tables reload`'";
+    world.sql(marked).await;
+    world.bucket.delete(CHANGES[0]).await;
+    says(&run_once(&world).await, 1, &["1 table stopped"]);
+    let gone = world.rows("select id, error from loader_deliveries where status = 'gone'").await;
+    assert_eq!(gone, ["2|gone from the bucket before it was loaded again"]);
+    assert_eq!(world.value("select count(*) from dbo.e").await, "0", "nothing is loaded over the hole");
+    says(&ask(&world, &["deliveries", "skip", "2", "--reason", "lost"]).await, 0, &[]);
+    run_once(&world).await.ok();
+    assert_eq!(world.rows(ALL).await, ["1|z|1.00", "2|b|2.00"]);
+}
+
 #[tokio::test]
 async fn a_table_of_an_older_ledger_is_noted_as_it_is_and_stopped_if_it_lost_its_rows() {
     let world = loaded().await;
