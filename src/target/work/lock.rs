@@ -56,10 +56,16 @@ impl Work {
             self.again().await?;
             self.lock_waits.disturbed(oid);
             self.share(false);
-            tracing::warn!(
-                "Delivery {id}: another session wrote to {entity} meanwhile, though TABLES says sole_writer=true ({error}); what was \
-                 done is undone, and is done again once nobody else can write to the table."
-            );
+            match error {
+                Error::Disturbed { .. } => tracing::warn!(
+                    "Delivery {id}: another session wrote to {entity} meanwhile, though TABLES says sole_writer=true: {error}. What was \
+                     done is undone, and is done again once nobody else can write to the table."
+                ),
+                error => tracing::info!(
+                    "Delivery {id}: {error}. That may come from rows that others wrote to {entity} meanwhile, so the delivery is done \
+                     again once nobody else can write to the table."
+                ),
+            }
             return Ok(true);
         }
         if !self.sole_writer || self.table.is_keyless() || !error.is_lock_timeout() || !self.lock_waits.may_share(oid) {
