@@ -56,10 +56,9 @@ impl Corridor {
         let key = &pending.objects[0].listed.key;
         let named = |part: &Object| format!("delivery {} ({})", part.entry.unwrap_or_default(), part.listed.key);
         let from = match lost {
-            [] => format!(
-                "no part of this full load has that row, so it was written by somebody else. Remove it, or have the table \
-                 loaded again from the full load"
-            ),
+            [] => "no part of this full load has that row, so it was written by somebody else. Remove it, or have the table \
+                   loaded again from the full load"
+                .to_owned(),
             [part] => format!(
                 "{ONCE}. It came with {}, whose file is not in the bucket any more as it was loaded",
                 named(part)
