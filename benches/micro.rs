@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use paper_engine_orders::decode::cell::Cell;
 use paper_engine_orders::decode::{self, Column, File, Parts, Rows, Shape};
 use paper_engine_orders::feed::{self, Edition, Entity, Layout, Packing};
-use paper_engine_orders::target::encode::Wire;
+use paper_engine_orders::load::encode::Wire;
 
 /// Enough for a hundred batches, few enough to be measured many times.
 const ROWS: u64 = 50_000;

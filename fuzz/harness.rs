@@ -11,8 +11,8 @@ use paper_engine_orders::decode::cell::Cell;
 use paper_engine_orders::decode::dialect::Dialect;
 use paper_engine_orders::decode::limits::{Bytes, Limits};
 use paper_engine_orders::decode::{self, Column, Error, File, NullRule, Nulls, Parts, Shape, Watching};
+use paper_engine_orders::load::encode::{Asked, Wire};
 use paper_engine_orders::source::key::{self, Named};
-use paper_engine_orders::target::encode::{Asked, Wire};
 use paper_engine_orders::{notifier, pg, source};
 
 /// Every way to write files that changes how they are read.

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::health::Health;
+use crate::load::{self, Feed, Reader, Target};
 use crate::loader::service::{self, End};
 use crate::loader::tally::{Run, Tally};
 use crate::loader::{Book, Error, Loader, Parts, Place};
@@ -21,7 +22,6 @@ use crate::retry::Backoff;
 use crate::source::Source;
 use crate::standing::Noted;
 use crate::stop::Stopper;
-use crate::target::{self, Feed, Reader, Target};
 use crate::terminal::Screen;
 
 /// What every command shares.
@@ -206,7 +206,7 @@ impl Boot {
 }
 
 /// Brings the loader's tables up to date and registers the scope of the ledger.
-pub async fn ready(target: &Target) -> Result<(), target::Error> {
+pub async fn ready(target: &Target) -> Result<(), load::Error> {
     let applied = target.prepare().await?;
     if applied > 0 && !target.is_rehearsal() {
         tracing::info!("Applied {applied} migrations to the loader's tables.");

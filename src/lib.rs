@@ -36,7 +36,7 @@ pub mod standing;
 
 pub mod notifier;
 
-pub mod target;
+pub mod load;
 
 pub mod source;
 

@@ -8,7 +8,7 @@ use crate::config::{Config, Faults};
 use crate::loader::Error;
 use crate::ops::BindError;
 use crate::terminal::{Colour, Stream};
-use crate::{pg, source, target};
+use crate::{load, pg, source};
 
 /// An error in its parts; what there is nothing to say about is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -142,8 +142,8 @@ impl Complaint {
         }
     }
 
-    fn of_target(error: &target::Error) -> Self {
-        use target::Error::*;
+    fn of_target(error: &load::Error) -> Self {
+        use load::Error::*;
         match error {
             Pg(error) => Self::of_pg(error),
             SchemaMissing { missing } => Self::new("the loader's tables are missing, or old")

@@ -11,11 +11,11 @@ use super::{number, stock};
 use crate::boot::Boot;
 use crate::config::env;
 use crate::decode::File;
+use crate::load::{self, Acted, Filter, Rest, Target};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::source::{Pending, Request, Status, Step};
 use crate::standing;
-use crate::target::{self, Acted, Filter, Rest, Target};
 use crate::visible;
 
 #[derive(Debug, Subcommand)]
@@ -126,7 +126,7 @@ async fn rest(boot: &Boot, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<R
     for id in ids {
         let row = match target.delivery(*id).await {
             // it is said of all that are not there, at once
-            Err(target::Error::NoDelivery { .. } | target::Error::OtherFeed { .. }) => continue,
+            Err(load::Error::NoDelivery { .. } | load::Error::OtherFeed { .. }) => continue,
             row => row.map_err(Error::from)?,
         };
         if row["kind"] == "snapshot" && row["status"] == "failed" {

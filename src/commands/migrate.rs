@@ -7,10 +7,10 @@ use anyhow::Context;
 use crate::boot;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::load::settings::Settings;
+use crate::load::{Feed, Target};
 use crate::loader::service::End;
 use crate::log::LogFormat;
-use crate::target::settings::Settings;
-use crate::target::{Feed, Target};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: paper-engine-orders migrate --roles --model db/model")]

@@ -27,9 +27,9 @@ use clap::{Parser, Subcommand};
 
 use crate::boot::{self, Boot};
 use crate::config::{Config, Faults, Overrides};
+use crate::load::Target;
 use crate::loader::Error;
 use crate::loader::service::End;
-use crate::target::Target;
 
 /// Keeps Postgres tables identical to a feed of gzip CSV files in S3, and tells what each file changed.
 ///

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::number;
 use super::show::{self, count};
 use super::when::{self, When};
+use crate::load::{Republished, Target};
 use crate::loader::Error;
 use crate::loader::service::End;
-use crate::target::{Republished, Target};
 use crate::visible;
 
 #[derive(Debug, clap::Subcommand)]

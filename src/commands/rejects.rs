@@ -5,9 +5,9 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::show;
+use crate::load::{Filter, Rejected};
 use crate::loader::Error;
 use crate::loader::service::End;
-use crate::target::{Filter, Rejected};
 use crate::visible;
 
 #[derive(Debug, clap::Subcommand)]

@@ -5,9 +5,9 @@ use futures_util::StreamExt;
 
 use crate::boot::Boot;
 use crate::decode::File;
+use crate::load::Target;
 use crate::loader::Error;
 use crate::source::{self, Asked, Entry, Known, Plan, Request, Source};
-use crate::target::Target;
 
 /// Takes stock. Nothing is written, no lease is taken.
 pub(super) async fn take(boot: &Boot, target: &Target) -> Result<Plan, Error> {

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::deliveries;
 use super::show::{self, Look};
+use crate::load::{Target, Wish};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::standing;
-use crate::target::{Target, Wish};
 use crate::visible;
 
 #[derive(Debug, Subcommand)]

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::decode::dialect::Dialect;
+use crate::load::settings::{BadRows, Share};
 use crate::log::LogFormat;
-use crate::target::settings::{BadRows, Share};
 use crate::textfile::TextFile;
-use crate::{notifier, pg, source, target};
+use crate::{load, notifier, pg, source};
 
 use check::{Check, told};
 pub use check::{Fault, Faults};
@@ -31,7 +31,7 @@ pub struct Config {
     /// `None`: nothing is published.
     pub notifier: Option<notifier::settings::Settings>,
     pub source: source::settings::Settings,
-    pub target: target::settings::Settings,
+    pub target: load::settings::Settings,
     /// What TABLES says of single tables.
     pub tables: Tables,
     pub dialect: Dialect,
@@ -97,7 +97,7 @@ impl Config {
     }
 
     /// TARGET and what belongs to it alone: for what needs nothing else.
-    pub fn target_from_env() -> Result<target::settings::Settings, Faults> {
+    pub fn target_from_env() -> Result<load::settings::Settings, Faults> {
         let mut check = Check::default();
         let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
         let target = target(&env, &Tables::default(), &mut check);
@@ -185,7 +185,7 @@ fn notifier(env: &Env, overrides: Overrides, check: &mut Check) -> Option<notifi
     Some(settings)
 }
 
-fn target(env: &Env, tables: &Tables, check: &mut Check) -> Option<target::settings::Settings> {
+fn target(env: &Env, tables: &Tables, check: &mut Check) -> Option<load::settings::Settings> {
     let postgres: Option<pg::settings::Settings> = check.needed("TARGET", &env.target, TARGET);
     let root: Option<&Path> = postgres.as_ref().and_then(pg::settings::Settings::root_cert);
     check.readable("TARGET", "sslrootcert", root);
@@ -200,7 +200,7 @@ fn target(env: &Env, tables: &Tables, check: &mut Check) -> Option<target::setti
         "not a whole number of days",
         "Write it like KEEP_MESSAGES=30",
     );
-    Some(target::settings::Settings {
+    Some(load::settings::Settings {
         postgres: postgres?,
         schema: Some(schema).filter(|schema| !schema.is_empty()),
         max_remove: max_remove?,
@@ -214,7 +214,7 @@ fn target(env: &Env, tables: &Tables, check: &mut Check) -> Option<target::setti
 
 fn share(variable: &'static str, text: &str, check: &mut Check) -> Option<Share> {
     let hint = format!("Write it like {variable}=50% or {variable}=1000");
-    check.parsed(variable, text, &target::settings::NotAShare.to_string(), &hint)
+    check.parsed(variable, text, &load::settings::NotAShare.to_string(), &hint)
 }
 
 fn bad_rows(env: &Env, check: &mut Check) -> Option<BadRows> {

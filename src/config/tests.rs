@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::decode::limits::Limits;
+use crate::load::settings::{BadRows, Share};
 use crate::secret::Secret;
-use crate::target::settings::{BadRows, Share};
 use notifier::settings::Login;
 
 /// The least that must be given.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::load;
 use crate::source::{Entity, Pending, Step};
-use crate::target;
 
 /// The form's version; another number says that an older program cannot know what it means.
 pub const VERSION: u32 = 1;
@@ -262,9 +262,9 @@ impl Counts {
     }
 }
 
-impl From<target::Counts> for Counts {
-    fn from(counts: target::Counts) -> Self {
-        let target::Counts { create, amend, remove, unchanged, rejected } = counts;
+impl From<load::Counts> for Counts {
+    fn from(counts: load::Counts) -> Self {
+        let load::Counts { create, amend, remove, unchanged, rejected } = counts;
         Self { create, amend, remove, unchanged, rejected }
     }
 }

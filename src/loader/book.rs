@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::agreed::{Agreed, Counts, Delivery, Keys, Stop, Table};
 use super::{Error, moved, verdict};
+use crate::load::{self, Changes, Seen, Why};
 use crate::source::{Entity, Pending, Status, TablePlan};
-use crate::target::{self, Changes, Seen, Why};
 
 /// What is kept of deliveries beside the ledger.
 #[derive(Debug, Default)]
@@ -193,7 +193,7 @@ fn delivery(pending: &Pending, id: i64, end: End<'_>) -> Delivery {
 }
 
 fn seen_in(delivery: Delivery, seen: Seen) -> Delivery {
-    let target::Seen { columns, created, amended, removed, digest, .. } = seen;
+    let load::Seen { columns, created, amended, removed, digest, .. } = seen;
     let columns = columns.into_iter().map(|(name, rows)| super::agreed::Column { name, rows });
     let keys = Keys { create: created, amend: amended, remove: removed };
     Delivery { columns: columns.collect(), keys, effect: digest, ..delivery }

@@ -15,11 +15,11 @@ use crate::clock::Clock;
 use crate::decode::dialect::Dialect;
 use crate::decode::{self, File};
 use crate::failpoint;
+use crate::load::{self, Begun, Changes, Counts, Missing, Order, Process, Receipt, Sign, Target, Why, Work};
 use crate::metrics::{Metrics, RowOp, Stage};
 use crate::notifier::Notifier;
 use crate::retry::Backoff;
 use crate::source::{Download, IfSame, Pending, Source, Status, Step};
-use crate::target::{self, Begun, Changes, Counts, Missing, Order, Process, Receipt, Sign, Target, Why, Work};
 use crate::terminal::Screen;
 
 /// What a delivery needs on its way.
@@ -371,7 +371,7 @@ fn of_the_file(error: &Error) -> bool {
 /// The other table, if a delivery failed for the sake of one.
 async fn missing(work: &Work, error: &Error) -> Result<Option<Missing>, Error> {
     match error {
-        Error::Target(target::Error::Pg(error)) => Ok(work.missing(error).await?),
+        Error::Target(load::Error::Pg(error)) => Ok(work.missing(error).await?),
         _ => Ok(None),
     }
 }

@@ -4,8 +4,8 @@
 use super::{Error, Loader, Outcome, say};
 use crate::decode::File;
 use crate::health::Part;
+use crate::load::{Reloaded, TableStop, Wish};
 use crate::source::{Again, Entity, Plan, TablePlan};
-use crate::target::{Reloaded, TableStop, Wish};
 
 impl Loader {
     /// Looks at all tables that were loaded: which of them are not what was left in them.

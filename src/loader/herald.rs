@@ -10,9 +10,9 @@ use super::corridor::{Corridor, Loaded};
 use super::{Error, say, timed};
 use crate::clock::Clock;
 use crate::health::{Health, Part};
+use crate::load::Target;
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
-use crate::target::Target;
 
 /// How often the publisher's turn is asked for at the end, while somebody else has it: five seconds.
 const TRIES: u32 = 50;

@@ -10,8 +10,8 @@ use super::corridor::Corridor;
 use super::moved::{self, Found, Place};
 use super::{Error, Loader, say};
 use crate::decode::dialect::Dialect;
+use crate::load::{self, Target};
 use crate::source::{Entity, Later, Plan, TablePlan};
-use crate::target::{self, Target};
 
 impl Loader {
     /// Looks at the stock that was taken before anything is done with it. Of a run that is held to a plan only the plan's
@@ -40,7 +40,7 @@ impl Loader {
     /// A name that several tables match is told when its turn comes.
     async fn definition(&self, entity: &Entity) -> Result<Option<String>, Error> {
         match self.corridor.target.definition(entity).await {
-            Err(target::Error::Ambiguous { .. }) => Ok(None),
+            Err(load::Error::Ambiguous { .. }) => Ok(None),
             other => Ok(other?),
         }
     }
@@ -96,8 +96,8 @@ impl Place {
         let (dialect, limits) = (format!("{dialect:?}"), format!("{:?}", dialect.limits));
         let terms = target.terms().into_iter().map(|(name, value)| (name.to_owned(), value));
         let mut settings: BTreeMap<String, String> = terms.collect();
-        settings.insert("FEED".to_owned(), target::digest(&dialect.replace(&limits, "")));
-        settings.insert("LIMITS".to_owned(), target::digest(&limits));
+        settings.insert("FEED".to_owned(), load::digest(&dialect.replace(&limits, "")));
+        settings.insert("LIMITS".to_owned(), load::digest(&limits));
         Ok(Self { bucket: bucket.to_owned(), path: path.to_owned(), database: target.database().await?, settings })
     }
 }

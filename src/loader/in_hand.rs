@@ -3,8 +3,8 @@
 
 use super::corridor::Corridor;
 use super::{Error, Loader, Outcome, say};
+use crate::load::Why;
 use crate::source::{Pending, Step};
-use crate::target::Why;
 
 /// So often in a row loaders may die with one version of a file in hand before the file fails.
 const MOST_DEATHS: u32 = 5;

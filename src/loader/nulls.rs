@@ -10,8 +10,8 @@ use super::Error;
 use super::verdict::{self, Verdict};
 use crate::decode::dialect::Dialect;
 use crate::decode::{self, Evidence, Shape};
+use crate::load::{self, Target, Work};
 use crate::source::{Entity, Listed, Pending, Plan, Source, Step, TablePlan};
-use crate::target::{self, Target, Work};
 
 /// So much of a file is looked at, as it lies in the bucket.
 const HEAD: usize = 64 << 10;
@@ -133,7 +133,7 @@ impl NullEvidence {
             let (head, shape) = (source.head(listed, HEAD).await?, shape.clone());
             let _alone = self.decoding.lock().await;
             let look = tokio::task::spawn_blocking(move || decode::evidence(head, shape));
-            let found = look.await.map_err(|_| target::Error::Panicked)?;
+            let found = look.await.map_err(|_| load::Error::Panicked)?;
             if !found.is_none() {
                 return Ok(found);
             }

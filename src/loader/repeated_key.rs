@@ -3,8 +3,8 @@
 use super::corridor::Corridor;
 use super::verdict::{self, Error, Verdict};
 use crate::decode;
+use crate::load::{self, Why, Work};
 use crate::source::{Object, Pending, Step};
-use crate::target::{self, Why, Work};
 
 /// What a full load must be, and what to do if it is not.
 const ONCE: &str = "a snapshot must have each key once";
@@ -17,7 +17,7 @@ impl Corridor {
         pending: &Pending,
         error: &Error,
     ) -> Result<Option<Why>, Error> {
-        let Error::Target(target::Error::Pg(refused)) = error else { return Ok(None) };
+        let Error::Target(load::Error::Pg(refused)) = error else { return Ok(None) };
         if pending.step != (Step::Append { first: false }) || !work.is_repeated_key(refused).await? {
             return Ok(None);
         }
@@ -26,7 +26,7 @@ impl Corridor {
         let parts = Pending { objects, ..pending.clone() };
         let rows = decode::rows(self.source.open(&parts).await?, work.shape(&self.dialect));
         match work.refuse_duplicates(rows).await.map_err(Error::from) {
-            Err(error @ Error::Target(target::Error::Duplicate { .. })) => {
+            Err(error @ Error::Target(load::Error::Duplicate { .. })) => {
                 let why = verdict::why(&error, &parts);
                 Ok(Some(Why { part: None, ..why }))
             }

@@ -8,11 +8,11 @@ use time::OffsetDateTime;
 use super::contradictions::{self, Warned};
 use super::{Error, Outcome, verdict};
 use crate::decode::File;
+use crate::load::{Changes, Receipt, Refused, TableStatus, TableStop, Why};
 use crate::metrics::Metrics;
 use crate::notifier;
 use crate::source::{Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::standing;
-use crate::target::{Changes, Receipt, Refused, TableStatus, TableStop, Why};
 
 /// What was said already.
 #[derive(Debug, Default)]

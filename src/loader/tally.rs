@@ -128,8 +128,8 @@ mod tests {
 
     use super::super::corridor::Loaded;
     use super::*;
+    use crate::load::Counts;
     use crate::source::{Listed, Object, Step};
-    use crate::target::Counts;
     use time::macros::datetime;
 
     fn pending(file: File) -> Pending {

@@ -1,10 +1,10 @@
 //! One error, one verdict: what happens next to the delivery, its table and the program, and a sentence for the operator.
 
+use crate::load::{self, Order, Why};
 use crate::metrics::Reason;
 use crate::pg;
 use crate::source::{self, Pending, Status};
 use crate::standing;
-use crate::target::{self, Order, Why};
 
 /// An error of an iteration.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Source(#[from] source::Error),
     #[error(transparent)]
-    Target(#[from] target::Error),
+    Target(#[from] load::Error),
     /// the run is held to a plan that is not true any more; `done` of its deliveries are loaded or noted
     #[error("the plan does not hold any more; {}. Make a new one: `plan --out FILE`", kept(*done))]
     Moved { words: Vec<String>, done: usize },
@@ -27,8 +27,8 @@ fn kept(done: usize) -> String {
     }
 }
 
-impl From<source::StockError<target::Error>> for Error {
-    fn from(error: source::StockError<target::Error>) -> Self {
+impl From<source::StockError<load::Error>> for Error {
+    fn from(error: source::StockError<load::Error>) -> Self {
         match error {
             source::StockError::Source(error) => Self::Source(error),
             source::StockError::Ledger(error) => Self::Target(error),
@@ -81,8 +81,8 @@ fn of_source(error: &source::Error) -> Verdict {
     }
 }
 
-fn of_target(error: &target::Error) -> Verdict {
-    use target::Error::*;
+fn of_target(error: &load::Error) -> Verdict {
+    use load::Error::*;
     match error {
         Pg(error) => of_pg(error),
         Rows(rows) => match rows.of_the_world() {
@@ -122,9 +122,9 @@ fn of_pg(error: &pg::Error) -> Verdict {
 /// What is in the way of what is tried again.
 pub fn reason(error: &Error) -> Reason {
     match error {
-        Error::Source(source::Error::Spill(_)) | Error::Target(target::Error::Spill(_)) => Reason::Spool,
-        Error::Source(_) | Error::Target(target::Error::Rows(_)) => Reason::Source,
-        Error::Target(target::Error::Pg(error)) => match error.code() {
+        Error::Source(source::Error::Spill(_)) | Error::Target(load::Error::Spill(_)) => Reason::Spool,
+        Error::Source(_) | Error::Target(load::Error::Rows(_)) => Reason::Source,
+        Error::Target(load::Error::Pg(error)) => match error.code() {
             Some("40P01") => Reason::Deadlock,
             Some("40001") => Reason::Serialization,
             Some("55P03") => Reason::Lock,
@@ -138,13 +138,13 @@ pub fn reason(error: &Error) -> Reason {
 /// Whether Postgres does not let us in. Waiting may mend it, so a service that runs tries again; at a start it is a fault of
 /// the configuration.
 pub fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Target(target::Error::Pg(pg::Error::Refused(_))))
+    matches!(error, Error::Target(load::Error::Pg(pg::Error::Refused(_))))
 }
 
 /// What the ledger will say about a delivery that was given up.
 pub fn why(error: &Error, pending: &Pending) -> Why {
     let (part, removes) = match error {
-        Error::Target(target::Error::Held { removes, .. }) => (None, Some(*removes)),
+        Error::Target(load::Error::Held { removes, .. }) => (None, Some(*removes)),
         Error::Target(error) => (error.part(), None),
         Error::Source(source::Error::Gone { key }) => {
             (pending.objects.iter().position(|object| object.listed.key == *key), None)
@@ -154,7 +154,7 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
     // one of several files is named, which need not be the one on whose row this stands
     let named = part.and_then(|part| pending.objects.get(part)).filter(|_| pending.objects.len() > 1);
     let words = match (named, error) {
-        (Some(object), Error::Target(target::Error::Duplicate { first, second })) if first.part != second.part => {
+        (Some(object), Error::Target(load::Error::Duplicate { first, second })) if first.part != second.part => {
             let other = pending.objects.get(first.part).map_or("", |object| object.listed.key.as_str());
             format!(
                 "{}: line {}: the same key as {other}, line {}; a snapshot must have each key once",
@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn held() -> Error {
-        target::Error::Held { removes: 900, rows: 1000, why: ": the snapshot is empty".into() }.into()
+        load::Error::Held { removes: 900, rows: 1000, why: ": the snapshot is empty".into() }.into()
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         let cut = source::Error::Cut { key: "k".into(), at: 5, what: "reset".into() };
         assert_eq!(of(&cut.into()), Verdict::RetryTable);
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        assert_eq!(of(&target::Error::Spill(full).into()), Verdict::RetryTable);
+        assert_eq!(of(&load::Error::Spill(full).into()), Verdict::RetryTable);
         assert_eq!(
             of(&pg_error(pg::Error::Connect { place: "h:5432/d".into(), why: "refused".into() })),
             Verdict::Retry
@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn pg_error(error: pg::Error) -> Error {
-        target::Error::from(error).into()
+        load::Error::from(error).into()
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::corridor::Next;
 use super::verdict::{self, Verdict};
 use super::{Error, Loader, Outcome, say};
+use crate::load::{Missing, Why};
 use crate::source::{Entity, Pending, Plan, TablePlan};
 use crate::standing::Remark;
-use crate::target::{Missing, Why};
 
 /// How long a delivery waits for another table.
 const PATIENCE: Duration = Duration::from_secs(600);

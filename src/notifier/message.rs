@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::SUBJECT;
 use crate::clock;
 use crate::decode::File;
+use crate::load::{Changes, Counts, Feed, News};
 use crate::source::Pending;
-use crate::target::{Changes, Counts, Feed, News};
 
 /// The keys in their order.
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::failpoint;
-use crate::target::{self, Changes, News, Target, Waiting};
+use crate::load::{self, Changes, News, Target, Waiting};
 pub use doctor::{Found, Streams};
 pub use message::stats;
 use nats::{Broker, Outcome};
@@ -29,7 +29,7 @@ pub enum Error {
     #[error("NATS did not take message {id}: {what}")]
     Refused { id: i64, what: String },
     #[error(transparent)]
-    Outbox(#[from] target::Error),
+    Outbox(#[from] load::Error),
 }
 
 /// What a round of publishing did.
@@ -70,7 +70,7 @@ impl Notifier {
     }
 
     /// Publishes what the outbox holds. Another publisher at work is as good.
-    pub async fn announce(&self, target: &Target) -> Result<Announced, target::Error> {
+    pub async fn announce(&self, target: &Target) -> Result<Announced, load::Error> {
         let mut announced = Announced::default();
         let Some(broker) = self.broker.as_ref().filter(|_| !target.is_rehearsal()) else { return Ok(announced) };
         let mut after = 0;

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use super::Error;
 use super::settings::{Login, Settings};
 use crate::failpoint;
-use crate::target::{News, Waiting};
+use crate::load::{News, Waiting};
 
 /// How long the broker may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -3,8 +3,8 @@
 use super::*;
 use crate::clock::Clock;
 use crate::health::Part;
+use crate::load::{Feed, Reader};
 use crate::standing::Noted;
-use crate::target::{Feed, Reader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;

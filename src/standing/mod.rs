@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::load::{Feed, NullDecision, StopRow, TableState, TableStatus, TableStop};
 use crate::source::{Entity, Foreigners, Stop};
-use crate::target::{Feed, NullDecision, StopRow, TableState, TableStatus, TableStop};
 pub use noted::Noted;
 pub use stock::{Files, InHand, Remark, Shelf, Stock};
 use words::written;

@@ -1,4 +1,4 @@
-//! Postgres as the oracle of `target::encode`: random cells of every type, whole and damaged, are
+//! Postgres as the oracle of `load::encode`: random cells of every type, whole and damaged, are
 //! encoded here and cast there, and the bytes must agree. The same cells then go through a binary
 //! COPY, and their sort keys must put them into the order that Postgres gives them.
 //!
@@ -6,7 +6,7 @@
 //! `PEO_ROUNDS` asks for more than the one round of each test.
 
 use futures_util::SinkExt;
-use paper_engine_orders::target::encode::{Refusal, Wire};
+use paper_engine_orders::load::encode::{Refusal, Wire};
 use proptest::prelude::*;
 use proptest::strategy::{Union, ValueTree};
 use proptest::string::string_regex;

@@ -6,12 +6,12 @@ use super::report::{Part, Report};
 use crate::config::{Config, Overrides};
 use crate::loader::service::End;
 use crate::per_table::Pattern;
-use crate::{notifier, source, target};
+use crate::{load, notifier, source};
 
 /// What can be looked at further: each where nothing is wrong with it.
 pub(super) struct Settings {
     pub source: Option<source::settings::Settings>,
-    pub target: Option<target::settings::Settings>,
+    pub target: Option<load::settings::Settings>,
     /// the inner is none if nobody is to be told
     pub notifier: Option<Option<notifier::settings::Settings>>,
     /// the patterns of TABLES

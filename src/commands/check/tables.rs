@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::report::{Part, Report};
 use super::within;
 use crate::decode::File;
+use crate::load::settings::Settings;
+use crate::load::{Mapped, NullDecision, Refused, Target};
 use crate::loader::service::End;
 use crate::per_table::Pattern;
 use crate::source::{Entity, Holds, Survey};
-use crate::target::settings::Settings;
-use crate::target::{Mapped, NullDecision, Refused, Target};
 
 /// So many names stand in one line.
 const NAMES: usize = 10;

@@ -5,11 +5,11 @@ use super::report::{Part, Report};
 use super::{Trouble, tables, within};
 use crate::boot;
 use crate::clock::Clock;
+use crate::load::{Feed, Pooler, Server, Target};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::pg::quote;
 use crate::source::Survey;
-use crate::target::{Feed, Pooler, Server, Target};
 
 pub(super) async fn check(settings: &Settings, feed: Option<&Survey>, report: &mut Report) {
     let Some(wanted) = &settings.target else {
@@ -161,8 +161,8 @@ enum Schema {
 async fn version_of(target: &Target) -> Result<Schema, Trouble> {
     match target.schema_version().await {
         Ok(version) => Ok(Schema::Current(version)),
-        Err(crate::target::Error::SchemaMissing { missing }) => Ok(Schema::Lacks(missing)),
-        Err(crate::target::Error::SchemaNewer { found, known }) => {
+        Err(crate::load::Error::SchemaMissing { missing }) => Ok(Schema::Lacks(missing)),
+        Err(crate::load::Error::SchemaNewer { found, known }) => {
             Ok(Schema::Newer(format!("version {found}, newer than this program, which knows {known}")))
         }
         Err(error) => Err(Trouble::of(&error.into())),

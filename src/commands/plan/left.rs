@@ -6,10 +6,10 @@ use super::text::would;
 use crate::boot::Boot;
 use crate::commands::stock;
 use crate::decode::File;
+use crate::load::Target;
 use crate::loader::Error;
 use crate::loader::agreed::{Left, Table};
 use crate::source::{Entity, Listed, Status, TablePlan};
-use crate::target::Target;
 
 /// So many of a table's files are named.
 const EXAMPLES: usize = 3;

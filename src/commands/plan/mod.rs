@@ -14,12 +14,12 @@ use anyhow::Context;
 use super::when;
 use crate::boot::{self, Boot};
 use crate::config::{Config, Overrides};
+use crate::load::settings::Share;
+use crate::load::{Filter, Target};
 use crate::loader::agreed::{Agreed, Counts, VERSION};
 use crate::loader::service::End;
 use crate::loader::{Book, Error, Loader};
 use crate::source::{Request, Status};
-use crate::target::settings::Share;
-use crate::target::{Filter, Target};
 use crate::visible;
 
 #[derive(Debug, clap::Args)]

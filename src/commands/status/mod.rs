@@ -6,10 +6,10 @@ mod view;
 use std::io::Write;
 
 use crate::decode::NullRule;
+use crate::load::NullDecision;
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::standing::{Report, Stock};
-use crate::target::NullDecision;
 use crate::visible;
 
 #[derive(Debug, clap::Args)]

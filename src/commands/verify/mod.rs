@@ -17,11 +17,11 @@ use tokio::task::JoinHandle;
 use super::number;
 use crate::boot::Boot;
 use crate::decode;
+use crate::load::{self, Found, TableState, Target, Verification};
 use crate::loader::Error;
 use crate::loader::service::{self, End};
 use crate::loader::verdict::{self, Verdict};
 use crate::source::{Entity, Loaded, Plan, Source, Status, TablePlan};
-use crate::target::{self, Found, TableState, Target, Verification};
 use crate::{pg, visible};
 use report::{Outcome, Table};
 
@@ -201,7 +201,7 @@ impl Verifier<'_> {
             Found::Verification(verification) => *verification,
             Found::Nothing => return Ok(Outcome::NothingLoaded),
             Found::Reserved => {
-                return Err(doubt(crate::target::Refused::Reserved, "Remove the folder from the bucket."));
+                return Err(doubt(crate::load::Refused::Reserved, "Remove the folder from the bucket."));
             }
             Found::NoTable => {
                 return Err(doubt("the target has no such table", "Create it; then its files are loaded anew."));
@@ -251,7 +251,7 @@ impl Verifier<'_> {
 
 /// What Postgres says no to for its own reasons, neither the world's nor the rows': its words.
 fn of_statement(error: &Error) -> Option<(&str, String)> {
-    let Error::Target(target::Error::Pg(error @ pg::Error::Query { source, .. })) = error else { return None };
+    let Error::Target(load::Error::Pg(error @ pg::Error::Query { source, .. })) = error else { return None };
     let code = error.code().filter(|code| !error.is_world() && !pg::sqlstate::is_of_rows(code))?;
     Some((code, pg::describe(source)))
 }

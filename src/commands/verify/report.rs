@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::counts;
+use crate::load::{Comparison, Key};
 use crate::loader::service::End;
 use crate::source::Entity;
-use crate::target::{Comparison, Key};
 
 /// What came of one table.
 pub(super) enum Outcome {

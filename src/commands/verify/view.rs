@@ -4,8 +4,8 @@ use std::io::{Result, Write};
 
 use super::report::{Outcome, Table};
 use crate::commands::show;
+use crate::load::{Comparison, Key};
 use crate::source;
-use crate::target::{Comparison, Key};
 
 pub(super) fn print(table: &Table, out: &mut impl Write) -> Result<()> {
     lines(table).iter().try_for_each(|line| writeln!(out, "{line}"))
@@ -128,8 +128,8 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::Different;
     use crate::loader::service::End;
-    use crate::target::Different;
 
     fn table(comparison: Comparison) -> Table {
         let comparison = Box::new(comparison);

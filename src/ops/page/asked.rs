@@ -1,8 +1,8 @@
 //! What a request asks the page for, read from its path and its query; and the way back, for links. Pure.
 
 use crate::decode::File;
+use crate::load::{Start, Wanted};
 use crate::source::Status;
-use crate::target::{Start, Wanted};
 use crate::url;
 
 /// So many deliveries stand on a page.

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::frame::{Frame, Mark, Piece, Time, capital, number, seen, step};
 use super::list::{Count, table, table_address, took};
+use crate::load::{Delivery, Dossier};
 use crate::standing::{self, words};
-use crate::target::{Delivery, Dossier};
 
 /// `/deliveries/7`
 #[derive(Template)]
@@ -182,14 +182,14 @@ fn note(delivery: &Delivery, shown: usize) -> String {
 }
 
 impl Reject {
-    fn of(reject: &crate::target::Reject) -> Self {
+    fn of(reject: &crate::load::Reject) -> Self {
         let column = reject.column_name.as_deref().unwrap_or("–");
         Self { line: reject.line, column: seen(column), reason: seen(&reject.reason) }
     }
 }
 
 impl Message {
-    fn of(message: &crate::target::Message, now: i64) -> Self {
+    fn of(message: &crate::load::Message, now: i64) -> Self {
         let published = message.published_at.as_deref().and_then(|at| Time::read(at, now));
         let mark = match published {
             Some(_) => Mark::new("good", "✓", "published"),

@@ -5,8 +5,8 @@ use askama::Template;
 use super::asked::{address, of_table};
 use super::frame::{Frame, Mark, Time, cut, middle, number, seen};
 use crate::decode::File;
+use crate::load::{Delivery, Listing, Start, Wanted};
 use crate::source::Status;
-use crate::target::{Delivery, Listing, Start, Wanted};
 
 /// `/deliveries`
 #[derive(Template)]

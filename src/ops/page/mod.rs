@@ -13,8 +13,8 @@ use hyper::StatusCode;
 
 use crate::clock::Clock;
 use crate::health::{Health, Part};
+use crate::load::{Feed, Reader};
 use crate::standing::Noted;
-use crate::target::{Feed, Reader};
 use asked::{Asked, Wrong};
 use frame::{Frame, ICON, SCRIPT, STYLE, Time, seen};
 use overview::Seen;

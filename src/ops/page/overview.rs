@@ -6,8 +6,8 @@ use super::asked::of_table;
 use super::frame::{Frame, Mark, Piece, Time, capital, cut, number, seen, step};
 use super::list::Line;
 use crate::health::Part;
+use crate::load::{Feed, Overview, TableStatus};
 use crate::standing::{self, Remark, Report, Shelf, Stock, Table, words};
-use crate::target::{Feed, Overview, TableStatus};
 
 /// All that the first page tells of.
 pub struct Seen<'a> {

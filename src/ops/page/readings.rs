@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::asked::Asked;
 use crate::clock::Clock;
-use crate::target::{Dossier, Error, Listing, Overview, Reader};
+use crate::load::{Dossier, Error, Listing, Overview, Reader};
 
 /// As long as an answer holds, and as long as nothing else is asked after it, at least.
 const FRESH: Duration = Duration::from_secs(1);

@@ -207,7 +207,7 @@ fn rounded(micros: i64, precision: Option<u8>) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::target::encode::{Refusal, Wire};
+    use crate::load::encode::{Refusal, Wire};
 
     const TIMESTAMP: Wire = Wire::Timestamp { precision: None };
     const TIMESTAMPTZ: Wire = Wire::Timestamptz { precision: None };

@@ -188,7 +188,7 @@ fn mantissa(text: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use crate::target::encode::{Refusal, Wire};
+    use crate::load::encode::{Refusal, Wire};
 
     fn encoded(wire: &Wire, cell: &str) -> Result<Vec<u8>, Refusal> {
         let mut out = Vec::new();
