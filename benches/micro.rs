@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use paper_engine_orders::decode::cell::Cell;
 use paper_engine_orders::decode::{self, Column, File, Parts, Rows, Shape};
 use paper_engine_orders::feed::{self, Edition, Entity, Layout, Packing};
-use paper_engine_orders::load::encode::Wire;
+use paper_engine_orders::load::encode::ColumnEncoding;
 
 /// Enough for a hundred batches, few enough to be measured many times.
 const ROWS: u64 = 50_000;
@@ -77,36 +77,36 @@ mod encoding {
 
     #[divan::bench]
     fn bigint(bencher: Bencher) {
-        column(bencher, Wire::Int8, 0);
+        column(bencher, ColumnEncoding::Int8, 0);
     }
 
     #[divan::bench]
     fn varchar(bencher: Bencher) {
-        column(bencher, Wire::Varchar { max: Some(16) }, 2);
+        column(bencher, ColumnEncoding::Varchar { max: Some(16) }, 2);
     }
 
     #[divan::bench]
     fn numeric(bencher: Bencher) {
-        column(bencher, Wire::Numeric { limit: Some((18, 4)) }, 3);
+        column(bencher, ColumnEncoding::Numeric { limit: Some((18, 4)) }, 3);
     }
 
     #[divan::bench]
     fn numeric_without_limits(bencher: Bencher) {
-        column(bencher, Wire::Numeric { limit: None }, 4);
+        column(bencher, ColumnEncoding::Numeric { limit: None }, 4);
     }
 
     #[divan::bench]
     fn timestamp(bencher: Bencher) {
-        column(bencher, Wire::Timestamp { precision: Some(6) }, 5);
+        column(bencher, ColumnEncoding::Timestamp { precision: Some(6) }, 5);
     }
 
     #[divan::bench]
     fn text(bencher: Bencher) {
-        column(bencher, Wire::Text, 6);
+        column(bencher, ColumnEncoding::Text, 6);
     }
 
     /// One column of the mission's rows, nulls left out.
-    fn column(bencher: Bencher, wire: Wire, column: usize) {
+    fn column(bencher: Bencher, wire: ColumnEncoding, column: usize) {
         let (mut values, mut out) = (Vec::new(), Vec::new());
         walk(&plain(), false, |cells| {
             if let Some(Cell::Value(value)) = cells.nth(column) {
@@ -125,7 +125,7 @@ mod encoding {
 }
 
 /// Appends a cell as `COPY` has it: its length, then its bytes.
-fn encode(wire: &Wire, cell: Cell<'_>, tuple: &mut Vec<u8>) {
+fn encode(wire: &ColumnEncoding, cell: Cell<'_>, tuple: &mut Vec<u8>) {
     let Cell::Value(value) = cell else { return tuple.extend_from_slice(&(-1i32).to_be_bytes()) };
     let start = tuple.len();
     tuple.extend_from_slice(&[0; 4]);
@@ -156,15 +156,15 @@ const COLUMNS: [(&str, bool); 7] = [
     ("note", true),
 ];
 
-fn wires() -> [Wire; 7] {
+fn wires() -> [ColumnEncoding; 7] {
     [
-        Wire::Int8,
-        Wire::Int8,
-        Wire::Varchar { max: Some(16) },
-        Wire::Numeric { limit: Some((18, 4)) },
-        Wire::Numeric { limit: Some((18, 6)) },
-        Wire::Timestamp { precision: Some(6) },
-        Wire::Text,
+        ColumnEncoding::Int8,
+        ColumnEncoding::Int8,
+        ColumnEncoding::Varchar { max: Some(16) },
+        ColumnEncoding::Numeric { limit: Some((18, 4)) },
+        ColumnEncoding::Numeric { limit: Some((18, 6)) },
+        ColumnEncoding::Timestamp { precision: Some(6) },
+        ColumnEncoding::Text,
     ]
 }
 

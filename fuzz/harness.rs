@@ -11,8 +11,8 @@ use paper_engine_orders::decode::cell::Cell;
 use paper_engine_orders::decode::dialect::Dialect;
 use paper_engine_orders::decode::limits::{Bytes, Limits};
 use paper_engine_orders::decode::{self, Column, Error, File, NullRule, Nulls, Parts, Shape, Watching};
-use paper_engine_orders::load::encode::{Asked, Wire};
-use paper_engine_orders::source::key::{self, Named};
+use paper_engine_orders::load::encode::{ColumnEncoding, ServerCast};
+use paper_engine_orders::source::key::{self, ParsedKey};
 use paper_engine_orders::{notifier, pg, source};
 
 /// Every way to write files that changes how they are read.
@@ -90,15 +90,15 @@ pub fn keys(data: &[u8]) {
     let named = key::parse("", below);
     if !path.starts_with('/') && !path.ends_with('/') && !path.is_empty() {
         assert_eq!(key::parse(path, &format!("{path}/{below}")), named, "the path says nothing");
-        assert!(matches!(key::parse(&format!("{path}!"), &format!("{path}/{below}")), Named::Foreign(_)));
+        assert!(matches!(key::parse(&format!("{path}!"), &format!("{path}/{below}")), ParsedKey::Ignored(_)));
     }
-    if let Named::Snapshot { entity, .. } | Named::Changes { entity, .. } = &named {
+    if let ParsedKey::Snapshot { entity, .. } | ParsedKey::Changes { entity, .. } = &named {
         assert!(below.starts_with(&format!("{}/{}/", entity.schema, entity.name)), "{below:?}");
         assert!(!entity.schema.is_empty() && !entity.name.is_empty());
         assert!(!format!("{entity}").contains(char::is_control), "it would break a line of the log");
         assert!(below.ends_with(".csv") || below.ends_with(".csv.gz"));
         for other in ["x.tmp", "x.dfm", "/", "_$folder$"] {
-            assert!(matches!(key::parse("", &format!("{below}{other}")), Named::Foreign(_)), "{below:?}");
+            assert!(matches!(key::parse("", &format!("{below}{other}")), ParsedKey::Ignored(_)), "{below:?}");
         }
     }
 }
@@ -181,32 +181,32 @@ fn shape(how: u8, feed: u8) -> Shape {
 }
 
 /// The types of the columns, each with and without a modifier; the first is the key's.
-fn wires() -> Vec<Wire> {
-    let asked = Asked { type_name: "inet".into(), text: false, scaled: false, canonical: true };
+fn wires() -> Vec<ColumnEncoding> {
+    let asked = ServerCast { type_name: "inet".into(), text: false, scaled: false, canonical: true };
     vec![
-        Wire::Int8,
-        Wire::Text,
-        Wire::Bool,
-        Wire::Int2,
-        Wire::Int4,
-        Wire::Float4,
-        Wire::Float8,
-        Wire::Numeric { limit: None },
-        Wire::Numeric { limit: Some((18, 4)) },
-        Wire::Numeric { limit: Some((5, -2)) },
-        Wire::Varchar { max: Some(3) },
-        Wire::Bpchar { len: Some(3) },
-        Wire::Bpchar { len: None },
-        Wire::Date,
-        Wire::Time { precision: Some(3) },
-        Wire::Timestamp { precision: None },
-        Wire::Timestamp { precision: Some(0) },
-        Wire::Timestamptz { precision: Some(6) },
-        Wire::Uuid,
-        Wire::Bytea,
-        Wire::Json,
-        Wire::Jsonb,
-        Wire::Asked(asked),
+        ColumnEncoding::Int8,
+        ColumnEncoding::Text,
+        ColumnEncoding::Bool,
+        ColumnEncoding::Int2,
+        ColumnEncoding::Int4,
+        ColumnEncoding::Float4,
+        ColumnEncoding::Float8,
+        ColumnEncoding::Numeric { limit: None },
+        ColumnEncoding::Numeric { limit: Some((18, 4)) },
+        ColumnEncoding::Numeric { limit: Some((5, -2)) },
+        ColumnEncoding::Varchar { max: Some(3) },
+        ColumnEncoding::Bpchar { len: Some(3) },
+        ColumnEncoding::Bpchar { len: None },
+        ColumnEncoding::Date,
+        ColumnEncoding::Time { precision: Some(3) },
+        ColumnEncoding::Timestamp { precision: None },
+        ColumnEncoding::Timestamp { precision: Some(0) },
+        ColumnEncoding::Timestamptz { precision: Some(6) },
+        ColumnEncoding::Uuid,
+        ColumnEncoding::Bytea,
+        ColumnEncoding::Json,
+        ColumnEncoding::Jsonb,
+        ColumnEncoding::ServerCast(asked),
     ]
 }
 
@@ -350,7 +350,7 @@ fn encode(shape: &Shape, parts: &[Vec<u8>], must_be_gzip: bool) {
 }
 
 /// A value's binary form and its sort key, if it is one.
-fn value(wire: &Wire, cell: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+fn value(wire: &ColumnEncoding, cell: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let mut out = b"before".to_vec();
     if wire.encode(cell, &mut out).is_err() {
         assert_eq!(out, b"before", "after a refusal nothing is there");
@@ -365,14 +365,16 @@ fn value(wire: &Wire, cell: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
 }
 
 /// The order of two values, where it is plain from their texts.
-fn known_order(wire: &Wire, one: &[u8], two: &[u8]) -> Option<Ordering> {
+fn known_order(wire: &ColumnEncoding, one: &[u8], two: &[u8]) -> Option<Ordering> {
     let (one, two) = (std::str::from_utf8(one).ok()?, std::str::from_utf8(two).ok()?);
     match wire {
-        Wire::Int2 | Wire::Int4 | Wire::Int8 => Some(one.trim().parse::<i64>().ok()?.cmp(&two.trim().parse().ok()?)),
-        Wire::Float8 => one.parse::<f64>().ok()?.partial_cmp(&two.parse().ok()?),
-        Wire::Numeric { limit: None } => Some(decimal(one)?.cmp(&decimal(two)?)),
-        Wire::Text => Some(one.cmp(two)),
-        Wire::Date => (is_day(one) && is_day(two)).then(|| one.cmp(two)),
+        ColumnEncoding::Int2 | ColumnEncoding::Int4 | ColumnEncoding::Int8 => {
+            Some(one.trim().parse::<i64>().ok()?.cmp(&two.trim().parse().ok()?))
+        }
+        ColumnEncoding::Float8 => one.parse::<f64>().ok()?.partial_cmp(&two.parse().ok()?),
+        ColumnEncoding::Numeric { limit: None } => Some(decimal(one)?.cmp(&decimal(two)?)),
+        ColumnEncoding::Text => Some(one.cmp(two)),
+        ColumnEncoding::Date => (is_day(one) && is_day(two)).then(|| one.cmp(two)),
         _ => None,
     }
 }

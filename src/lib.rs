@@ -1,9 +1,9 @@
 //! **paper-engine-orders** keeps Postgres tables identical to a feed of gzip CSV files in an S3 bucket,
-//! file by file, and tells the world exactly what each file changed.
+//! file by file, and reports what each file changed.
 //!
-//! # The corridor
+//! # One delivery
 //!
-//! A delivery walks one way. Each room makes one noun; the next room takes that noun and nothing else:
+//! Each step returns one value, which the next step takes:
 //!
 //! ```text
 //! known   = target.known(…)                what the ledger has
@@ -11,28 +11,28 @@
 //! work    = target.begin(&pending)         lease taken, ledger read again
 //! object  = source.open(&pending)          pinned by etag, bytes counted
 //! rows    = decode::rows(object, shape)    checked to the last byte of the last gzip member
-//! changes = work.apply(rows)               guarded, diffed, applied; four counts
+//! changes = work.apply(rows)               guarded, compared, applied; four counts
 //! news    = notifier.compose(&changes)     subject, message id, payload
 //! receipt = work.seal(changes, news)       ledger row, outbox row, commit
 //!           notifier.announce(&receipt)    published, and the loader counts it
 //! ```
 //!
-//! `loader/mod.rs` is that corridor in code. Read the modules below from top to bottom: each may use
-//! only what stands *below* it, and `tests/house.rs` holds that.
+//! `loader/delivery.rs` runs these steps. A module may use only the modules below it in this list, which
+//! `tests/house.rs` checks. ARCHITECTURE.md says what each module is for.
 
-// ── roof: what a person runs
+// ── the program
 pub mod commands;
 
-pub mod boot;
+pub mod app;
 
 pub mod config;
 
-// ── the loader wing
+// ── the loader
 pub mod ops;
 
 pub mod loader;
 
-pub mod standing;
+pub mod status;
 
 pub mod notifier;
 
@@ -44,10 +44,10 @@ pub mod decode;
 
 pub mod feed;
 
-// ── ground: knows nothing of the wings
+// ── ground: knows nothing of the loader
 pub use pe_postgres as pg;
 
-pub mod textfile;
+pub mod metrics_file;
 
 pub mod metrics;
 

@@ -30,7 +30,7 @@ fn imports_point_down() {
 }
 
 #[test]
-fn the_ground_knows_nothing_of_the_wings() {
+fn the_ground_knows_nothing_of_the_loader() {
     let lib = read(&source("lib.rs"));
     let (_, ground) = lib.split_once("── ground").expect("lib.rs marks the ground");
     let ground: BTreeSet<String> = floors(ground).into_iter().collect();
@@ -97,8 +97,7 @@ fn is_test(name: &str) -> bool {
 
 #[test]
 fn a_planted_upward_import_is_found() {
-    let text =
-        "//! sign\nuse crate::loader::Loader;\nuse crate::{decode::Row, ops};\nfn f() { crate::boot::start() }\n";
+    let text = "//! sign\nuse crate::loader::Loader;\nuse crate::{decode::Row, ops};\nfn f() { crate::app::start() }\n";
     let used: Vec<String> = imports(text).into_iter().map(|(_, used)| used).collect();
     assert_eq!(used, ["loader", "decode", "ops", "boot"]);
     let plan =

@@ -6,16 +6,16 @@ use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
-use super::show::{self, Look};
-use super::{number, stock};
-use crate::boot::Boot;
+use super::term_format::{self, OutputStyle};
+use super::{backlog, number};
+use crate::app::App;
 use crate::config::env;
 use crate::decode::File;
 use crate::load::{self, Acted, Filter, Rest, Target};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::source::{Pending, Request, Status, Step};
-use crate::standing;
+use crate::status;
 use crate::visible;
 
 #[derive(Debug, Subcommand)]
@@ -110,18 +110,18 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
 }
 
 impl Ids {
-    fn actor(&self, boot: &Boot) -> String {
+    fn actor(&self, boot: &App) -> String {
         actor(self.actor.as_deref(), boot)
     }
 }
 
 /// Who asks: the one named, or the user at this machine.
-pub(super) fn actor(named: Option<&str>, boot: &Boot) -> String {
+pub(super) fn actor(named: Option<&str>, boot: &App) -> String {
     named.map_or_else(|| format!("{}@{}", env::user(), boot.host), str::to_owned)
 }
 
 /// What the ledger does not know of a reload that failed: the parts beside the one that is to blame. Skipping one skips all.
-async fn rest(boot: &Boot, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<Rest>> {
+async fn rest(boot: &App, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<Rest>> {
     let mut failed = Vec::new();
     for id in ids {
         let row = match target.delivery(*id).await {
@@ -136,7 +136,7 @@ async fn rest(boot: &Boot, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<R
     if failed.is_empty() {
         return Ok(Vec::new());
     }
-    let plan = stock::take(boot, target).await?;
+    let plan = backlog::take(boot, target).await?;
     let pending: Vec<&Pending> = plan.tables.iter().flat_map(|table| &table.pending).collect();
     Ok(failed.into_iter().filter_map(|id| rest_of(id, &pending)).collect())
 }
@@ -219,7 +219,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         return Ok(());
     }
     let head = ["id", "written", "status", "create", "amend", "remove", "table/file"].map(str::to_owned);
-    let look = Look::of_stdout();
+    let look = OutputStyle::of_stdout();
     writeln!(out, "{}", cells(&head, look))?;
     rows.iter().flat_map(|row| entry(row, look)).try_for_each(|line| writeln!(out, "{line}"))?;
     if rows.len() == list.limit as usize {
@@ -237,24 +237,24 @@ async fn nothing(list: &List, target: &Target) -> anyhow::Result<String> {
     let Some(name) = list.entity.as_ref().filter(unknown) else {
         let others = target.other_scopes().await.map_err(Error::from)?;
         let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-        return Ok(Look::of_stdout().wrapped(&format!("No deliveries.{}", standing::other_feeds(&others)), 0));
+        return Ok(OutputStyle::of_stdout().wrapped(&format!("No deliveries.{}", status::other_feeds(&others)), 0));
     };
     let known: Vec<String> = states.iter().take(20).map(|state| format!("{}.{}", state.schema, state.entity)).collect();
     let known = if known.is_empty() { "no table yet".to_owned() } else { known.join(", ") };
-    Ok(Look::of_stdout().wrapped(&format!("No deliveries of {name}; the ledger knows: {known}."), 0))
+    Ok(OutputStyle::of_stdout().wrapped(&format!("No deliveries of {name}; the ledger knows: {known}."), 0))
 }
 
 /// A line of the list. The key takes what is left of the width, for it is shown whole by `show`.
-fn cells([id, at, status, create, amend, remove, file]: &[String; 7], look: Look) -> String {
+fn cells([id, at, status, create, amend, remove, file]: &[String; 7], look: OutputStyle) -> String {
     let (start, counts) = (format!("{id:>6} {at:11} "), format!(" {create:>7} {amend:>7} {remove:>7}  "));
     let status = format!("{status:7}");
     let taken = [&start, &status, &counts].map(|part| part.chars().count()).iter().sum();
     let left = look.width.saturating_sub(taken).max(16);
-    start + &look.status(&status) + &counts + &show::middle(&show::line(file, usize::MAX), left)
+    start + &look.status(&status) + &counts + &term_format::middle(&term_format::line(file, usize::MAX), left)
 }
 
 /// What the list has to say of a delivery: its line, why it is as it is, and what was asked for.
-fn entry(row: &Value, look: Look) -> Vec<String> {
+fn entry(row: &Value, look: OutputStyle) -> Vec<String> {
     let at = word(row, "committed_at").get(5..16).unwrap_or_default().replace('T', " ");
     let [create, amend, remove] = ["rows_create", "rows_amend", "rows_remove"].map(|key| known(row, key));
     let (status, key) = (word(row, "status").to_owned(), short(row));
@@ -264,10 +264,10 @@ fn entry(row: &Value, look: Look) -> Vec<String> {
         ("", reason) => reason.to_owned(),
         (actor, reason) => format!("{actor}: {reason}"),
     };
-    let why = [word(row, "error"), &reason].map(|words| show::line(words, usize::MAX));
+    let why = [word(row, "error"), &reason].map(|words| term_format::line(words, usize::MAX));
     lines.extend(why.iter().filter(|words| !words.is_empty()).map(|words| look.wrapped(words, 7)));
     if let Some(wish) = row["requested"].as_str() {
-        let (word, comes) = standing::asked(wish);
+        let (word, comes) = status::asked(wish);
         lines.push(look.wrapped(&format!("{word}: {comes}"), 7));
     }
     lines
@@ -292,7 +292,7 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
         writeln!(out, "{}", visible::json(row))?;
         return Ok(());
     }
-    let look = Look::of_stdout();
+    let look = OutputStyle::of_stdout();
     for (key, value) in row.as_object().into_iter().flatten() {
         let Some(label) = label(row, key).filter(|_| !value.is_null()) else { continue };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -302,7 +302,7 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
     if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(|status| status.stops(file)) {
         let id = row["id"].as_i64().unwrap_or_default();
         writeln!(out, "\nNext, one of")?;
-        standing::next(word(row, "status"), id)
+        status::next(word(row, "status"), id)
             .iter()
             .try_for_each(|step| writeln!(out, "    {}", look.beside(step, 4, 6)))?;
     }

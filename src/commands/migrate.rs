@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::boot;
+use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::load::settings::Settings;
@@ -27,7 +27,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let settings = Settings { migrate: true, ..Config::target_from_env()? };
     crate::log::init(LogFormat::default());
     // the ledger's own tables are the same for every feed
-    let target = Target::new(&settings, Feed::default(), &boot::hostname(), Clock::system());
+    let target = Target::new(&settings, Feed::default(), &app::hostname(), Clock::system());
     let target = target.map_err(crate::loader::Error::from)?;
     let applied = target.prepare().await.map_err(crate::loader::Error::from)?;
     tracing::info!("The loader's tables are up to date ({applied} migrations applied).");

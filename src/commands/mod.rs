@@ -2,10 +2,11 @@
 //!
 //! Without arguments the program does what the environment says, as the container runs it.
 
+mod backlog;
 mod check;
-mod complaint;
 mod completions;
 mod deliveries;
+mod error_report;
 mod feed;
 mod man;
 mod migrate;
@@ -14,10 +15,9 @@ mod number;
 mod plan;
 mod rejects;
 mod run;
-mod show;
 mod status;
-mod stock;
 mod tables;
+mod term_format;
 mod verify;
 mod when;
 
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::boot::{self, Boot};
+use crate::app::{self, App};
 use crate::config::{Config, Faults, Overrides};
 use crate::load::Target;
 use crate::loader::Error;
@@ -113,7 +113,7 @@ pub fn main() -> ExitCode {
         }
         failed => {
             let why = failed.ok().and_then(Result::err).map(|error| format!(": {error}")).unwrap_or_default();
-            complaint::say(&anyhow::anyhow!(
+            error_report::say(&anyhow::anyhow!(
                 "cannot start the runtime{why}. Raise what this process may have of files and threads (ulimit -n, -u)"
             ));
             ExitCode::from(69)
@@ -145,7 +145,7 @@ async fn run(cli: Cli) -> ExitCode {
         Ok(end) => ExitCode::from(end.code()),
         Err(error) if !writes && is_closed(&error) => ExitCode::from(End::Done.code()),
         Err(error) => {
-            complaint::say(&error);
+            error_report::say(&error);
             ExitCode::from(code_of(&error))
         }
     }
@@ -169,9 +169,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
 
 /// What a command that looks at the ledger needs: nobody is told anything, and the loader's tables must be there, in a
 /// version that it gives. Only what it uses of the environment is judged.
-async fn ledger(uses: &'static [&'static str]) -> anyhow::Result<(Boot, Target, i32)> {
+async fn ledger(uses: &'static [&'static str]) -> anyhow::Result<(App, Target, i32)> {
     let overrides = Overrides { silent: true, only: Some(uses), ..Overrides::default() };
-    let boot = boot::start(Config::from_env(overrides)?)?;
+    let boot = app::start(Config::from_env(overrides)?)?;
     let target = boot.target()?;
     let version = target.schema_version().await.map_err(Error::from)?;
     Ok((boot, target, version))

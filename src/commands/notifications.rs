@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::number;
-use super::show::{self, count};
+use super::term_format::{self, count};
 use super::when::{self, When};
 use crate::load::{Republished, Target};
 use crate::loader::Error;
@@ -115,7 +115,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
         let (id, delivery) = (row["id"].to_string(), row["delivery_id"].to_string());
         let (written, published) = (time("created_at").replace('T', " "), time("published_at").replace('T', " "));
         let start = format!("{id:>6} {delivery:>8}  {written:16}  {published:16}  ");
-        writeln!(out, "{start}{}", stats(row, show::WIDTH - start.chars().count().min(show::WIDTH)))?;
+        writeln!(out, "{start}{}", stats(row, term_format::WIDTH - start.chars().count().min(term_format::WIDTH)))?;
     }
     Ok(())
 }
@@ -126,7 +126,7 @@ fn stats(row: &Value, width: usize) -> String {
     let tables = payload["stats"].as_object().into_iter().flatten();
     let words = tables.map(|(table, ops)| {
         let counts = format!(" +{} ~{} -{}", ops["CREATE"], ops["AMEND"], ops["REMOVE"]);
-        show::middle(&show::line(table, usize::MAX), width.saturating_sub(counts.len()).max(4)) + &counts
+        term_format::middle(&term_format::line(table, usize::MAX), width.saturating_sub(counts.len()).max(4)) + &counts
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::show;
+use super::term_format;
 use crate::load::{Filter, Rejected};
 use crate::loader::Error;
 use crate::loader::service::End;
@@ -59,12 +59,12 @@ fn print(rows: &[Rejected], out: &mut impl Write) -> std::io::Result<()> {
     let mut before = None;
     for row in rows {
         if before.replace((row.delivery, &row.key)) != Some((row.delivery, &row.key)) {
-            writeln!(out, "Delivery {}, {}", row.delivery, show::line(&row.key, usize::MAX))?;
+            writeln!(out, "Delivery {}, {}", row.delivery, term_format::line(&row.key, usize::MAX))?;
         }
         let column = row.column.as_ref().map(|column| format!(", column {column}")).unwrap_or_default();
         let place = format!("line {}{column}: {}", row.line, row.reason);
-        writeln!(out, "  {}", show::line(&place, show::WIDTH - 2))?;
-        writeln!(out, "    {}", show::bytes(&row.raw, show::WIDTH - 4))?;
+        writeln!(out, "  {}", term_format::line(&place, term_format::WIDTH - 2))?;
+        writeln!(out, "    {}", term_format::bytes(&row.raw, term_format::WIDTH - 4))?;
     }
     Ok(())
 }

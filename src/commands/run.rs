@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::boot;
+use crate::app;
 use crate::config::{Config, Overrides};
-use crate::loader::Book;
-use crate::loader::agreed::Agreed;
+use crate::loader::PlanMode;
+use crate::loader::plan_file::PlanFile;
 use crate::loader::service::End;
 use crate::terminal::Stream;
 use crate::visible;
@@ -46,10 +46,10 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<End> {
     let once = (args.once || args.service || args.plan.is_some()).then_some(!args.service);
     // read first: a file that is no plan is no reason to ask anybody anything
-    let book = args.plan.as_deref().map(agreed).transpose()?.map_or(Book::Closed, Book::keep);
+    let book = args.plan.as_deref().map(agreed).transpose()?.map_or(PlanMode::Off, PlanMode::keep);
     let overrides = Overrides { once, dry_run: args.dry_run.then_some(true), ..Overrides::default() };
     // boxed, like the corridor: futures within futures are deeper than the compiler likes
-    let run = boot::start(Config::from_env(overrides)?)?.run(!args.no_wait, book);
+    let run = app::start(Config::from_env(overrides)?)?.run(!args.no_wait, book);
     let (end, summary) = Box::pin(run).await?;
     if let Some(summary) = summary.filter(|_| args.summary || !Stream::Out.is_terminal()) {
         // the work is done, whether or not somebody reads this
@@ -59,8 +59,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<End> {
 }
 
 /// The plan that a file holds.
-fn agreed(file: &Path) -> anyhow::Result<Agreed> {
+fn agreed(file: &Path) -> anyhow::Result<PlanFile> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the plan {shown}"))?;
-    Agreed::parse(&text).with_context(|| format!("cannot read the plan {shown}"))
+    PlanFile::parse(&text).with_context(|| format!("cannot read the plan {shown}"))
 }

@@ -6,11 +6,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::deliveries;
-use super::show::{self, Look};
+use super::term_format::{self, OutputStyle};
 use crate::load::{Target, Wish};
 use crate::loader::Error;
 use crate::loader::service::End;
-use crate::standing;
+use crate::status;
 use crate::visible;
 
 #[derive(Debug, Subcommand)]
@@ -71,7 +71,7 @@ pub(super) async fn run(command: &Command) -> anyhow::Result<End> {
     };
     let actor = deliveries::actor(one.actor.as_deref(), &boot);
     let entity = target.ask_for_table(&one.table, wish, &actor, reason).await.map_err(Error::from)?;
-    let (word, comes) = standing::asked(wish.as_str());
+    let (word, comes) = status::asked(wish.as_str());
     let mut out = std::io::stdout().lock();
     if one.json {
         let said = json!({"table": entity.to_string(), "action": wish.as_str(), "actor": actor, "next": comes});
@@ -91,12 +91,12 @@ async fn list(target: &Target, as_json: bool) -> anyhow::Result<()> {
     if rows.is_empty() {
         return Ok(writeln!(out, "No table of this feed is loaded yet.")?);
     }
-    let look = Look::of_stdout();
+    let look = OutputStyle::of_stdout();
     writeln!(out, "{:>14} {:16}  {:16}  table", "rows left", "written", "state")?;
     for row in &rows {
         writeln!(out, "{}", line(row))?;
         if let Some(why) = row["stop_reason"].as_str() {
-            writeln!(out, "{}", look.wrapped(&show::line(why, usize::MAX), 2))?;
+            writeln!(out, "{}", look.wrapped(&term_format::line(why, usize::MAX), 2))?;
         }
     }
     Ok(())
@@ -108,7 +108,7 @@ fn line(row: &Value) -> String {
     let at = word("left_at").get(..16).unwrap_or_default().replace('T', " ");
     let state = match word("requested") {
         "" => word("status"),
-        wish => standing::asked(wish).0,
+        wish => status::asked(wish).0,
     };
-    format!("{rows:>14} {at:16}  {state:16}  {}", show::line(word("table"), usize::MAX))
+    format!("{rows:>14} {at:16}  {state:16}  {}", term_format::line(word("table"), usize::MAX))
 }

@@ -4,7 +4,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime};
 
-pub(super) use crate::standing::words::{span, written};
+pub(super) use crate::status::words::{span, written};
 
 /// A point in time; what is so long ago depends on when it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::decode::dialect::Dialect;
 use crate::load::settings::{BadRows, Share};
 use crate::log::LogFormat;
-use crate::textfile::TextFile;
+use crate::metrics_file::MetricsFile;
 use crate::{load, notifier, pg, source};
 
 use check::{Check, told};
@@ -42,7 +42,7 @@ pub struct Config {
     /// Whether METRICS was given and is not the default.
     pub metrics_given: bool,
     /// Where to write the metrics at the end of each iteration.
-    pub metrics_file: Option<TextFile>,
+    pub metrics_file: Option<MetricsFile>,
     pub log_format: LogFormat,
 }
 
@@ -248,8 +248,8 @@ fn metrics(env: &Env, check: &mut Check) -> Option<SocketAddr> {
     check.parsed("METRICS", &env.metrics, "not an IP address with a port", hint)
 }
 
-fn metrics_file(env: &Env, check: &mut Check) -> Option<TextFile> {
-    let file = Some(TextFile::new((&env.metrics_file).into())).filter(|_| !env.metrics_file.is_empty())?;
+fn metrics_file(env: &Env, check: &mut Check) -> Option<MetricsFile> {
+    let file = Some(MetricsFile::new((&env.metrics_file).into())).filter(|_| !env.metrics_file.is_empty())?;
     let like = "METRICS_FILE=/var/lib/node_exporter/textfile/paper_engine.prom";
     if file.is_folder() {
         check.fault("METRICS_FILE", format!("a folder. Write the file in it, like {like}"));

@@ -95,7 +95,7 @@ fn every_variable_arrives() {
     assert_eq!(config.target.max_remove, Share::Rows(1000));
     assert_eq!(config.target.event_id, "seq");
     assert_eq!(config.metrics.map(|address| address.to_string()).as_deref(), Some("[::]:1"));
-    assert_eq!(config.metrics_file, Some(TextFile::new("/tmp/x.prom".into())));
+    assert_eq!(config.metrics_file, Some(MetricsFile::new("/tmp/x.prom".into())));
     assert_eq!((config.log_format, config.target.keep_messages_days), (LogFormat::Json, 7));
 }
 

@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
-use super::arrays::Arrays;
 use super::batch::{Batch, Wanted};
 use super::catalog::Table;
 use super::chain::{Step, follow};
-use super::current::Current;
-use super::intake::BATCH;
+use super::row_pipeline::BATCH;
 use super::sort::{Mark, Record, Sorted, Sorter};
+use super::table_cursor::TableCursor;
+use super::unnest::UnnestParams;
 use super::{Error, tuple};
 use crate::pg::Tx;
 
@@ -48,7 +48,7 @@ impl Arrivals {
     /// Reads the rows that the batch looks for. Nothing was written yet, so the table has them all.
     pub async fn of(tx: &Tx, table: &Table, batch: Batch) -> Result<Self, Error> {
         let (mut needed, mut sorter) = (HashMap::new(), Sorter::default());
-        let mut keys = Arrays::new(table, table.key.iter().copied());
+        let mut keys = UnnestParams::new(table, table.key.iter().copied());
         for (place, steps) in &batch.elsewhere {
             for (step, row) in steps.iter().enumerate() {
                 let Step::Row(row) = row else { continue };
@@ -118,17 +118,17 @@ impl Arrivals {
 async fn fetch(
     tx: &Tx,
     table: &Table,
-    keys: &mut Arrays,
+    keys: &mut UnnestParams,
     needed: &HashMap<Vec<u8>, Vec<Needed>>,
     sorter: &mut Sorter,
 ) -> Result<(), Error> {
     if keys.is_empty() {
         return Ok(());
     }
-    let mut current = Current::of_keys(tx, table, keys).await?;
+    let mut current = TableCursor::of_keys(tx, table, keys).await?;
     while let Some((key, row)) = current.row() {
         for by in needed.get(key).into_iter().flatten() {
-            let mark = Mark { part: 0, line: 0, wish: super::batch::Wish::Put, holes: false };
+            let mark = Mark { part: 0, line: 0, wish: super::batch::RowAction::Put, holes: false };
             sorter.push(Record { mark, key: &by.to_key(), tuple: row })?;
         }
         current.advance().await?;

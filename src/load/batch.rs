@@ -4,7 +4,7 @@ use super::chain::Step;
 
 /// What a row wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum RowAction {
     /// to be there as the tuple says; a hole keeps what the table has
     Put,
     /// the same for a row that was deleted before: a hole is the column's default
@@ -19,7 +19,7 @@ pub enum Wish {
     Here,
 }
 
-impl Wish {
+impl RowAction {
     const ALL: [Self; 6] = [Self::Put, Self::Fresh, Self::Gone, Self::Leave, Self::Away, Self::Here];
 
     pub fn as_byte(self) -> u8 {
@@ -36,7 +36,7 @@ impl Wish {
 pub struct Wanted<'a> {
     pub key: &'a [u8],
     pub tuple: &'a [u8],
-    pub wish: Wish,
+    pub wish: RowAction,
     /// whether the tuple has holes
     pub holes: bool,
 }
@@ -63,7 +63,7 @@ pub struct Batch {
 struct Slot {
     tuple_end: u32,
     key_end: u32,
-    wish: Wish,
+    wish: RowAction,
     holes: bool,
 }
 
@@ -103,22 +103,22 @@ impl Batch {
     }
 
     /// Ends a row whose tuple and key were just appended.
-    pub fn end_row(&mut self, wish: Wish, holes: bool) {
+    pub fn end_row(&mut self, wish: RowAction, holes: bool) {
         let (tuple_end, key_end) = (self.tuples.len() as u32, self.keys.len() as u32);
         self.rows.push(Slot { tuple_end, key_end, wish, holes });
         self.holes |= holes;
-        self.mixed |= wish != Wish::Put;
+        self.mixed |= wish != RowAction::Put;
     }
 
     /// Whether no row of it is to be put.
     pub fn puts_nothing(&self) -> bool {
-        self.mixed && self.rows().all(|row| row.wish == Wish::Leave)
+        self.mixed && self.rows().all(|row| row.wish == RowAction::Leave)
     }
 
     /// Returns how many rows are to be put.
     pub fn puts(&self) -> u64 {
         match self.mixed {
-            true => self.rows.iter().filter(|row| row.wish == Wish::Put).count() as u64,
+            true => self.rows.iter().filter(|row| row.wish == RowAction::Put).count() as u64,
             false => self.rows.len() as u64,
         }
     }
@@ -132,7 +132,7 @@ impl Batch {
         if !self.mixed {
             return self.tuples;
         }
-        let put = self.rows().filter(|row| row.wish == Wish::Put);
+        let put = self.rows().filter(|row| row.wish == RowAction::Put);
         put.fold(Vec::with_capacity(self.tuples.len()), |mut all, row| {
             all.extend_from_slice(row.tuple);
             all

@@ -5,11 +5,11 @@
 //! notice that; elsewhere it is parked: its values are set to null or to a free value, and set right afterwards. So no
 //! way changes another table, and the counts are those of the usual order.
 
-use super::arrays::Arrays;
 use super::catalog::Table;
 use super::constraints::{Constraints, Extremes, Kind, Parking};
 use super::delta::{Delta, copy_spool, send};
 use super::spool::Spool;
+use super::unnest::UnnestParams;
 use super::{Counts, Error, sql, tuple};
 use crate::pg::Tx;
 
@@ -157,7 +157,7 @@ impl Careful<'_> {
         if !table.refers_to_itself || table.is_keyless() {
             return delta.put_removes(tx, table).await.map(drop);
         }
-        let mut keys = Arrays::new(table, table.key.iter().copied());
+        let mut keys = UnnestParams::new(table, table.key.iter().copied());
         let (mut tuples, mut row, mut removed) = (delta.removes.reader()?, Vec::new(), 0);
         while tuple::read(&mut tuples, &mut row)? {
             keys.push(&row);
@@ -295,9 +295,9 @@ impl Careful<'_> {
         &self,
         rows: &Spool,
         columns: &[usize],
-        mut each: impl AsyncFnMut(&Arrays, &[Vec<u8>]) -> Result<(), Error>,
+        mut each: impl AsyncFnMut(&UnnestParams, &[Vec<u8>]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut arrays = Arrays::new(self.table, columns.iter().copied());
+        let mut arrays = UnnestParams::new(self.table, columns.iter().copied());
         let (mut tuples, mut row, mut held) = (rows.reader()?, Vec::new(), Vec::new());
         while tuple::read(&mut tuples, &mut row)? {
             arrays.push(&row);

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind, ToSql, Type};
 
-use super::encode::{Asked, Wire};
+use super::encode::{ColumnEncoding, ServerCast};
 use super::lock_wait::LockWait;
 pub use super::refused::Refused;
 use super::{Error, reserved, tuple};
@@ -47,7 +47,7 @@ pub struct Table {
 #[derive(Debug, Clone)]
 pub struct Column {
     pub name: String,
-    pub wire: Wire,
+    pub wire: ColumnEncoding,
     pub not_null: bool,
     /// the table fills it where nobody says a value
     pub has_default: bool,
@@ -220,7 +220,7 @@ impl Table {
 
     /// Whether Postgres must be asked for the binary form of some cells.
     pub fn asks(&self) -> bool {
-        self.columns.iter().any(|column| matches!(column.wire, Wire::Asked(_)))
+        self.columns.iter().any(|column| matches!(column.wire, ColumnEncoding::ServerCast(_)))
     }
 
     /// Appends the sort key of a tuple that holds all columns.
@@ -245,7 +245,7 @@ impl Table {
         if !cell.is_null() {
             self.cell_key(column, cell, out);
             if self.columns[column].wire.reads_apart() {
-                let _ = Wire::Bytea.sort_key(cell.value(), out);
+                let _ = ColumnEncoding::Bytea.sort_key(cell.value(), out);
             }
         }
     }
@@ -416,7 +416,7 @@ impl Shape {
 impl Column {
     fn read(row: &Row) -> Self {
         let (type_oid, typmod) = (row.get("type_oid"), row.get("typmod"));
-        let asked = || Asked {
+        let asked = || ServerCast {
             type_name: row.get("base_name"),
             text: row.get("text"),
             scaled: row.get("scaled"),
@@ -425,7 +425,7 @@ impl Column {
         let array: u32 = row.get("array_oid");
         Self {
             name: row.get("name"),
-            wire: Wire::of(type_oid, typmod).unwrap_or_else(|| Wire::Asked(asked())),
+            wire: ColumnEncoding::of(type_oid, typmod).unwrap_or_else(|| ColumnEncoding::ServerCast(asked())),
             not_null: row.get("not_null"),
             has_default: row.get("has_default"),
             base: type_of(type_oid),
@@ -438,9 +438,10 @@ impl Column {
 
     /// In a whole row jsonb has no order but that of its bytes, and only Postgres knows which it would store.
     fn compare_as_stored(&mut self) {
-        if self.wire == Wire::Jsonb {
+        if self.wire == ColumnEncoding::Jsonb {
             let type_name = "jsonb".to_owned();
-            self.wire = Wire::Asked(Asked { type_name, text: false, scaled: true, canonical: true });
+            self.wire =
+                ColumnEncoding::ServerCast(ServerCast { type_name, text: false, scaled: true, canonical: true });
         }
     }
 
@@ -454,8 +455,8 @@ impl Column {
                 return row.get::<_, bool>("always").then(|| Refused::Identity { column: column() });
             }
             _ if self.loose => "text with a nondeterministic collation".to_owned(),
-            Wire::Json | Wire::Jsonb => "json".to_owned(),
-            Wire::Asked(asked) if !asked.canonical => asked.type_name.clone(),
+            ColumnEncoding::Json | ColumnEncoding::Jsonb => "json".to_owned(),
+            ColumnEncoding::ServerCast(asked) if !asked.canonical => asked.type_name.clone(),
             _ => return None,
         };
         Some(Refused::Key { column: column(), kind })

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::batch::{Batch, Wanted, Wish};
-use super::fold::Word;
+use super::batch::{Batch, RowAction, Wanted};
+use super::fold::MergedRow;
 use super::sort::Record;
 use super::tuple;
 
@@ -28,10 +28,10 @@ impl Step {
     }
 }
 
-/// What becomes of a key. Without steps, the holes of `Wish::Put` are filled from the table's row of the same key.
+/// What becomes of a key. Without steps, the holes of `RowAction::Put` are filled from the table's row of the same key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    pub word: Word,
+    pub word: MergedRow,
     pub steps: Vec<Step>,
 }
 
@@ -73,8 +73,8 @@ impl Chain {
     pub fn take(&mut self, record: &Record<'_>) {
         let Record { mark, key, tuple } = *record;
         match mark.wish {
-            Wish::Away => self.leave(key, tuple),
-            Wish::Here => self.arrive(key, tuple, mark.holes),
+            RowAction::Away => self.leave(key, tuple),
+            RowAction::Here => self.arrive(key, tuple, mark.holes),
             wish => self.say(key, wish, tuple, mark.holes),
         }
     }
@@ -94,10 +94,10 @@ impl Chain {
         self.values.iter().map(|(key, value)| (key.as_slice(), value))
     }
 
-    fn say(&mut self, key: &[u8], wish: Wish, tuple: &[u8], holes: bool) {
+    fn say(&mut self, key: &[u8], wish: RowAction, tuple: &[u8], holes: bool) {
         match self.values.get_mut(key) {
             Some(value) => value.then(wish, tuple, holes),
-            None => self.put(key, Value::of(Word::of(wish, tuple, holes))),
+            None => self.put(key, Value::of(MergedRow::of(wish, tuple, holes))),
         }
     }
 
@@ -107,13 +107,13 @@ impl Chain {
 
     /// The row under `key` is about to move: `tuple` holds its key and nothing else.
     fn leave(&mut self, key: &[u8], tuple: &[u8]) {
-        let gone = Value::of(Word::of(Wish::Gone, tuple, false));
+        let gone = Value::of(MergedRow::of(RowAction::Gone, tuple, false));
         self.moving = match self.values.insert(key.to_vec(), gone) {
             None => {
                 self.taken.insert(key.to_vec());
                 Moving::OfTable(tuple.to_vec())
             }
-            Some(value) if value.word.wish == Wish::Gone => Moving::Nothing,
+            Some(value) if value.word.wish == RowAction::Gone => Moving::Nothing,
             Some(mut value) => {
                 value.steps = value.all_steps(|| tuple.to_vec());
                 Moving::Known(value)
@@ -129,19 +129,19 @@ impl Chain {
             self.free.insert(key.to_vec());
         }
         match moving {
-            Moving::Nothing => self.say(key, Wish::Put, tuple, holes),
+            Moving::Nothing => self.say(key, RowAction::Put, tuple, holes),
             Moving::Known(mut value) => {
-                value.then(Wish::Put, tuple, holes);
+                value.then(RowAction::Put, tuple, holes);
                 self.put(key, value);
             }
             Moving::OfTable(from) => {
-                let mut value = Value::of(Word::of(Wish::Put, tuple, holes));
+                let mut value = Value::of(MergedRow::of(RowAction::Put, tuple, holes));
                 if holes {
                     value.steps = vec![Step::Row(from)];
                     let own = || key_alone(tuple, &self.key);
                     match self.values.get(key) {
                         None => value.steps.push(Step::Row(own())),
-                        Some(other) if other.word.wish == Wish::Gone => {}
+                        Some(other) if other.word.wish == RowAction::Gone => {}
                         Some(other) => {
                             value.steps.push(Step::Cells(other.word.tuple.clone()));
                             value.steps.extend(other.all_steps(own));
@@ -168,12 +168,12 @@ pub fn key_alone(tuple: &[u8], key: &[usize]) -> Vec<u8> {
 }
 
 impl Value {
-    pub fn of(word: Word) -> Self {
+    pub fn of(word: MergedRow) -> Self {
         Self { word, steps: Vec::new() }
     }
 
     /// Applies what comes later to the same key.
-    pub fn then(&mut self, wish: Wish, tuple: &[u8], holes: bool) {
+    pub fn then(&mut self, wish: RowAction, tuple: &[u8], holes: bool) {
         self.word.then(wish, tuple, holes);
         if !self.looks() {
             self.steps.clear();
@@ -182,7 +182,7 @@ impl Value {
 
     /// Returns true if cells of it are to be looked for.
     pub fn looks(&self) -> bool {
-        self.word.wish == Wish::Put && self.word.holes
+        self.word.wish == RowAction::Put && self.word.holes
     }
 
     /// Returns its steps; `own` gives the key that it has.
@@ -194,7 +194,7 @@ impl Value {
     }
 
     /// The value with other steps; cells that come first are taken at once.
-    pub fn with_steps(mut word: Word, steps: Vec<Step>) -> Self {
+    pub fn with_steps(mut word: MergedRow, steps: Vec<Step>) -> Self {
         let mut steps = steps.into_iter().peekable();
         while let Some(Step::Cells(cells)) = steps.next_if(|step| matches!(step, Step::Cells(_))) {
             word = word.filled(&cells);
@@ -202,14 +202,14 @@ impl Value {
         let steps: Vec<Step> = steps.collect();
         match word.holes {
             false => Self::of(word),
-            true if steps.is_empty() => Self::of(Word { wish: Wish::Fresh, ..word }),
+            true if steps.is_empty() => Self::of(MergedRow { wish: RowAction::Fresh, ..word }),
             true => Self { word, steps },
         }
     }
 
     /// Puts it into a batch.
     pub fn push(&self, key: &[u8], batch: &mut Batch) {
-        let Word { wish, ref tuple, holes } = self.word;
+        let MergedRow { wish, ref tuple, holes } = self.word;
         if self.looks() && !self.steps.is_empty() {
             batch.elsewhere_size += self.steps.iter().map(Step::size).sum::<usize>();
             batch.elsewhere.push((batch.len(), self.steps.clone()));
@@ -219,9 +219,9 @@ impl Value {
 }
 
 /// Follows the steps of a row: `found` is the first of those that look for a row and find one, and that row.
-pub fn follow(tuple: &[u8], steps: &[Step], found: Option<(usize, &[u8])>) -> Word {
+pub fn follow(tuple: &[u8], steps: &[Step], found: Option<(usize, &[u8])>) -> MergedRow {
     let before = found.map_or(steps.len(), |(step, _)| step);
-    let mut word = Word { wish: Wish::Put, tuple: tuple.to_vec(), holes: true };
+    let mut word = MergedRow { wish: RowAction::Put, tuple: tuple.to_vec(), holes: true };
     for step in &steps[..before] {
         if let Step::Cells(cells) = step {
             word = word.filled(cells);
@@ -229,7 +229,7 @@ pub fn follow(tuple: &[u8], steps: &[Step], found: Option<(usize, &[u8])>) -> Wo
     }
     match found {
         Some((_, row)) => word.filled(row),
-        None if word.holes => Word { wish: Wish::Fresh, ..word },
+        None if word.holes => MergedRow { wish: RowAction::Fresh, ..word },
         None => word,
     }
 }

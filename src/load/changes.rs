@@ -1,13 +1,13 @@
 //! A change file says what happened to some rows: its last word on each key is compared with the row that the table has.
 
-use super::arrays::Arrays;
 use super::arrivals::Arrivals;
 use super::batch::Batch;
 use super::catalog::Table;
-use super::current::Current;
+use super::change_report::ChangeReport;
 use super::delta::Delta;
-use super::intake::Intake;
-use super::look::Look;
+use super::row_pipeline::RowPipeline;
+use super::table_cursor::TableCursor;
+use super::unnest::UnnestParams;
 use super::{Counts, Error, tuple};
 use crate::pg::Tx;
 
@@ -16,12 +16,12 @@ use crate::pg::Tx;
 pub async fn apply<T>(
     tx: &Tx,
     table: &Table,
-    intake: &mut Intake,
+    intake: &mut RowPipeline,
     enter: impl Future<Output = Result<T, Error>>,
-    look: Option<&mut Look>,
+    look: Option<&mut ChangeReport>,
 ) -> Result<Counts, Error> {
     let mut delta = Delta::default();
-    let mut keys = Arrays::new(table, table.key.iter().copied());
+    let mut keys = UnnestParams::new(table, table.key.iter().copied());
     let first = intake.next().await;
     let (entered, current) = tokio::join!(enter, first_rows(tx, table, &first, &mut keys));
     // a table that is another one by now explains whatever else went wrong
@@ -47,28 +47,33 @@ async fn first_rows<'a>(
     tx: &'a Tx,
     table: &'a Table,
     first: &Result<Option<Batch>, Error>,
-    keys: &mut Arrays,
-) -> Result<Option<Current<'a>>, Error> {
+    keys: &mut UnnestParams,
+) -> Result<Option<TableCursor<'a>>, Error> {
     match first {
         Ok(Some(batch)) if batch.elsewhere.is_empty() => rows_of(tx, table, batch, keys).await.map(Some),
         _ => Ok(None),
     }
 }
 
-async fn rows_of<'a>(tx: &'a Tx, table: &'a Table, batch: &Batch, keys: &mut Arrays) -> Result<Current<'a>, Error> {
+async fn rows_of<'a>(
+    tx: &'a Tx,
+    table: &'a Table,
+    batch: &Batch,
+    keys: &mut UnnestParams,
+) -> Result<TableCursor<'a>, Error> {
     take_keys(table, batch.rows().map(|wanted| wanted.tuple), keys);
-    Current::of_keys(tx, table, keys).await
+    TableCursor::of_keys(tx, table, keys).await
 }
 
 /// Compares one batch with the rows that its keys have now.
-async fn merge(table: &Table, batch: &Batch, mut current: Current<'_>, delta: &mut Delta) -> Result<(), Error> {
+async fn merge(table: &Table, batch: &Batch, mut current: TableCursor<'_>, delta: &mut Delta) -> Result<(), Error> {
     for wanted in batch.rows() {
         delta.want(wanted, &mut current, table).await?;
     }
     delta.remove_rest(&mut current, table).await
 }
 
-fn take_keys<'a>(table: &Table, tuples: impl Iterator<Item = &'a [u8]>, keys: &mut Arrays) {
+fn take_keys<'a>(table: &Table, tuples: impl Iterator<Item = &'a [u8]>, keys: &mut UnnestParams) {
     keys.clear();
     let mut key = Vec::new();
     for tuple in tuples {

@@ -1,7 +1,7 @@
 //! How a column stands in SQL: its value, the binary form of a value, and how two values are told apart.
 
 use super::catalog::Column;
-use super::encode::{Comparison, Wire, XML};
+use super::encode::{ColumnEncoding, Comparison, XML};
 use crate::pg::quote;
 
 impl Column {
@@ -28,7 +28,7 @@ impl Column {
 
     /// Returns true if the type's own binary form leaves out a part of the text.
     pub(super) fn is_xml(&self) -> bool {
-        matches!(&self.wire, Wire::Asked(asked) if asked.type_name == XML)
+        matches!(&self.wire, ColumnEncoding::ServerCast(asked) if asked.type_name == XML)
     }
 
     /// Returns how two values of the column are told apart.

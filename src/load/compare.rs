@@ -7,12 +7,12 @@ use std::cmp::Ordering;
 
 use tokio_postgres::Row;
 
-use super::arrays::Arrays;
-use super::batch::{Wanted, Wish};
+use super::batch::{RowAction, Wanted};
 use super::catalog::Table;
-use super::current::Current;
-use super::shown::{self, Key};
+use super::key_display::{self, Key};
 use super::spool::Spool;
+use super::table_cursor::TableCursor;
+use super::unnest::UnnestParams;
 use super::{Error, sql, tuple};
 use crate::pg::Tx;
 
@@ -98,7 +98,7 @@ impl<'a> Compare<'a> {
     }
 
     /// Takes the last word on one key.
-    pub async fn want(&mut self, wanted: Wanted<'_>, current: &mut Current<'_>) -> Result<(), Error> {
+    pub async fn want(&mut self, wanted: Wanted<'_>, current: &mut TableCursor<'_>) -> Result<(), Error> {
         while let Some((key, row)) = current.row() {
             match key.cmp(wanted.key) {
                 Ordering::Greater => break,
@@ -122,7 +122,7 @@ impl<'a> Compare<'a> {
     }
 
     /// The rows behind the last key that the files name.
-    pub async fn rest(&mut self, current: &mut Current<'_>) -> Result<(), Error> {
+    pub async fn rest(&mut self, current: &mut TableCursor<'_>) -> Result<(), Error> {
         while let Some((_, row)) = current.row() {
             self.unnamed(row, current.address());
             self.found.rows += 1;
@@ -133,7 +133,7 @@ impl<'a> Compare<'a> {
 
     fn meet(&mut self, wanted: Wanted<'_>, row: &[u8], address: &[u8]) -> Result<(), Error> {
         match wanted.wish {
-            Wish::Leave => self.found.rejected += 1,
+            RowAction::Leave => self.found.rejected += 1,
             wish if !is_there(wish) => self.extra(row, address),
             _ if self.table.is_keyless() || wanted.tuple == row => {}
             _ if wanted.holes => {
@@ -175,7 +175,7 @@ impl<'a> Compare<'a> {
     /// Asks Postgres about what is in doubt, and how the keys are written.
     pub async fn judge(mut self, tx: &Tx) -> Result<Comparison, Error> {
         let mut differ = vec![0; self.table.columns.len()];
-        let mut rows = Arrays::new(self.table, 0..self.table.columns.len());
+        let mut rows = UnnestParams::new(self.table, 0..self.table.columns.len());
         let mut tuples = std::mem::take(&mut self.doubtful).into_reader()?;
         let mut row = Vec::new();
         while tuple::read(&mut tuples, &mut row)? {
@@ -186,10 +186,10 @@ impl<'a> Compare<'a> {
         }
         self.differences(tx, &mut rows, &mut differ).await?;
         let table = self.table;
-        self.found.some_missing = shown::keys(tx, table, &self.missing).await?;
+        self.found.some_missing = key_display::keys(tx, table, &self.missing).await?;
         self.found.some_extra = match table.is_keyless() {
-            true => shown::addresses(tx, &self.extra).await?,
-            false => shown::keys(tx, table, &self.extra).await?,
+            true => key_display::addresses(tx, &self.extra).await?,
+            false => key_display::keys(tx, table, &self.extra).await?,
         };
         let named = |counts: &[u64]| {
             let all = table.columns.iter().zip(counts).filter(|(_, count)| **count > 0);
@@ -199,7 +199,7 @@ impl<'a> Compare<'a> {
         Ok(self.found)
     }
 
-    async fn differences(&mut self, tx: &Tx, rows: &mut Arrays, differ: &mut [u64]) -> Result<(), Error> {
+    async fn differences(&mut self, tx: &Tx, rows: &mut UnnestParams, differ: &mut [u64]) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -225,12 +225,12 @@ impl<'a> Compare<'a> {
         self.found.different += 1;
         if self.found.some_different.len() < self.keep {
             let names = columns.iter().map(|column| table.columns[*column].name.clone()).collect();
-            self.found.some_different.push(Different { key: shown::key(answer, width), columns: names });
+            self.found.some_different.push(Different { key: key_display::key(answer, width), columns: names });
         }
     }
 }
 
 /// Whether a row with this last word is in the table.
-fn is_there(wish: Wish) -> bool {
-    matches!(wish, Wish::Put | Wish::Fresh | Wish::Here)
+fn is_there(wish: RowAction) -> bool {
+    matches!(wish, RowAction::Put | RowAction::Fresh | RowAction::Here)
 }

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::catalog::{Column, Table};
-use super::encode::Wire;
+use super::encode::ColumnEncoding;
 use super::{Error, sql};
 use crate::pg::{Tx, quote};
 
@@ -193,8 +193,8 @@ async fn free_value(tx: &Tx, table: &Table, column: usize, below: bool, wanted: 
 /// A text that hardly any row has: of 32 digits, or of one character for private use where the column has little room.
 fn text(column: &Column, below: bool) -> String {
     let most = match column.wire {
-        Wire::Varchar { max } => max,
-        Wire::Bpchar { len } => len,
+        ColumnEncoding::Varchar { max } => max,
+        ColumnEncoding::Bpchar { len } => len,
         _ => None,
     };
     let (first, salt) = if below { (0xf000, "below") } else { (0xe000, "above") };

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio_postgres::Row;
 
-use super::arrays::Arrays;
-use super::batch::{Wanted, Wish};
+use super::batch::{RowAction, Wanted};
 use super::catalog::Table;
-use super::current::Current;
-use super::look::Look;
+use super::change_report::ChangeReport;
 use super::parts::Parts;
 use super::spool::Spool;
+use super::table_cursor::TableCursor;
+use super::unnest::UnnestParams;
 use super::{Counts, Error, careful, sql, tuple};
 use crate::failpoint;
 use crate::pg::Tx;
@@ -50,7 +50,12 @@ impl Delta {
     }
 
     /// Takes one wanted row. Rows of the table that come before it are not wanted any more.
-    pub async fn want(&mut self, wanted: Wanted<'_>, current: &mut Current<'_>, table: &Table) -> Result<(), Error> {
+    pub async fn want(
+        &mut self,
+        wanted: Wanted<'_>,
+        current: &mut TableCursor<'_>,
+        table: &Table,
+    ) -> Result<(), Error> {
         while let Some((key, row)) = current.row() {
             match key.cmp(wanted.key) {
                 Ordering::Greater => break,
@@ -68,13 +73,13 @@ impl Delta {
     /// Takes one wanted row that the table does not have.
     pub fn miss(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
         match wanted.wish {
-            Wish::Gone | Wish::Leave | Wish::Away => Ok(()),
-            Wish::Put | Wish::Fresh | Wish::Here => self.create(wanted),
+            RowAction::Gone | RowAction::Leave | RowAction::Away => Ok(()),
+            RowAction::Put | RowAction::Fresh | RowAction::Here => self.create(wanted),
         }
     }
 
     /// The rows of the table after the last wanted one are not wanted either.
-    pub async fn remove_rest(&mut self, current: &mut Current<'_>, table: &Table) -> Result<(), Error> {
+    pub async fn remove_rest(&mut self, current: &mut TableCursor<'_>, table: &Table) -> Result<(), Error> {
         while let Some((_, row)) = current.row() {
             self.remove(row, current.address(), table)?;
             current.advance().await?;
@@ -84,12 +89,12 @@ impl Delta {
 
     fn meet(&mut self, wanted: Wanted<'_>, row: &[u8], address: &[u8], table: &Table) -> Result<(), Error> {
         match wanted.wish {
-            Wish::Leave => self.left += 1,
-            Wish::Gone | Wish::Away => self.remove(row, address, table)?,
-            Wish::Fresh if wanted.holes => self.resets.push(wanted.tuple)?,
+            RowAction::Leave => self.left += 1,
+            RowAction::Gone | RowAction::Away => self.remove(row, address, table)?,
+            RowAction::Fresh if wanted.holes => self.resets.push(wanted.tuple)?,
             // whole rows are met where they are equal
             _ if table.is_keyless() => self.unchanged += 1,
-            Wish::Put | Wish::Here if wanted.holes => {
+            RowAction::Put | RowAction::Here if wanted.holes => {
                 self.scratch.clear();
                 tuple::fill(wanted.tuple, row, &mut self.scratch);
                 match self.scratch == row {
@@ -98,7 +103,7 @@ impl Delta {
                 }
             }
             _ if wanted.tuple == row || table.key.len() == table.columns.len() => self.unchanged += 1,
-            Wish::Put | Wish::Fresh | Wish::Here => self.amends.push(wanted.tuple)?,
+            RowAction::Put | RowAction::Fresh | RowAction::Here => self.amends.push(wanted.tuple)?,
         }
         Ok(())
     }
@@ -120,7 +125,7 @@ impl Delta {
     }
 
     /// Writes it; with a look, if somebody wants to see what changes.
-    pub async fn write(mut self, tx: &Tx, table: &Table, look: Option<&mut Look>) -> Result<Counts, Error> {
+    pub async fn write(mut self, tx: &Tx, table: &Table, look: Option<&mut ChangeReport>) -> Result<Counts, Error> {
         self.partial.settle()?;
         self.resets.settle()?;
         let Some(look) = look else { return self.put(tx, table).await };
@@ -197,11 +202,11 @@ impl Delta {
         Ok(planned)
     }
 
-    /// Arrays for what names a row of the table: its key, or where there is none its address.
-    fn addresses(&self, table: &Table) -> Arrays {
+    /// UnnestParams for what names a row of the table: its key, or where there is none its address.
+    fn addresses(&self, table: &Table) -> UnnestParams {
         match table.is_keyless() {
-            true => Arrays::of_addresses(),
-            false => Arrays::new(table, table.key.iter().copied()),
+            true => UnnestParams::of_addresses(),
+            false => UnnestParams::new(table, table.key.iter().copied()),
         }
     }
 
@@ -209,7 +214,7 @@ impl Delta {
     /// counted together with it: those that differ by their types' equality, and those that are not there any more.
     pub(super) async fn put_amends(&self, tx: &Tx, table: &Table) -> Result<(u64, u64), Error> {
         let (mut planned, mut amended) = (0, 0);
-        each(&self.amends, Arrays::new(table, 0..table.columns.len()), async |arrays| {
+        each(&self.amends, UnnestParams::new(table, 0..table.columns.len()), async |arrays| {
             let source = arrays.source();
             let count = sql::count_differing(table, &source).filter(|_| table.is_watched());
             let count = async {
@@ -234,7 +239,7 @@ impl Delta {
     pub(super) async fn put_resets(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
         let (mut reset, mut groups) = (0, self.resets.groups()?);
         while let Some((columns, rows)) = groups.next_group()? {
-            let arrays = Arrays::new(table, columns.iter().copied());
+            let arrays = UnnestParams::new(table, columns.iter().copied());
             reset += run(tx, |source| sql::reset(table, &columns, source), &rows, arrays).await?;
         }
         table.check_written("amended", self.resets.count(), reset)?;
@@ -253,7 +258,7 @@ impl Delta {
 }
 
 /// Runs a statement for all tuples of a spool, thousands at a time; the rows it affected.
-async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: &Spool, arrays: Arrays) -> Result<u64, Error> {
+async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: &Spool, arrays: UnnestParams) -> Result<u64, Error> {
     let mut affected = 0;
     each(spool, arrays, async |arrays| {
         let done = tx.execute_typed(&statement(&arrays.source()), &arrays.parameters()).await;
@@ -268,8 +273,8 @@ async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: &Spool, arrays:
 /// Calls `act` with the tuples of a spool, thousands at a time.
 async fn each(
     spool: &Spool,
-    mut arrays: Arrays,
-    mut act: impl AsyncFnMut(&Arrays) -> Result<(), Error>,
+    mut arrays: UnnestParams,
+    mut act: impl AsyncFnMut(&UnnestParams) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (mut tuples, mut row) = (spool.reader()?, Vec::new());
     while tuple::read(&mut tuples, &mut row)? {
@@ -287,7 +292,7 @@ fn number(row: &Row, place: usize) -> u64 {
     u64::try_from(row.get::<_, i64>(place)).unwrap_or(0)
 }
 
-pub(super) async fn send(tx: &Tx, statement: &str, arrays: &mut Arrays) -> Result<u64, Error> {
+pub(super) async fn send(tx: &Tx, statement: &str, arrays: &mut UnnestParams) -> Result<u64, Error> {
     if arrays.is_empty() {
         return Ok(0);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::catalog::{Catalog, Table};
-use super::encode::{self, Refusal, Wire};
+use super::encode::{self, ColumnEncoding, Refusal};
 use super::tuple;
 use crate::decode::cell::Cell;
 use crate::decode::{Op, Row};
@@ -21,7 +21,7 @@ pub enum CellFault {
     Refused(#[from] Refusal),
     /// the type's own input function refused it
     #[error("no value of {type_name} ({code})")]
-    Asked { type_name: String, code: String },
+    ServerCast { type_name: String, code: String },
 }
 
 /// The column that is to blame, and why.
@@ -184,6 +184,10 @@ pub fn say_no_event_id(catalog: &Catalog, table: &Table, name: &str) {
 }
 
 /// Returns the event id in a cell that is not null; none for a number that is no integer or too large for a `bigint`.
-pub fn event_value(wire: &Wire, cell: &[u8]) -> Option<i64> {
-    if matches!(wire, Wire::Numeric { .. }) { encode::numeric_as_integer(cell) } else { Some(tuple::integer(cell)) }
+pub fn event_value(wire: &ColumnEncoding, cell: &[u8]) -> Option<i64> {
+    if matches!(wire, ColumnEncoding::Numeric { .. }) {
+        encode::numeric_as_integer(cell)
+    } else {
+        Some(tuple::integer(cell))
+    }
 }

@@ -3,24 +3,24 @@
 //! Records of one key meet in file order. A supplied cell replaces what was said before, a hole keeps it; a delete clears
 //! all. In a snapshot nothing folds: a key must come once.
 
-use super::batch::{Batch, Wanted, Wish};
+use super::batch::{Batch, RowAction, Wanted};
 use super::sort::{Mark, Record};
 use super::{Error, tuple};
 use crate::decode::File;
 
 /// What is known of one key so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word {
-    pub wish: Wish,
+pub struct MergedRow {
+    pub wish: RowAction,
     pub tuple: Vec<u8>,
     pub holes: bool,
 }
 
-impl Word {
-    pub fn of(wish: Wish, tuple: &[u8], holes: bool) -> Self {
+impl MergedRow {
+    pub fn of(wish: RowAction, tuple: &[u8], holes: bool) -> Self {
         let wish = match wish {
-            Wish::Away => Wish::Gone,
-            Wish::Here => Wish::Put,
+            RowAction::Away => RowAction::Gone,
+            RowAction::Here => RowAction::Put,
             other => other,
         };
         Self { wish, tuple: tuple.to_vec(), holes }
@@ -35,18 +35,18 @@ impl Word {
     }
 
     /// The word after another one was said.
-    pub fn then(&mut self, wish: Wish, tuple: &[u8], holes: bool) {
+    pub fn then(&mut self, wish: RowAction, tuple: &[u8], holes: bool) {
         let mut next = Self::of(wish, tuple, holes);
-        if next.wish == Wish::Put && holes {
+        if next.wish == RowAction::Put && holes {
             match self.wish {
-                Wish::Gone => next.wish = Wish::Fresh,
-                Wish::Put | Wish::Fresh => {
+                RowAction::Gone => next.wish = RowAction::Fresh,
+                RowAction::Put | RowAction::Fresh => {
                     next.tuple.clear();
                     tuple::fill(tuple, &self.tuple, &mut next.tuple);
                     next.holes = self.holes && tuple::has_hole(&next.tuple);
-                    next.wish = if next.holes { self.wish } else { Wish::Put };
+                    next.wish = if next.holes { self.wish } else { RowAction::Put };
                 }
-                Wish::Leave | Wish::Away | Wish::Here => {}
+                RowAction::Leave | RowAction::Away | RowAction::Here => {}
             }
         }
         *self = next;
@@ -58,7 +58,7 @@ pub struct Fold {
     file: File,
     /// rows count as whole rows, and each as often as it comes
     multiset: bool,
-    open: Option<(Mark, Vec<u8>, Word)>,
+    open: Option<(Mark, Vec<u8>, MergedRow)>,
 }
 
 impl Fold {
@@ -72,10 +72,10 @@ impl Fold {
         match &mut self.open {
             Some((first, open, word)) if open == key && !self.multiset => {
                 // a rejected row is no duplicate of a good one
-                if mark.wish == Wish::Leave {
+                if mark.wish == RowAction::Leave {
                     return Ok(());
                 }
-                if self.file == File::Snapshot && word.wish != Wish::Leave {
+                if self.file == File::Snapshot && word.wish != RowAction::Leave {
                     return Err(Error::Duplicate { first: (*first).into(), second: mark.into() });
                 }
                 word.then(mark.wish, tuple, mark.holes);
@@ -83,7 +83,7 @@ impl Fold {
             }
             _ => {
                 self.end(batch);
-                self.open = Some((mark, key.to_vec(), Word::of(mark.wish, tuple, mark.holes)));
+                self.open = Some((mark, key.to_vec(), MergedRow::of(mark.wish, tuple, mark.holes)));
             }
         }
         Ok(())
@@ -91,7 +91,7 @@ impl Fold {
 
     /// The last key is complete too.
     pub fn end(&mut self, batch: &mut Batch) {
-        if let Some((_, key, Word { wish, tuple, holes })) = self.open.take() {
+        if let Some((_, key, MergedRow { wish, tuple, holes })) = self.open.take() {
             batch.push(Wanted { key: &key, tuple: &tuple, wish, holes });
         }
     }
@@ -115,7 +115,11 @@ mod tests {
         out
     }
 
-    fn fold(file: File, multiset: bool, records: &[(&str, Wish, &[&str])]) -> Result<Vec<(String, Word)>, Error> {
+    fn fold(
+        file: File,
+        multiset: bool,
+        records: &[(&str, RowAction, &[&str])],
+    ) -> Result<Vec<(String, MergedRow)>, Error> {
         let (mut fold, mut batch) = (Fold::new(file, multiset), Batch::default());
         for (line, (key, wish, cells)) in records.iter().enumerate() {
             let tuple = tuple_of(cells);
@@ -123,21 +127,21 @@ mod tests {
             fold.take(&Record { mark, key: key.as_bytes(), tuple: &tuple }, &mut batch)?;
         }
         fold.end(&mut batch);
-        let word = |row: Wanted<'_>| Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
+        let word = |row: Wanted<'_>| MergedRow { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
         Ok(batch.rows().map(|row| (String::from_utf8_lossy(row.key).into_owned(), word(row))).collect())
     }
 
-    fn folds(records: &[(Wish, &[&str])], wish: Wish, cells: &[&str]) {
+    fn folds(records: &[(RowAction, &[&str])], wish: RowAction, cells: &[&str]) {
         let records: Vec<_> = records.iter().map(|(wish, cells)| ("k", *wish, *cells)).collect();
         let folded = fold(File::Changes, false, &records).expect("folded");
         let tuple = tuple_of(cells);
         let holes = tuple::has_hole(&tuple);
-        assert_eq!(folded, [("k".to_owned(), Word { wish, tuple, holes })], "{records:?}");
+        assert_eq!(folded, [("k".to_owned(), MergedRow { wish, tuple, holes })], "{records:?}");
     }
 
     #[test]
     fn the_last_word_counts_cell_by_cell() {
-        use Wish::{Fresh, Gone, Put};
+        use RowAction::{Fresh, Gone, Put};
         folds(&[(Put, &["1", "a", "b"]), (Put, &["1", "c", "d"])], Put, &["1", "c", "d"]);
         folds(&[(Put, &["1", "a", "b"]), (Put, &["1", "-", "∅"])], Put, &["1", "a", "∅"]);
         folds(&[(Put, &["1", "-", "b"]), (Put, &["1", "-", "c"])], Put, &["1", "-", "c"]);
@@ -148,27 +152,27 @@ mod tests {
         folds(&[(Put, &["1", "a", "b"]), (Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"])], Fresh, &["1", "-", "c"]);
         folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"]), (Put, &["1", "-", "d"])], Fresh, &["1", "-", "d"]);
         folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"]), (Put, &["1", "a", "-"])], Put, &["1", "a", "c"]);
-        folds(&[(Wish::Away, &["1", "∅", "∅"]), (Wish::Here, &["1", "x", "y"])], Put, &["1", "x", "y"]);
+        folds(&[(RowAction::Away, &["1", "∅", "∅"]), (RowAction::Here, &["1", "x", "y"])], Put, &["1", "x", "y"]);
     }
 
     #[test]
     fn keys_do_not_touch_each_other() {
-        let folded = fold(File::Changes, false, &[("a", Wish::Put, &["a"]), ("b", Wish::Gone, &["b"])]);
+        let folded = fold(File::Changes, false, &[("a", RowAction::Put, &["a"]), ("b", RowAction::Gone, &["b"])]);
         let folded: Vec<_> = folded.expect("folded").into_iter().map(|(key, word)| (key, word.wish)).collect();
-        assert_eq!(folded, [("a".to_owned(), Wish::Put), ("b".to_owned(), Wish::Gone)]);
+        assert_eq!(folded, [("a".to_owned(), RowAction::Put), ("b".to_owned(), RowAction::Gone)]);
     }
 
     #[test]
     fn a_snapshot_has_each_key_once_unless_rows_only_count_as_whole_rows() {
-        let twice: [(&str, Wish, &[&str]); 2] = [("a", Wish::Put, &["a"]), ("a", Wish::Put, &["a"])];
+        let twice: [(&str, RowAction, &[&str]); 2] = [("a", RowAction::Put, &["a"]), ("a", RowAction::Put, &["a"])];
         let error = fold(File::Snapshot, false, &twice).expect_err("refused");
         assert_eq!(error.to_string(), "line 2: the same key as line 1; a snapshot must have each key once");
         assert_eq!(fold(File::Snapshot, true, &twice).expect("a multiset").len(), 2);
         for rejected in [0, 1] {
             let mut records = twice;
-            records[rejected].1 = Wish::Leave;
+            records[rejected].1 = RowAction::Leave;
             let folded = fold(File::Snapshot, false, &records).expect("one of them was rejected");
-            assert_eq!(folded.iter().map(|(_, word)| word.wish).collect::<Vec<_>>(), [Wish::Put]);
+            assert_eq!(folded.iter().map(|(_, word)| word.wish).collect::<Vec<_>>(), [RowAction::Put]);
         }
     }
 }

@@ -9,14 +9,14 @@ use tokio::sync::mpsc;
 use tokio_postgres::types::Type;
 
 use super::Error;
-use super::batch::{Batch, Wish};
+use super::batch::{Batch, RowAction};
 use super::catalog::{Column, Table as Target};
 use super::chain::{Step, follow};
-use super::encode::Wire;
+use super::encode::ColumnEncoding;
 use super::fold::Fold;
-use super::intake::{Halt, Message, Outlet};
 use super::moves::Moves;
 use super::refold::Refold;
+use super::row_pipeline::{BatchSender, Message, Stopped};
 use super::sort::{Mark, Record};
 use super::tuple;
 use crate::decode::File;
@@ -61,7 +61,7 @@ fn one_by_one<'a>(mut table: Table, ops: impl IntoIterator<Item = &'a Op>) -> Ta
 fn target() -> Arc<Target> {
     let column = |name: &str| Column {
         name: name.into(),
-        wire: Wire::Text,
+        wire: ColumnEncoding::Text,
         not_null: false,
         base: Type::TEXT,
         array: Some(Type::TEXT_ARRAY),
@@ -99,15 +99,15 @@ fn key_of(row: &[u8]) -> u8 {
 }
 
 /// The records that the intake makes of an operation.
-fn records(op: &Op) -> Vec<(Wish, Vec<u8>)> {
+fn records(op: &Op) -> Vec<(RowAction, Vec<u8>)> {
     match *op {
-        Op::Put(key, supplied) => vec![(Wish::Put, row(key, supplied))],
-        Op::Delete(key) => vec![(Wish::Gone, key_only(key))],
-        Op::Move(from, to, supplied) => vec![(Wish::Away, key_only(from)), (Wish::Here, row(to, supplied))],
+        Op::Put(key, supplied) => vec![(RowAction::Put, row(key, supplied))],
+        Op::Delete(key) => vec![(RowAction::Gone, key_only(key))],
+        Op::Move(from, to, supplied) => vec![(RowAction::Away, key_only(from)), (RowAction::Here, row(to, supplied))],
     }
 }
 
-fn record<'a>(target: &Target, part: u32, (wish, tuple): &'a (Wish, Vec<u8>), key: &'a mut Vec<u8>) -> Record<'a> {
+fn record<'a>(target: &Target, part: u32, (wish, tuple): &'a (RowAction, Vec<u8>), key: &'a mut Vec<u8>) -> Record<'a> {
     key.clear();
     target.sort_key(tuple, key);
     Record { mark: Mark { part, line: 1, wish: *wish, holes: tuple::has_hole(tuple) }, key, tuple }
@@ -121,8 +121,8 @@ fn carry_out(before: &Table, batch: &Batch) -> Table {
         let steps = batch.elsewhere.iter().find(|(moved, _)| *moved == place);
         let own = vec![Step::Row(key_only(key))];
         let steps = match wanted.wish {
-            Wish::Put => steps.map_or(&own, |(_, steps)| steps).as_slice(),
-            Wish::Fresh => &[],
+            RowAction::Put => steps.map_or(&own, |(_, steps)| steps).as_slice(),
+            RowAction::Fresh => &[],
             _ => {
                 table.remove(&key);
                 continue;
@@ -153,7 +153,7 @@ fn moved(files: &[Vec<Op>], loaded: &[bool]) -> Result<Batch, Error> {
         Ok(())
     });
     match ended {
-        Err(Halt::Error(error)) => Err(error),
+        Err(Stopped::Error(error)) => Err(error),
         _ => Ok(batch),
     }
 }
@@ -177,7 +177,7 @@ fn refolded(ops: &[Op], room: usize) -> Batch {
         assert!(refold.take(&record(&target, 0, &each, &mut key)).is_ok(), "taken");
     }
     let (sender, mut batches) = mpsc::channel(2);
-    refold.finish(Outlet::new(sender));
+    refold.finish(BatchSender::new(sender));
     match batches.try_recv() {
         Ok(Message::Batch(batch)) => batch,
         _ => Batch::default(),

@@ -11,7 +11,7 @@ use crate::pg::{self, Tx};
 use crate::source::Pending;
 
 /// What came of asking for a table's lease.
-pub(super) enum Leased {
+pub(super) enum LeaseOutcome {
     Head(Head, null_rule::Known),
     /// another loader has the table
     Busy,
@@ -57,7 +57,7 @@ pub(super) async fn take(tx: &Tx, table: &Table) -> Result<bool, pg::Error> {
 
 /// Acquires the table's lease for a delivery and reads the state of its table under it. The rows of `pending` itself do not stop
 /// it, nor do those that it passes.
-pub(super) async fn take_for(tx: &Tx, table: &Table, feed: &Feed, pending: &Pending) -> Result<Leased, Error> {
+pub(super) async fn take_for(tx: &Tx, table: &Table, feed: &Feed, pending: &Pending) -> Result<LeaseOutcome, Error> {
     let (scope, kind, number) = (feed.id(), pending.file.as_str(), table.oid as i32);
     let rows = pending.objects.iter().filter_map(|object| object.entry);
     let own: Vec<i64> = rows.chain(pending.passes.iter().copied()).collect();
@@ -75,7 +75,7 @@ pub(super) async fn take_for(tx: &Tx, table: &Table, feed: &Feed, pending: &Pend
     let sql = "select * from public.loader_begin_delivery($1, $2, $3, $4, $5, $6, $7, $8)";
     let row = tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?;
     Ok(match row.get("leased") {
-        true => Leased::Head(Head::read(&row), null_rule::Known::read(&row)?),
-        false => Leased::Busy,
+        true => LeaseOutcome::Head(Head::read(&row), null_rule::Known::read(&row)?),
+        false => LeaseOutcome::Busy,
     })
 }

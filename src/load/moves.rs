@@ -14,7 +14,7 @@ use super::Error;
 use super::batch::Batch;
 use super::catalog::Table;
 use super::chain::{Chain, Step, Value, key_alone};
-use super::intake::Halt;
+use super::row_pipeline::Stopped;
 use super::sort::Record;
 use super::tuple;
 
@@ -42,7 +42,7 @@ impl Moves {
     }
 
     /// Sends all keys on in their order: `each` is called with what puts one into a batch.
-    pub fn end(self, mut each: impl FnMut(&dyn Fn(&mut Batch)) -> Result<(), Halt>) -> Result<(), Halt> {
+    pub fn end(self, mut each: impl FnMut(&dyn Fn(&mut Batch)) -> Result<(), Stopped>) -> Result<(), Stopped> {
         let now = Now::of(&self.table, &self.all, &self.loaded);
         self.all.iter().try_for_each(|(key, value)| {
             let moved = now.look_for(key, value)?;

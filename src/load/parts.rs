@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use super::batch::Wish;
+use super::batch::RowAction;
 use super::sort::{Mark, Record, Sorter};
 use super::spool::Spool;
 use super::tuple;
@@ -23,7 +23,7 @@ impl Parts {
         let (columns, mut picked) = (tuple::supplied(row), Vec::new());
         tuple::pick(row, &columns, &mut picked);
         let key: Vec<u8> = columns.iter().flat_map(|column| (*column as u16).to_be_bytes()).collect();
-        let mark = Mark { part: 0, line: self.count, wish: Wish::Put, holes: false };
+        let mark = Mark { part: 0, line: self.count, wish: RowAction::Put, holes: false };
         self.count += 1;
         self.sorter.push(Record { mark, key: &key, tuple: &picked })
     }

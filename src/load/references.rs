@@ -2,7 +2,7 @@
 
 use tokio_postgres::types::Type;
 
-use super::work::Work;
+use super::delivery_tx::DeliveryTx;
 use super::{Error, Target};
 use crate::pg::{self, Parameter};
 use crate::source::Entity;
@@ -23,7 +23,7 @@ pub struct Missing {
     pub refused: String,
 }
 
-impl Work {
+impl DeliveryTx {
     /// Undoes what a failed delivery did and looks up the other table, if it failed because a row lacks its parent in another
     /// table or is referred to from there.
     pub async fn missing(&self, error: &pg::Error) -> Result<Option<Missing>, Error> {

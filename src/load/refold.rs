@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::batch::{Batch, Wanted, Wish};
+use super::batch::{Batch, RowAction, Wanted};
 use super::catalog::Table;
 use super::chain::{Chain, Step};
-use super::convert::Whole;
-use super::fold::{Fold, Word};
-use super::intake::{Halt, Message, Outlet, Summary, fold_all};
+use super::fold::{Fold, MergedRow};
+use super::row_pipeline::{BatchSender, Message, Stopped, Summary, fold_all};
+use super::server_cast::Whole;
 use super::sinks::Sink;
 use super::sort::{Mark, Record, Sorted, Sorter};
 use crate::decode::File;
@@ -46,7 +46,7 @@ impl Sink for Refold {
         (&mut self.row.0, &mut self.row.1)
     }
 
-    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Stopped> {
         let row = mem::take(&mut self.row);
         let taken = self.take(&Record { mark, key: &row.1, tuple: &row.0 });
         self.row = row;
@@ -66,7 +66,7 @@ impl Refold {
     }
 
     /// Takes rows whose cells were asked for, until nobody sends more.
-    pub fn take_whole(&mut self, mut rows: mpsc::Receiver<Message<Whole>>) -> Result<(), Halt> {
+    pub fn take_whole(&mut self, mut rows: mpsc::Receiver<Message<Whole>>) -> Result<(), Stopped> {
         let mut key = Vec::new();
         while let Some(Message::Batch(whole)) = rows.blocking_recv() {
             for (row, mark) in whole.rows.rows().zip(whole.marks) {
@@ -79,20 +79,20 @@ impl Refold {
     }
 
     /// Takes the next record, in feed order.
-    pub fn take(&mut self, record: &Record<'_>) -> Result<(), Halt> {
-        self.moving |= record.mark.wish == Wish::Away;
+    pub fn take(&mut self, record: &Record<'_>) -> Result<(), Stopped> {
+        self.moving |= record.mark.wish == RowAction::Away;
         // a rejected row takes nothing back of what was said before
-        if !self.moving || record.mark.wish == Wish::Leave {
+        if !self.moving || record.mark.wish == RowAction::Leave {
             return Ok(self.sorter.push(*record)?);
         }
         self.chain.take(record);
         self.chained += record.key.len() + record.tuple.len() + APIECE;
         // a row that moves is two records
-        if self.chained > self.room && record.mark.wish != Wish::Away { self.settle() } else { Ok(()) }
+        if self.chained > self.room && record.mark.wish != RowAction::Away { self.settle() } else { Ok(()) }
     }
 
     /// Sends the last word on each key, in key order.
-    pub fn finish(mut self, mut outlet: Outlet<Batch>) {
+    pub fn finish(mut self, mut outlet: BatchSender<Batch>) {
         let settled = if self.moving { self.settle() } else { Ok(()) };
         let fold = Fold::new(File::Changes, self.table.is_keyless());
         let done = settled.and_then(|()| fold_all(self.sorter, fold, &mut outlet)).and_then(|()| outlet.flush(0));
@@ -100,7 +100,7 @@ impl Refold {
     }
 
     /// What the chain says is said upon what was said before.
-    fn settle(&mut self) -> Result<(), Halt> {
+    fn settle(&mut self) -> Result<(), Stopped> {
         let mut words = Batch::default();
         let chain = mem::replace(&mut self.chain, Chain::new(&self.table.key));
         chain.iter().for_each(|(key, value)| value.push(key, &mut words));
@@ -132,22 +132,22 @@ impl Refold {
     }
 
     /// A row that comes from another key waits until that key was seen.
-    fn say(&mut self, row: Wanted<'_>, place: usize, before: Option<Word>, moved: &Moved) -> Result<(), Halt> {
+    fn say(&mut self, row: Wanted<'_>, place: usize, before: Option<MergedRow>, moved: &Moved) -> Result<(), Stopped> {
         if moved.from.contains_key(&place) {
             return Ok(());
         }
         self.keep(row.key, &upon(before, row))
     }
 
-    fn keep(&mut self, key: &[u8], word: &Word) -> Result<(), Halt> {
+    fn keep(&mut self, key: &[u8], word: &MergedRow) -> Result<(), Stopped> {
         let mark = Mark { part: 0, line: 0, wish: word.wish, holes: word.holes };
         Ok(self.sorter.push(Record { mark, key, tuple: &word.tuple })?)
     }
 }
 
-fn upon(before: Option<Word>, row: Wanted<'_>) -> Word {
+fn upon(before: Option<MergedRow>, row: Wanted<'_>) -> MergedRow {
     match before {
-        None => Word::of(row.wish, row.tuple, row.holes),
+        None => MergedRow::of(row.wish, row.tuple, row.holes),
         Some(mut word) => {
             word.then(row.wish, row.tuple, row.holes);
             word
@@ -160,7 +160,7 @@ struct Moved {
     /// where a row's holes are filled from, by the row's place
     from: HashMap<usize, Vec<Step>>,
     /// what is known of the rows that are looked for, by the key as a tuple
-    there: HashMap<Vec<u8>, Option<Word>>,
+    there: HashMap<Vec<u8>, Option<MergedRow>>,
     /// the same tuples by their sort keys
     keys: HashMap<Vec<u8>, Vec<u8>>,
 }
@@ -178,28 +178,28 @@ impl Moved {
         Self { from: words.elsewhere.iter().cloned().collect(), there, keys }
     }
 
-    fn see(&mut self, key: &[u8], word: &Word) {
+    fn see(&mut self, key: &[u8], word: &MergedRow) {
         if let Some(there) = self.keys.get(key).and_then(|row| self.there.get_mut(row)) {
             *there = Some(word.clone());
         }
     }
 
     /// A row with its holes filled from where it was. The files began with an empty table: what they did not write is not there.
-    fn arrive(&self, place: usize, row: Wanted<'_>) -> Word {
-        let mut word = Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
+    fn arrive(&self, place: usize, row: Wanted<'_>) -> MergedRow {
+        let mut word = MergedRow { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
         for step in self.from.get(&place).into_iter().flatten() {
             match step {
                 Step::Cells(cells) => word = word.filled(cells),
                 Step::Row(key) => {
                     let there = self.there.get(key).and_then(Option::as_ref);
-                    if let Some(there) = there.filter(|word| matches!(word.wish, Wish::Put | Wish::Fresh)) {
+                    if let Some(there) = there.filter(|word| matches!(word.wish, RowAction::Put | RowAction::Fresh)) {
                         word = word.filled(&there.tuple);
                         break;
                     }
                 }
             }
         }
-        Word { wish: if word.holes { Wish::Fresh } else { Wish::Put }, ..word }
+        MergedRow { wish: if word.holes { RowAction::Fresh } else { RowAction::Put }, ..word }
     }
 }
 
@@ -216,7 +216,7 @@ impl Folded {
         Self { sorted, fold: Fold::new(File::Changes, false), batch: Batch::default(), at_end: false }
     }
 
-    fn next(&mut self) -> Result<Option<(Vec<u8>, Word)>, Halt> {
+    fn next(&mut self) -> Result<Option<(Vec<u8>, MergedRow)>, Stopped> {
         while self.batch.len() == 0 && !self.at_end {
             match self.sorted.next_record()? {
                 Some(record) => self.fold.take(&record, &mut self.batch)?,
@@ -230,6 +230,6 @@ impl Folded {
         Ok(batch
             .rows()
             .next()
-            .map(|row| (row.key.to_vec(), Word { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes })))
+            .map(|row| (row.key.to_vec(), MergedRow { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes })))
     }
 }

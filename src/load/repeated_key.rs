@@ -3,17 +3,17 @@
 
 use tokio_postgres::types::Type;
 
-use super::arrays::Arrays;
-use super::batch::Wish;
-use super::current::Current;
-use super::intake::{Draft, Intake, Order};
-use super::work::Work;
+use super::batch::RowAction;
+use super::delivery_tx::DeliveryTx;
+use super::row_pipeline::{Draft, Order, RowPipeline};
+use super::table_cursor::TableCursor;
+use super::unnest::UnnestParams;
 use super::{Error, Place, tuple};
 use crate::decode::{Parts, Rows};
 use crate::pg::{self, Parameter};
 use crate::source::{Listed, Object};
 
-impl Work {
+impl DeliveryTx {
     /// Undoes what a failed delivery did, and returns true if Postgres refused a key of the table that is there already.
     pub async fn is_repeated_key(&self, error: &pg::Error) -> Result<bool, Error> {
         let pg::Error::Query { source, .. } = error else { return Ok(false) };
@@ -92,7 +92,7 @@ impl Work {
             return Ok(None);
         }
         let rejects = self.rejects();
-        let mut drafts = Intake::drafts(rows, &self.plan(rejects.as_ref()));
+        let mut drafts = RowPipeline::drafts(rows, &self.plan(rejects.as_ref()));
         while let Some(draft) = drafts.next().await? {
             if let Some(place) = self.known_key_of(&draft).await? {
                 return Ok(Some(place));
@@ -103,9 +103,9 @@ impl Work {
 
     async fn known_key_of(&self, draft: &Draft) -> Result<Option<Place>, Error> {
         let table = self.table();
-        let mut keys = Arrays::new(table, table.key.iter().copied());
+        let mut keys = UnnestParams::new(table, table.key.iter().copied());
         let mut key = Vec::new();
-        let good = || draft.rows.rows().zip(&draft.marks).filter(|(row, _)| row.wish == Wish::Put);
+        let good = || draft.rows.rows().zip(&draft.marks).filter(|(row, _)| row.wish == RowAction::Put);
         for (row, _) in good() {
             key.clear();
             tuple::pick(row.tuple, &table.key, &mut key);
@@ -114,7 +114,7 @@ impl Work {
         if keys.is_empty() {
             return Ok(None);
         }
-        let current = Current::of_keys(self.tx(), table, &keys).await?;
+        let current = TableCursor::of_keys(self.tx(), table, &keys).await?;
         let Some((known, _)) = current.row() else { return Ok(None) };
         let found = good().find(|(row, _)| {
             key.clear();

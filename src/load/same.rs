@@ -1,9 +1,9 @@
 //! Files that were rewritten with the same bytes: nothing is applied, and the ledger says which delivery had them.
 
-use super::{Error, Work};
+use super::{DeliveryTx, Error};
 use crate::source::Content;
 
-impl Work {
+impl DeliveryTx {
     /// Takes in the content of the objects that were read to their ends.
     pub fn read(&mut self, contents: Vec<Content>) {
         self.docket.contents = contents;

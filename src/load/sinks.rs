@@ -1,8 +1,8 @@
 //! Where encoded rows go on the intake's thread: straight into a batch, into the sorter, into the fold of rows that move, or into a draft.
 
-use super::batch::{Batch, Wish};
-use super::intake::{BATCH, Draft, Halt, Outlet};
+use super::batch::{Batch, RowAction};
 use super::moves::Moves;
+use super::row_pipeline::{BATCH, BatchSender, Draft, Stopped};
 use super::sort::{Mark, Record, Sorter};
 use super::{Error, Place};
 
@@ -12,12 +12,12 @@ pub trait Sink {
     fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>);
 
     /// The row is complete; `raw` are its bytes in the file.
-    fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Halt>;
+    fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Stopped>;
 }
 
 /// Into batches as they come; in key order, if that is asked for.
 pub struct Straight<'a> {
-    outlet: &'a mut Outlet<Batch>,
+    outlet: &'a mut BatchSender<Batch>,
     in_order: bool,
     before: Vec<u8>,
     before_at: Place,
@@ -25,7 +25,7 @@ pub struct Straight<'a> {
 }
 
 impl<'a> Straight<'a> {
-    pub fn new(outlet: &'a mut Outlet<Batch>, in_order: bool) -> Self {
+    pub fn new(outlet: &'a mut BatchSender<Batch>, in_order: bool) -> Self {
         Self { outlet, in_order, before: Vec::new(), before_at: Place::default(), before_leaves: false }
     }
 }
@@ -37,11 +37,11 @@ impl Sink for Straight<'_> {
     }
 
     #[inline]
-    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Stopped> {
         self.outlet.batch.end_row(mark.wish, mark.holes);
         if self.in_order {
             let (at, key) = (mark.into(), self.outlet.batch.last_key());
-            let leaves = mark.wish == Wish::Leave;
+            let leaves = mark.wish == RowAction::Leave;
             check_order(&self.before, key, self.before_at, at, leaves || self.before_leaves)?;
             self.before.clear();
             self.before.extend_from_slice(key);
@@ -84,12 +84,12 @@ impl Scratch {
 /// Into the sorter.
 pub struct Sorting<'a> {
     pub sorter: Sorter,
-    outlet: &'a Outlet<Batch>,
+    outlet: &'a BatchSender<Batch>,
     row: Scratch,
 }
 
 impl<'a> Sorting<'a> {
-    pub fn new(outlet: &'a Outlet<Batch>) -> Self {
+    pub fn new(outlet: &'a BatchSender<Batch>) -> Self {
         Self { sorter: Sorter::default(), outlet, row: Scratch::default() }
     }
 }
@@ -99,12 +99,12 @@ impl Sink for Sorting<'_> {
         self.row.room()
     }
 
-    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Stopped> {
         // sorting sends nothing, so it would not notice that the delivery was given up
         if self.outlet.is_closed() {
-            return Err(Halt::Hangup);
+            return Err(Stopped::Hangup);
         }
-        if mark.wish == Wish::Away {
+        if mark.wish == RowAction::Away {
             return Err(Error::Moving.into());
         }
         Ok(self.sorter.push(self.row.record(mark))?)
@@ -114,12 +114,12 @@ impl Sink for Sorting<'_> {
 /// Into the fold of rows that move.
 pub struct Chaining<'a> {
     pub moves: Moves,
-    outlet: &'a Outlet<Batch>,
+    outlet: &'a BatchSender<Batch>,
     row: Scratch,
 }
 
 impl<'a> Chaining<'a> {
-    pub fn new(moves: Moves, outlet: &'a Outlet<Batch>) -> Self {
+    pub fn new(moves: Moves, outlet: &'a BatchSender<Batch>) -> Self {
         Self { moves, outlet, row: Scratch::default() }
     }
 }
@@ -129,9 +129,9 @@ impl Sink for Chaining<'_> {
         self.row.room()
     }
 
-    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Halt> {
+    fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Stopped> {
         if self.outlet.is_closed() {
-            return Err(Halt::Hangup);
+            return Err(Stopped::Hangup);
         }
         self.moves.take(&self.row.record(mark));
         Ok(())
@@ -140,12 +140,12 @@ impl Sink for Chaining<'_> {
 
 /// Into drafts, with the places of the rows.
 pub struct Drafting {
-    pub outlet: Outlet<Draft>,
+    pub outlet: BatchSender<Draft>,
     keep_raw: bool,
 }
 
 impl Drafting {
-    pub fn new(outlet: Outlet<Draft>, keep_raw: bool) -> Self {
+    pub fn new(outlet: BatchSender<Draft>, keep_raw: bool) -> Self {
         Self { outlet, keep_raw }
     }
 }
@@ -156,7 +156,7 @@ impl Sink for Drafting {
         (&mut rows.tuples, &mut rows.keys)
     }
 
-    fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Halt> {
+    fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Stopped> {
         let draft = &mut self.outlet.batch;
         draft.rows.end_row(mark.wish, mark.holes);
         draft.marks.push(mark);
@@ -164,6 +164,6 @@ impl Sink for Drafting {
             draft.raw.push(raw.to_vec());
         }
         // a row that moves is judged as one
-        if mark.wish == Wish::Away { Ok(()) } else { self.outlet.flush(BATCH) }
+        if mark.wish == RowAction::Away { Ok(()) } else { self.outlet.flush(BATCH) }
     }
 }

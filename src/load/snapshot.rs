@@ -2,17 +2,22 @@
 
 use super::batch::Batch;
 use super::catalog::Table;
-use super::current::Current;
+use super::change_report::ChangeReport;
 use super::delta::{Delta, Rows};
 use super::guard::Guard;
-use super::intake::Intake;
-use super::look::Look;
 use super::rejects::Rejects;
+use super::row_pipeline::RowPipeline;
+use super::table_cursor::TableCursor;
 use super::{Counts, Error, sql};
 use crate::pg::Tx;
 
 /// Adds the rows to a table that has none of them.
-pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake, mut look: Option<&mut Look>) -> Result<Counts, Error> {
+pub async fn load(
+    tx: &Tx,
+    table: &Table,
+    intake: &mut RowPipeline,
+    mut look: Option<&mut ChangeReport>,
+) -> Result<Counts, Error> {
     // the first batch may say that the file is not in order; nothing was begun then
     let mut next = intake.next().await?;
     // a file lacks columns in all its rows, but not in those that were rejected
@@ -39,9 +44,9 @@ pub async fn load(tx: &Tx, table: &Table, intake: &mut Intake, mut look: Option<
 async fn load_parts(
     tx: &Tx,
     table: &Table,
-    intake: &mut Intake,
+    intake: &mut RowPipeline,
     first: Option<Batch>,
-    look: Option<&mut Look>,
+    look: Option<&mut ChangeReport>,
 ) -> Result<Counts, Error> {
     let (mut delta, mut next) = (Delta::default(), first);
     while let Some(batch) = next {
@@ -53,13 +58,17 @@ async fn load_parts(
 
 /// The first batch, and the table. While rows are sorted here the server does its part, which may be to sort, too; rows that come
 /// as they stand may yet be found out of order, and then the table would have been read in vain.
-async fn first<'a>(tx: &'a Tx, table: &'a Table, intake: &mut Intake) -> Result<(Option<Batch>, Current<'a>), Error> {
+async fn first<'a>(
+    tx: &'a Tx,
+    table: &'a Table,
+    intake: &mut RowPipeline,
+) -> Result<(Option<Batch>, TableCursor<'a>), Error> {
     if intake.sorts {
-        let (next, current) = tokio::join!(intake.next(), Current::whole(tx, table));
+        let (next, current) = tokio::join!(intake.next(), TableCursor::whole(tx, table));
         return Ok((next?, current?));
     }
     let next = intake.next().await?;
-    Ok((next, Current::whole(tx, table).await?))
+    Ok((next, TableCursor::whole(tx, table).await?))
 }
 
 /// Makes the table equal to the rows: creates, amends and removes what differs. Returns also the number of rows that the
@@ -67,10 +76,10 @@ async fn first<'a>(tx: &'a Tx, table: &'a Table, intake: &mut Intake) -> Result<
 pub async fn replace(
     tx: &Tx,
     table: &Table,
-    intake: &mut Intake,
+    intake: &mut RowPipeline,
     guard: &Guard,
     rejects: Option<&Rejects>,
-    look: Option<&mut Look>,
+    look: Option<&mut ChangeReport>,
 ) -> Result<(Counts, u64), Error> {
     let (mut next, mut current) = first(tx, table, intake).await?;
     let mut delta = Delta::default();

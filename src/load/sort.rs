@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
-use super::batch::Wish;
+use super::batch::RowAction;
 
 /// What is held in memory before a run is written.
 const RUN: usize = 4 << 20;
@@ -31,7 +31,7 @@ pub struct Record<'a> {
 pub struct Mark {
     pub part: u32,
     pub line: u64,
-    pub wish: Wish,
+    pub wish: RowAction,
     /// whether the tuple has holes
     pub holes: bool,
 }
@@ -59,7 +59,7 @@ impl<'a> Record<'a> {
         let key_length = u32_at(bytes, 0).map_or(0, |length| length as usize);
         let length = Self::length(bytes).unwrap_or(0);
         let line = bytes[12..20].try_into().map_or(0, u64::from_le_bytes);
-        let (wish, holes) = (Wish::from_byte(bytes[20]), bytes[21] == 1);
+        let (wish, holes) = (RowAction::from_byte(bytes[20]), bytes[21] == 1);
         let mark = Mark { part: u32_at(bytes, 8).unwrap_or(0), line, wish, holes };
         let (key, tuple) = bytes[FIXED..length].split_at(key_length);
         Self { mark, key, tuple }
@@ -352,14 +352,14 @@ mod tests {
     fn sort(keys: &[String], tuple: &[u8]) -> Vec<(String, u64)> {
         let mut sorter = Sorter::default();
         for (line, key) in keys.iter().enumerate() {
-            let wish = if line % 2 == 0 { Wish::Put } else { Wish::Gone };
+            let wish = if line % 2 == 0 { RowAction::Put } else { RowAction::Gone };
             let mark = Mark { part: 0, line: line as u64, wish, holes: line % 3 == 0 };
             sorter.push(Record { mark, key: key.as_bytes(), tuple }).expect("pushed");
         }
         let (mut sorted, mut seen) = (sorter.sorted().expect("sorted"), Vec::new());
         while let Some(record) = sorted.next_record().expect("read") {
             let mark = record.mark;
-            assert_eq!((record.tuple, mark.wish == Wish::Put), (tuple, mark.line % 2 == 0));
+            assert_eq!((record.tuple, mark.wish == RowAction::Put), (tuple, mark.line % 2 == 0));
             assert_eq!(mark.holes, mark.line % 3 == 0);
             seen.push((String::from_utf8_lossy(record.key).into_owned(), record.mark.line));
         }
@@ -408,7 +408,8 @@ mod tests {
         let mut sorter = Sorter::default();
         let (large, count) = (vec![9; RUN / 2], 60u32);
         for n in 0..count {
-            let (key, mark) = (n.to_be_bytes(), Mark { part: 0, line: u64::from(n), wish: Wish::Put, holes: false });
+            let (key, mark) =
+                (n.to_be_bytes(), Mark { part: 0, line: u64::from(n), wish: RowAction::Put, holes: false });
             sorter.push(Record { mark, key: &key, tuple: &large }).expect("pushed");
             assert!(sorter.arena.capacity() <= RUN, "{} bytes", sorter.arena.capacity());
         }

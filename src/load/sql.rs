@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::arrays::unnest;
 use super::catalog::{Column, Table};
-use super::encode::{Comparison, Wire};
+use super::encode::{ColumnEncoding, Comparison};
+use super::unnest::unnest;
 use crate::pg::quote;
 
 /// Rows of the given columns into the table.
@@ -29,7 +29,7 @@ pub fn copy_out(table: &Table) -> String {
 /// The rows that have the given keys, in key order. A type that the driver may not know comes as its bytes.
 pub fn rows_of_keys(table: &Table, source: &str) -> String {
     let value = |column: &Column| match column.wire {
-        Wire::Asked(_) => column.sent(&column.value()),
+        ColumnEncoding::ServerCast(_) => column.sent(&column.value()),
         _ => column.value(),
     };
     let (values, from) = (table.columns.iter().map(value).collect::<Vec<_>>().join(", "), table.quoted());
@@ -247,11 +247,11 @@ fn key_match(table: &Table, pairs: impl Iterator<Item = (usize, usize)>) -> Stri
 mod tests {
     use tokio_postgres::types::Type;
 
-    use super::super::arrays::values;
-    use super::super::encode::Asked;
+    use super::super::encode::ServerCast;
+    use super::super::unnest::values;
     use super::*;
 
-    fn column(name: &str, wire: Wire, base: Type, array: Type) -> Column {
+    fn column(name: &str, wire: ColumnEncoding, base: Type, array: Type) -> Column {
         let send = format!("pg_catalog.{}send", base.name());
         Column {
             name: name.into(),
@@ -267,16 +267,18 @@ mod tests {
     }
 
     fn tables() -> Vec<Table> {
-        let id = || column("id", Wire::Int8, Type::INT8, Type::INT8_ARRAY);
-        let text = |name: &str| column(name, Wire::Text, Type::TEXT, Type::TEXT_ARRAY);
-        let json = || column("json", Wire::Json, Type::JSON, Type::JSON_ARRAY);
-        let asked = Asked { type_name: "inet".into(), text: false, scaled: false, canonical: true };
-        let inet = column("ip", Wire::Asked(asked), Type::INET, Type::INET_ARRAY);
-        let float = column("f", Wire::Float8, Type::FLOAT8, Type::FLOAT8_ARRAY);
+        let id = || column("id", ColumnEncoding::Int8, Type::INT8, Type::INT8_ARRAY);
+        let text = |name: &str| column(name, ColumnEncoding::Text, Type::TEXT, Type::TEXT_ARRAY);
+        let json = || column("json", ColumnEncoding::Json, Type::JSON, Type::JSON_ARRAY);
+        let asked = ServerCast { type_name: "inet".into(), text: false, scaled: false, canonical: true };
+        let inet = column("ip", ColumnEncoding::ServerCast(asked), Type::INET, Type::INET_ARRAY);
+        let float = column("f", ColumnEncoding::Float8, Type::FLOAT8, Type::FLOAT8_ARRAY);
         let loose = Column { loose: true, ..text("loose") };
-        let own = Asked { type_name: "x.mood".into(), text: false, scaled: false, canonical: true };
-        let own =
-            Column { cast: Some("x.mood".into()), ..column("m", Wire::Asked(own), Type::ANYENUM, Type::ANYARRAY) };
+        let own = ServerCast { type_name: "x.mood".into(), text: false, scaled: false, canonical: true };
+        let own = Column {
+            cast: Some("x.mood".into()),
+            ..column("m", ColumnEncoding::ServerCast(own), Type::ANYENUM, Type::ANYARRAY)
+        };
         vec![
             Table::of("dbo", "orders", vec![id(), text("name"), json(), inet], &[0]),
             Table::of("dbo", "apart", vec![own, float, loose], &[0]),

@@ -13,13 +13,13 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::Table;
 use super::compare::{Compare, Comparison};
-use super::convert::convert_into;
-use super::current::Current;
-use super::intake::{self, Halt, Intake, Outlet, Plan, Summary};
 use super::null_rule::{self, NullDecision};
 use super::refold::Refold;
 use super::rejects::Rejects;
+use super::row_pipeline::{self, BatchSender, Plan, RowPipeline, Stopped, Summary};
+use super::server_cast::convert_into;
 use super::settings::Share;
+use super::table_cursor::TableCursor;
 use super::{Error, Target};
 use crate::decode::dialect::Dialect;
 use crate::decode::{File, NullRule, Nulls, Parts, Rows, Shape, Watching};
@@ -189,7 +189,7 @@ impl Verification {
         let (table, mut refold) = (self.table.clone(), self.lend());
         let reading = move || {
             let plan = Plan { table: &table, event_id: "", rejects: rejects.as_ref(), leaves: true, loaded: &[] };
-            let read = intake::read_into(rows, &plan, &mut refold);
+            let read = row_pipeline::read_into(rows, &plan, &mut refold);
             (refold, read)
         };
         let (refold, read) = tokio::task::spawn_blocking(reading).await.map_err(|_| Error::Panicked)?;
@@ -210,7 +210,7 @@ impl Verification {
             let taken = refold.take_whole(whole);
             (refold, taken)
         });
-        let asked = convert_into(&self.tx, &plan, Intake::drafts(rows, &plan), &sender).await;
+        let asked = convert_into(&self.tx, &plan, RowPipeline::drafts(rows, &plan), &sender).await;
         drop(sender);
         let (refold, taken) = folding.await.map_err(|_| Error::Panicked)?;
         self.refold = refold;
@@ -226,12 +226,12 @@ impl Verification {
     /// rewritten meanwhile, which would look as if it were empty.
     pub async fn compare(self, keep: usize) -> Result<Option<Comparison>, Error> {
         let Self { tx, table, refold, files, stored: before, .. } = self;
-        let (sender, mut intake) = Intake::channel();
-        tokio::task::spawn_blocking(move || refold.finish(Outlet::new(sender)));
+        let (sender, mut intake) = RowPipeline::channel();
+        tokio::task::spawn_blocking(move || refold.finish(BatchSender::new(sender)));
         let whole = files.iter().any(|file| file.file == File::Snapshot);
         let mut compare = Compare::new(&table, whole, keep);
         // the server sorts while it is sorted here
-        let (next, current) = tokio::join!(intake.next(), Current::whole(&tx, &table));
+        let (next, current) = tokio::join!(intake.next(), TableCursor::whole(&tx, &table));
         let (mut next, mut current) = (next?, current?);
         while let Some(batch) = next {
             for wanted in batch.rows() {
@@ -263,9 +263,9 @@ fn unlike(file: &Loaded, now: &Summary, rejected: u64) -> Option<String> {
     ))
 }
 
-fn error_of(halt: Halt) -> Error {
+fn error_of(halt: Stopped) -> Error {
     match halt {
-        Halt::Error(error) => error,
-        Halt::Hangup => Error::Panicked,
+        Stopped::Error(error) => error,
+        Stopped::Hangup => Error::Panicked,
     }
 }

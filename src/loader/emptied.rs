@@ -1,7 +1,7 @@
 //! Tables that are no longer what was loaded: each iteration finds them before anything is applied, leaves them alone, and does
 //! what an operator asked for them.
 
-use super::{Error, Loader, Outcome, say};
+use super::{Error, Loader, Outcome, events};
 use crate::decode::File;
 use crate::health::Part;
 use crate::load::{Reloaded, TableStop, Wish};
@@ -38,7 +38,7 @@ impl Loader {
                 outcome.stopped.insert(stop.entity.clone(), status.as_str());
             }
         }
-        say::table_stops(&mut self.said, &self.stops, rehearsal);
+        events::table_stops(&mut self.said, &self.stops, rehearsal);
         Ok(())
     }
 
@@ -60,7 +60,7 @@ impl Loader {
             Some(Again::Rows(ids)) => {
                 match self.corridor.target.load_again(&table.entity, ids).await? {
                     Reloaded::Pending => {
-                        say::loads_again(stop, ids.len());
+                        events::loads_again(stop, ids.len());
                         outcome.relist = true;
                     }
                     Reloaded::Busy => outcome.busy += 1,
@@ -68,7 +68,7 @@ impl Loader {
                 Ok(false)
             }
             Some(Again::Refused(why)) => {
-                say::not_again(&table.entity, why);
+                events::not_again(&table.entity, why);
                 self.corridor.target.refuse_reload(&table.entity, why).await?;
                 Ok(false)
             }

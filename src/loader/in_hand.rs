@@ -1,8 +1,8 @@
 //! Handles files that loaders died of: a loader that finds out that another one died notes which file is in hand, takes the
 //! table of such a file last, and after some deaths fails the file.
 
-use super::corridor::Corridor;
-use super::{Error, Loader, Outcome, say};
+use super::delivery::DeliveryRunner;
+use super::{Error, Loader, Outcome, events};
 use crate::load::Why;
 use crate::source::{Pending, Step};
 
@@ -15,7 +15,7 @@ impl Loader {
         match self.corridor.target.begin_process().await {
             Ok(process) => self.corridor.process = process,
             Err(error) => {
-                tracing::warn!("{}. If this loader dies, the next one will not know.", say::sentence(&error.into()))
+                tracing::warn!("{}. If this loader dies, the next one will not know.", events::sentence(&error.into()))
             }
         }
         if self.corridor.process.is_careful() {
@@ -28,14 +28,14 @@ impl Loader {
     /// Notes that this loader ends in an orderly way.
     pub async fn end_process(&self) {
         if let Err(error) = self.corridor.target.end_process(&self.corridor.process).await {
-            tracing::warn!("{}. The next loader will assume that this one died.", say::sentence(&error.into()));
+            tracing::warn!("{}. The next loader will assume that this one died.", events::sentence(&error.into()));
         }
     }
 
     /// Ends the care after an iteration that left nothing to be tried again.
     pub(super) async fn end_care(&mut self, outcome: &Outcome) -> Result<(), Error> {
         let left = outcome.relist || outcome.settling.is_some() || outcome.error.is_some() || outcome.busy > 0;
-        let Corridor { target, process, .. } = &mut self.corridor;
+        let DeliveryRunner { target, process, .. } = &mut self.corridor;
         if process.is_careful() && !left && !self.stopper.requested() {
             target.end_care(process).await?;
         }
@@ -43,7 +43,7 @@ impl Loader {
     }
 }
 
-impl Corridor {
+impl DeliveryRunner {
     /// Marks a file as in hand, if a loader may have died. Returns why the delivery fails if loaders died of it too often. The
     /// table's lease must be held.
     pub(super) async fn take_in_hand(&self, pending: &Pending) -> Option<Why> {
@@ -55,7 +55,7 @@ impl Corridor {
             Ok(deaths) => deaths,
             // whatever is wrong with the target, the delivery will tell
             Err(error) => {
-                tracing::warn!("{}. {key} is not noted as in hand.", say::sentence(&error.into()));
+                tracing::warn!("{}. {key} is not noted as in hand.", events::sentence(&error.into()));
                 return None;
             }
         };
@@ -82,7 +82,7 @@ impl Corridor {
         if let Err(error) = self.target.put_down(&self.process, &pending.entity).await {
             tracing::warn!(
                 "{}. {} stays noted as in hand.",
-                say::sentence(&error.into()),
+                events::sentence(&error.into()),
                 pending.carrier().listed.key
             );
         }

@@ -3,23 +3,23 @@
 //! `iterate` asks what is pending, `table` takes one table's deliveries in their order through the `corridor`; the `herald`
 //! tells of each. `service` repeats iterations; `verdict` decides what an error means.
 
-pub mod agreed;
-mod book;
 mod contradictions;
-mod corridor;
+mod delivery;
 mod emptied;
-mod herald;
-mod hold;
+pub mod error_policy;
+mod events;
 mod in_hand;
-mod moved;
 mod nulls;
+mod outbox_publisher;
+mod plan_drift;
+pub mod plan_file;
+mod plan_mode;
+mod plan_precheck;
 mod progress;
+mod quiet_period;
 mod repeated_key;
-mod say;
+pub mod run_summary;
 pub mod service;
-mod settling;
-pub mod tally;
-pub mod verdict;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,21 +32,21 @@ use crate::failpoint;
 use crate::health::{Health, Part};
 use crate::load::{Process, TableStop, Target};
 use crate::metrics::{Metrics, Stage};
+use crate::metrics_file::MetricsFile;
 use crate::notifier::Notifier;
-use crate::source::{self, Asked, Download, Entity, Pending, Plan, Source, Step, TablePlan, Unrecorded};
-use crate::standing::{Files, InHand, Noted, Remark, Stock};
+use crate::source::{self, Download, Entity, Pending, Plan, PlanOptions, Source, Step, TablePlan, Unrecorded};
+use crate::status::{Backlog, Files, InProgress, SharedBacklog, WaitReason};
 use crate::stop::Stopper;
 use crate::terminal::Screen;
-use crate::textfile::TextFile;
-pub use book::Book;
-use corridor::{Corridor, Loaded, Next};
-use herald::Herald;
-pub use moved::Place;
+use delivery::{DeliveryRunner, Loaded, Next};
+pub use error_policy::Error;
+use error_policy::ErrorPolicy;
 use nulls::NullEvidence;
-use settling::Settling;
-use tally::Tally;
-pub use verdict::Error;
-use verdict::Verdict;
+use outbox_publisher::OutboxPublisher;
+pub use plan_drift::Place;
+pub use plan_mode::PlanMode;
+use quiet_period::QuietPeriod;
+use run_summary::RunSummary;
 use waiting::Waiting;
 
 /// Everything an iteration needs, handed in.
@@ -60,37 +60,37 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     pub health: Health,
     /// where to note what is pending
-    pub noted: Noted,
+    pub noted: SharedBacklog,
     pub stopper: Stopper,
     pub clock: Clock,
     /// a plan to be made or to be held to, if there is one
-    pub book: Book,
+    pub book: PlanMode,
     /// where progress is drawn, if there is room for it
     pub screen: Screen,
     /// where a service leaves its metrics after each iteration
-    pub metrics_file: Option<TextFile>,
+    pub metrics_file: Option<MetricsFile>,
 }
 
 /// Moves deliveries from the Source into the Target.
 pub struct Loader {
-    corridor: Corridor,
-    herald: Herald,
+    corridor: DeliveryRunner,
+    herald: OutboxPublisher,
     health: Health,
-    noted: Noted,
+    noted: SharedBacklog,
     /// when what is left of a table was counted last
     counted: Option<Instant>,
     stopper: Stopper,
-    settling: Settling,
+    settling: QuietPeriod,
     /// tables that are not what was loaded, or for which something was asked
     stops: BTreeMap<Entity, TableStop>,
     /// tables that were looked for in the notes of other feeds
     looked_for: BTreeSet<Entity>,
     /// what the next stock-taking must heed
-    asked: Asked,
+    asked: PlanOptions,
     /// what was said already and is not said again until it changes
-    said: say::Said,
-    metrics_file: Option<TextFile>,
-    tally: Tally,
+    said: events::Said,
+    metrics_file: Option<MetricsFile>,
+    tally: RunSummary,
     /// tables that wait for others
     waiting: Waiting,
 }
@@ -116,7 +116,7 @@ pub struct Outcome {
     /// feed tables that name a table of the target that is never loaded
     pub reserved: BTreeSet<Entity>,
     /// why other files wait
-    pub remarks: BTreeMap<Entity, Remark>,
+    pub remarks: BTreeMap<Entity, WaitReason>,
     /// the plan is not true any more: take stock again
     pub relist: bool,
     /// messages that still wait for the broker
@@ -129,7 +129,7 @@ impl Outcome {
     /// Notes what came of a delivery: the table's revision if the table can go on.
     fn take(&mut self, entity: &Entity, next: Next) -> Option<i64> {
         match next {
-            Next::Loaded(Loaded { revision, .. }) | Next::Noted { revision, .. } => {
+            Next::Loaded(Loaded { revision, .. }) | Next::SharedBacklog { revision, .. } => {
                 self.loaded += u64::from(matches!(next, Next::Loaded(_)));
                 *self.done.entry(entity.clone()).or_default() += 1;
                 self.revisions.insert(entity.clone(), revision);
@@ -138,17 +138,17 @@ impl Outcome {
             Next::Stopped(status) => _ = self.stopped.insert(entity.clone(), status.as_str()),
             Next::Busy => {
                 self.busy += 1;
-                self.remarks.insert(entity.clone(), Remark::Busy);
+                self.remarks.insert(entity.clone(), WaitReason::Busy);
             }
             Next::NoTable => {
                 self.unmapped.insert(entity.clone());
-                self.remarks.insert(entity.clone(), Remark::NoTable);
+                self.remarks.insert(entity.clone(), WaitReason::NoTable);
             }
             Next::Reserved => {
                 self.reserved.insert(entity.clone());
-                self.remarks.insert(entity.clone(), Remark::Reserved);
+                self.remarks.insert(entity.clone(), WaitReason::Reserved);
             }
-            Next::Waits(words) => _ = self.remarks.insert(entity.clone(), Remark::Trouble(words)),
+            Next::Waits(words) => _ = self.remarks.insert(entity.clone(), WaitReason::Trouble(words)),
             Next::Relist | Next::Whole => self.relist = true,
             Next::Blocked(_) => {}
         }
@@ -182,14 +182,15 @@ impl Loader {
             screen,
             metrics_file,
         } = parts;
-        let settling = Settling::new(settle, clock.clone());
-        let asked = Asked { all: !book.is_closed(), whole: book.whole_tables(), ..Asked::default() };
+        let settling = QuietPeriod::new(settle, clock.clone());
+        let asked = PlanOptions { all: !book.is_closed(), whole: book.whole_tables(), ..PlanOptions::default() };
         let nulls = NullEvidence::default();
         let process = Process::default();
-        let corridor = Corridor { source, target, notifier, dialect, nulls, metrics, clock, book, screen, process };
-        let herald = Herald::new(&corridor, health.clone());
-        let said = say::Said::default();
-        let (tally, waiting) = (Tally::default(), Waiting::default());
+        let corridor =
+            DeliveryRunner { source, target, notifier, dialect, nulls, metrics, clock, book, screen, process };
+        let herald = OutboxPublisher::new(&corridor, health.clone());
+        let said = events::Said::default();
+        let (tally, waiting) = (RunSummary::default(), Waiting::default());
         Self {
             corridor,
             herald,
@@ -209,7 +210,7 @@ impl Loader {
     }
 
     /// What was done so far, for whoever asks at the end.
-    pub fn tally(self) -> Tally {
+    pub fn tally(self) -> RunSummary {
         self.tally
     }
 
@@ -220,7 +221,7 @@ impl Loader {
         tokio::select! {
             outcome = Box::pin(self.load_pending()) => outcome,
             () = stopper.overdue(GRACE) => {
-                say::given_up();
+                events::given_up();
                 Ok(Outcome::default())
             }
         }
@@ -243,7 +244,7 @@ impl Loader {
         }
         outcome.messages = self.herald.catch_up().await?;
         self.tally.messages = outcome.messages;
-        say::stock(&mut self.said, &self.corridor.metrics, &outcome);
+        events::stock(&mut self.said, &self.corridor.metrics, &outcome);
         self.end_care(&outcome).await?;
         Ok(outcome)
     }
@@ -253,7 +254,7 @@ impl Loader {
     async fn load_planned(&mut self, outcome: &mut Outcome) -> Result<u64, Error> {
         self.inspect_tables().await?;
         let plan = match self.take_stock_or_stop().await {
-            Err(error) if verdict::of(&error) == Verdict::Relist => {
+            Err(error) if error_policy::of(&error) == ErrorPolicy::Relist => {
                 tracing::info!("{error}; it is sorted here, in temporary files.");
                 self.take_stock_or_stop().await?
             }
@@ -267,11 +268,11 @@ impl Loader {
             return Ok(0);
         }
         self.see_stops(&plan, outcome).await?;
-        let Corridor { source, target, dialect, nulls, .. } = &self.corridor;
+        let DeliveryRunner { source, target, dialect, nulls, .. } = &self.corridor;
         nulls.look(source, target, dialect, &plan).await?;
         self.tables(&plan, outcome).await?;
         let (metrics, now) = (&self.corridor.metrics, self.corridor.clock.utc());
-        self.tally.pending = say::pending(metrics, &plan, &outcome.done, &outcome.unmapped, now);
+        self.tally.pending = events::pending(metrics, &plan, &outcome.done, &outcome.unmapped, now);
         let done = plan.tables.iter().filter(|table| outcome.done.get(&table.entity) == Some(&table.pending.len()));
         Ok(done.map(|table| table.later.objects).sum())
     }
@@ -285,7 +286,7 @@ impl Loader {
         }
     }
 
-    /// Stock, taken again where a table needs more than was kept in mind: what was loaded, to fold a late file in, or the times
+    /// Backlog, taken again where a table needs more than was kept in mind: what was loaded, to fold a late file in, or the times
     /// of all its change files.
     async fn take_stock(&mut self) -> Result<(Plan, Unrecorded), Error> {
         let stock = self.look_again().await;
@@ -295,12 +296,12 @@ impl Loader {
         for (one, other) in &plan.twins {
             self.corridor.target.tell_apart(one, other).await?;
         }
-        say::watches(&mut self.said, &self.corridor.source, &plan);
-        say::plan(&mut self.said, &plan);
+        events::watches(&mut self.said, &self.corridor.source, &plan);
+        events::plan(&mut self.said, &plan);
         let now = self.corridor.clock.utc();
         let (metrics, unmapped) = (&self.corridor.metrics, &self.said.unmapped);
-        self.tally.pending = say::pending(metrics, &plan, &BTreeMap::new(), unmapped, now);
-        self.noted.taken(Stock::of(&plan, now.unix_timestamp()));
+        self.tally.pending = events::pending(metrics, &plan, &BTreeMap::new(), unmapped, now);
+        self.noted.taken(Backlog::of(&plan, now.unix_timestamp()));
         Ok((plan, unrecorded))
     }
 
@@ -347,7 +348,7 @@ impl Loader {
     /// The deliveries of one table, in feed order, as far as they go.
     async fn table(&mut self, table: &TablePlan, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
         if table.closes() && self.corridor.target.close(table).await? {
-            say::closed(table, self.corridor.target.is_rehearsal());
+            events::closed(table, self.corridor.target.is_rehearsal());
         }
         if let Some(stop) = &table.stopped {
             outcome.stopped.entry(table.entity.clone()).or_insert(stop.status.as_str());
@@ -381,7 +382,7 @@ impl Loader {
             }
             if let Some(wait) = self.settling.wait(pending) {
                 outcome.settling = outcome.settling.max(Some(wait));
-                outcome.remarks.insert(table.entity.clone(), Remark::Settling);
+                outcome.remarks.insert(table.entity.clone(), WaitReason::Settling);
                 return Ok(());
             }
             self.note_begin(pending);
@@ -435,7 +436,7 @@ impl Loader {
 
     fn note_begin(&self, pending: &Pending) {
         let (key, since) = (pending.objects[0].listed.key.clone(), self.corridor.clock.utc().unix_timestamp());
-        self.noted.begins(&pending.entity, InHand { key, since });
+        self.noted.begins(&pending.entity, InProgress { key, since });
     }
 
     /// What is left is counted once a second at most: a plan may be long and its files small.

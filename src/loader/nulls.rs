@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::{StreamExt, stream};
 
 use super::Error;
-use super::verdict::{self, Verdict};
+use super::error_policy::{self, ErrorPolicy};
 use crate::decode::dialect::Dialect;
 use crate::decode::{self, Evidence, Shape};
-use crate::load::{self, Target, Work};
+use crate::load::{self, DeliveryTx, Target};
 use crate::source::{Entity, Listed, Pending, Plan, Source, Step, TablePlan};
 
 /// So much of a file is looked at, as it lies in the bucket.
@@ -79,7 +79,7 @@ impl NullEvidence {
                         let (files, is_new) = (table.files.clone(), table.is_new);
                         self.keep(&table.entity, Look { files, found, is_new });
                     }
-                    Err(error) if verdict::of(&error) == Verdict::Retry => return Err(error),
+                    Err(error) if error_policy::of(&error) == ErrorPolicy::Retry => return Err(error),
                     Err(error) => tracing::debug!("{}: {error}", table.entity),
                 }
             }
@@ -107,7 +107,7 @@ impl NullEvidence {
         &self,
         source: &Source,
         dialect: &Dialect,
-        work: &mut Work,
+        work: &mut DeliveryTx,
         pending: &Pending,
     ) -> Result<(), Error> {
         if !work.decides_nulls() {

@@ -1,19 +1,19 @@
 //! Explains why Postgres refused a key in a later part of a first load: both places are named, not the constraint.
 
-use super::corridor::Corridor;
-use super::verdict::{self, Error, Verdict};
+use super::delivery::DeliveryRunner;
+use super::error_policy::{self, Error, ErrorPolicy};
 use crate::decode;
-use crate::load::{self, Why, Work};
+use crate::load::{self, DeliveryTx, Why};
 use crate::source::{Object, Pending, Step};
 
 /// What a full load must be, and what to do if it is not.
 const ONCE: &str = "a snapshot must have each key once";
 
-impl Corridor {
+impl DeliveryRunner {
     /// Returns the words for a key that comes in two parts of a first load, if that is why Postgres refused the later one.
     pub(super) async fn repeated_key(
         &self,
-        work: &Work,
+        work: &DeliveryTx,
         pending: &Pending,
         error: &Error,
     ) -> Result<Option<Why>, Error> {
@@ -27,10 +27,10 @@ impl Corridor {
         let rows = decode::rows(self.source.open(&parts).await?, work.shape(&self.dialect));
         match work.refuse_duplicates(rows).await.map_err(Error::from) {
             Err(error @ Error::Target(load::Error::Duplicate { .. })) => {
-                let why = verdict::why(&error, &parts);
+                let why = error_policy::why(&error, &parts);
                 Ok(Some(Why { part: None, ..why }))
             }
-            Err(error) if !matches!(verdict::of(&error), Verdict::Stop(_)) => Err(error),
+            Err(error) if !matches!(error_policy::of(&error), ErrorPolicy::Stop(_)) => Err(error),
             Err(_) => Ok(None),
             Ok(()) => self.known_key(work, pending, &lost).await,
         }
@@ -42,7 +42,9 @@ impl Corridor {
         for part in parts {
             match self.source.head(&part.listed, 1).await.map_err(Error::from) {
                 Ok(_) => readable.push(part),
-                Err(error) if matches!(verdict::of(&error), Verdict::Gone | Verdict::Relist) => lost.push(part),
+                Err(error) if matches!(error_policy::of(&error), ErrorPolicy::Gone | ErrorPolicy::Relist) => {
+                    lost.push(part)
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -50,7 +52,7 @@ impl Corridor {
     }
 
     /// Names the place in the delivery's own file, and the deliveries that may have loaded the other row.
-    async fn known_key(&self, work: &Work, pending: &Pending, lost: &[Object]) -> Result<Option<Why>, Error> {
+    async fn known_key(&self, work: &DeliveryTx, pending: &Pending, lost: &[Object]) -> Result<Option<Why>, Error> {
         let rows = decode::rows(self.source.open(pending).await?, work.shape(&self.dialect));
         let Some(place) = work.place_of_known_key(rows).await? else { return Ok(None) };
         let key = &pending.objects[0].listed.key;

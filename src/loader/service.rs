@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::tally::Tally;
-use super::verdict::{self, Verdict};
-use super::{Error, Loader, Outcome, say};
+use super::error_policy::{self, ErrorPolicy};
+use super::run_summary::RunSummary;
+use super::{Error, Loader, Outcome, events};
 use crate::retry::Backoff;
 
 /// When a run-once iterates again.
@@ -82,12 +82,12 @@ impl Loader {
             tries += 1;
             let pause = match self.iterate().await {
                 Err(error) if !self.may_try_again(&error, tries) => {
-                    say::moved(&error);
+                    events::moved(&error);
                     return Err(error);
                 }
                 Err(error) => {
-                    self.corridor.metrics.retry(verdict::reason(&error));
-                    tracing::warn!("{}. Trying again.", say::sentence(&error));
+                    self.corridor.metrics.retry(error_policy::reason(&error));
+                    tracing::warn!("{}. Trying again.", events::sentence(&error));
                     backoff.next()
                 }
                 Ok(mut outcome) => {
@@ -101,7 +101,7 @@ impl Loader {
                         None => {
                             self.tally.stopped.clone_from(&stopped);
                             (outcome.stopped, outcome.loaded) = (stopped, loaded);
-                            say::ended(&outcome, self.corridor.target.is_rehearsal());
+                            events::ended(&outcome, self.corridor.target.is_rehearsal());
                             if outcome.error.is_none() {
                                 self.corridor.metrics.success(self.corridor.clock.utc());
                             }
@@ -116,7 +116,8 @@ impl Loader {
 
     /// A rehearsal has one transaction, and with it one try.
     fn may_try_again(&self, error: &Error, tries: u32) -> bool {
-        let retried = matches!(verdict::of(error), Verdict::Retry | Verdict::RetryTable | Verdict::Settle);
+        let retried =
+            matches!(error_policy::of(error), ErrorPolicy::Retry | ErrorPolicy::RetryTable | ErrorPolicy::Settle);
         retried && tries < TRIES && !self.corridor.target.is_rehearsal() && !self.stopper.requested()
     }
 
@@ -132,7 +133,7 @@ impl Loader {
                 Some(Round::Later)
             }
             Some(quiet) if wait => {
-                say::waits(quiet);
+                events::waits(quiet);
                 Some(Round::After(quiet))
             }
             Some(_) => {
@@ -166,11 +167,11 @@ impl Loader {
                         Duration::from_secs_f64(random)
                     }
                 }
-                Err(error) if verdict::of(&error) == Verdict::Abort => return Err(error),
+                Err(error) if error_policy::of(&error) == ErrorPolicy::Abort => return Err(error),
                 Err(error) => {
                     self.corridor.metrics.ended(end_of(&error).code());
-                    self.corridor.metrics.retry(verdict::reason(&error));
-                    let words = say::sentence(&error);
+                    self.corridor.metrics.retry(error_policy::reason(&error));
+                    let words = events::sentence(&error);
                     if trouble.as_ref() != Some(&words) {
                         tracing::warn!("{words}. Trying again until it is back.");
                     }
@@ -182,7 +183,7 @@ impl Loader {
                 file.keep(&self.corridor.metrics);
             }
             // it is for a run-once: a service would only grow by it
-            self.tally = Tally::default();
+            self.tally = RunSummary::default();
             self.sleep(pause).await;
         }
         tracing::info!("Stopped.");
@@ -200,10 +201,10 @@ impl Loader {
 
 /// How a run that could not go on ends.
 pub fn end_of(error: &Error) -> End {
-    match verdict::of(error) {
-        Verdict::Abort => End::Misconfigured,
-        _ if verdict::is_refusal(error) => End::Misconfigured,
-        Verdict::Stop(_) | Verdict::Refuse => End::Stopped,
+    match error_policy::of(error) {
+        ErrorPolicy::Abort => End::Misconfigured,
+        _ if error_policy::is_refusal(error) => End::Misconfigured,
+        ErrorPolicy::Stop(_) | ErrorPolicy::Refuse => End::Stopped,
         _ => End::Unreachable,
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::corridor::Next;
-use super::verdict::{self, Verdict};
-use super::{Error, Loader, Outcome, say};
+use super::delivery::Next;
+use super::error_policy::{self, ErrorPolicy};
+use super::{Error, Loader, Outcome, events};
 use crate::load::{Missing, Why};
 use crate::source::{Entity, Pending, Plan, TablePlan};
-use crate::standing::Remark;
+use crate::status::WaitReason;
 
 /// How long a delivery waits for another table.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -106,7 +106,9 @@ impl Loader {
             let done = outcome.done.get(&table.entity).copied().unwrap_or(0);
             let rest = (done > 0).then(|| rest_of(table, done, outcome.revisions.get(&table.entity).copied()));
             match self.table(rest.as_ref().unwrap_or(table), plan, outcome).await {
-                Err(error) if verdict::of(&error) == Verdict::RetryTable => self.trouble(&table.entity, error, outcome),
+                Err(error) if error_policy::of(&error) == ErrorPolicy::RetryTable => {
+                    self.trouble(&table.entity, error, outcome)
+                }
                 other => other?,
             }
             self.noted.left(table, self.done_of(table, outcome), &outcome.remarks);
@@ -125,10 +127,10 @@ impl Loader {
     }
 
     fn trouble(&mut self, entity: &Entity, error: Error, outcome: &mut Outcome) {
-        self.corridor.metrics.retry(verdict::reason(&error));
-        self.corridor.book.trouble(entity, &say::sentence(&error));
-        say::table_waits(&mut self.said, entity, &error);
-        outcome.remarks.insert(entity.clone(), Remark::Trouble(error.to_string()));
+        self.corridor.metrics.retry(error_policy::reason(&error));
+        self.corridor.book.trouble(entity, &events::sentence(&error));
+        events::table_waits(&mut self.said, entity, &error);
+        outcome.remarks.insert(entity.clone(), WaitReason::Trouble(error.to_string()));
         outcome.error = Some(error);
     }
 
@@ -151,7 +153,7 @@ impl Loader {
             return self.corridor.fail(pending, after, &Why::of(&words)).await;
         }
         let words = format!("{}: {words}", pending.objects[0].listed.key);
-        say::waits_for(&mut self.said, &pending.entity, &other.entity, &words);
+        events::waits_for(&mut self.said, &pending.entity, &other.entity, &words);
         self.corridor.book.trouble(&pending.entity, &words);
         Ok(Next::Waits(words))
     }

@@ -3,9 +3,9 @@
 //! `compose` is done before the commit, so that the message is fixed together with the rows; `announce` comes after it.
 //! A broker that is down stops nothing: what waits in the outbox is sent when it is back, in its order, at least once.
 
-mod doctor;
 mod message;
 mod nats;
+mod preflight;
 pub mod settings;
 
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::failpoint;
 use crate::load::{self, Changes, News, Target, Waiting};
-pub use doctor::{Found, Streams};
 pub use message::stats;
 use nats::{Broker, Outcome};
+pub use preflight::{Found, Streams};
 use settings::Settings;
 
 /// The subject that all news of this process are published on.

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode, Uri};
 
 use super::page::asked::{self, Asked, Wrong};
-use super::page::frame::Asset;
+use super::page::layout::Asset;
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
 use crate::visible;

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::health::Part;
 use crate::load::{Feed, Reader};
-use crate::standing::Noted;
+use crate::status::SharedBacklog;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -25,7 +25,7 @@ fn sources() -> Sources {
     let feed = Feed::of(["aws", "feed", "data", ""].map(str::to_owned));
     let postgres = "host=127.0.0.1 port=1 user=x dbname=x sslmode=disable".parse().expect("settings");
     let reader = Reader::new(&postgres, feed.clone()).ok();
-    let (noted, clock, host) = (Noted::default(), Clock::system(), "h".to_owned());
+    let (noted, clock, host) = (SharedBacklog::default(), Clock::system(), "h".to_owned());
     Sources { feed, reader, noted, clock, host, dry_run: false, notifies: true }
 }
 

@@ -17,14 +17,14 @@ const SLACK: i64 = 300;
 
 /// When it is a change file's turn: by the time in its name, unless `LastModified` was set to go before it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
+pub(super) struct FeedPosition {
     /// `LastModified` if it decides, else 0
     modified: i64,
     time: NameTime,
     key: String,
 }
 
-impl Turn {
+impl FeedPosition {
     pub(super) fn of(order: Order, time: NameTime, modified: i64, key: &str) -> Self {
         Self { modified: if order == Order::Modified { modified } else { 0 }, time, key: key.to_owned() }
     }
@@ -32,11 +32,11 @@ impl Turn {
 
 /// The change files that are not accounted for: the first of them in feed order, as many as there is room for.
 #[derive(Debug)]
-pub(super) struct ChangeStock {
+pub(super) struct PendingChanges {
     order: Order,
     /// loaded change files are kept in mind, to fold a late one in
     pub keeps: bool,
-    files: BTreeMap<Turn, Change>,
+    files: BTreeMap<FeedPosition, Change>,
     later: Later,
     /// when the newest of all was modified
     newest: Option<i64>,
@@ -70,7 +70,7 @@ pub(super) struct Base {
     pub renewed: bool,
 }
 
-impl ChangeStock {
+impl PendingChanges {
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         let (files, later, times) = (BTreeMap::new(), Later::default(), times.then(Vec::new));
         Self { order, keeps, files, later, newest: None, times, released: false }
@@ -110,8 +110,8 @@ impl ChangeStock {
         self.files.len()
     }
 
-    pub(super) fn turn(&self, time: NameTime, modified: i64, key: &str) -> Turn {
-        Turn::of(self.order, time, modified, key)
+    pub(super) fn turn(&self, time: NameTime, modified: i64, key: &str) -> FeedPosition {
+        FeedPosition::of(self.order, time, modified, key)
     }
 
     /// Keeps the times of the versions that the ledger accounts for.
@@ -284,19 +284,27 @@ impl ChangeStock {
     }
 
     /// The same of a file that is gone: one that was evidently copied says nothing of its time.
-    pub(super) fn contains_gone(&self, turn: &Turn, modified: i64, base: Base, verdict: Verdict) -> bool {
+    pub(super) fn contains_gone(&self, turn: &FeedPosition, modified: i64, base: Base, verdict: Verdict) -> bool {
         let copied = self.order == Order::Auto && is_copied(turn.time, modified);
         !copied && self.is_contained(modified, base, verdict)
     }
 
     /// All late files that are asked for, and what was loaded of the generation after the `first` of them, in feed order.
     /// Of a file that is among the late ones the older version is left out.
-    fn refold(&self, first: &Turn, now: &Generation, base: Base, verdict: Verdict, objects: &mut Vec<Object>) -> Step {
+    fn refold(
+        &self,
+        first: &FeedPosition,
+        now: &Generation,
+        base: Base,
+        verdict: Verdict,
+        objects: &mut Vec<Object>,
+    ) -> Step {
         let asked = self.files.iter().filter(|(turn, change)| {
             let contained = self.is_contained(change.object.listed.modified, base, verdict);
             change.again && is_late(turn, change, now, base) && !contained
         });
-        let asked: BTreeMap<&Turn, Object> = asked.map(|(turn, change)| (turn, change.object.clone())).collect();
+        let asked: BTreeMap<&FeedPosition, Object> =
+            asked.map(|(turn, change)| (turn, change.object.clone())).collect();
         let keys: BTreeSet<&str> = asked.keys().map(|turn| turn.key.as_str()).collect();
         let mut all = asked.clone();
         for (turn, (id, listed)) in now.loaded.range(first..).filter(|(turn, _)| !keys.contains(turn.key.as_str())) {
@@ -326,7 +334,7 @@ impl Change {
 }
 
 /// A file that sorts before one that is loaded, or of which another version is.
-fn is_late(turn: &Turn, change: &Change, now: &Generation, base: Base) -> bool {
+fn is_late(turn: &FeedPosition, change: &Change, now: &Generation, base: Base) -> bool {
     let before = now.last_change.as_ref().is_some_and(|last| turn < last);
     !base.renewed && (before || change.rewritten_in == Some(now.number))
 }

@@ -160,8 +160,8 @@ fn bucket_of(files: &[Age], load: i64) -> Vec<Listed> {
 }
 
 fn plan_with(bucket: &[Listed], room: usize) -> Plan {
-    looked_again(|asked: &Asked| {
-        let mut stock = Stock::with_room("data", Order::Auto, asked, room);
+    looked_again(|asked: &PlanOptions| {
+        let mut stock = Planner::with_room("data", Order::Auto, asked, room);
         bucket.iter().for_each(|listed| stock.see(Some(listed.clone()), &[]));
         stock.plan()
     })

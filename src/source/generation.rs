@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::changes::Turn;
+use super::changes::FeedPosition;
 use super::entry::Listed;
 use super::key::Part;
 
@@ -18,9 +18,9 @@ pub(super) struct Generation {
     /// how many listed change files were written again since they were loaded, and how many were not
     pub rewritten: u64,
     pub untouched: u64,
-    pub last_change: Option<Turn>,
+    pub last_change: Option<FeedPosition>,
     /// its change files, if they are kept in mind: their rows, and the objects that are still as they were loaded
-    pub loaded: BTreeMap<Turn, (i64, Option<Listed>)>,
+    pub loaded: BTreeMap<FeedPosition, (i64, Option<Listed>)>,
 }
 
 impl Generation {

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::changes::Turn;
+use super::changes::FeedPosition;
 use super::entry::Listed;
-use super::key::{self, Named, Part};
+use super::key::{self, ParsedKey, Part};
 use super::listing::Listing;
 use super::object::Download;
 use super::{Error, Source};
@@ -29,7 +29,7 @@ pub struct Loaded {
 
 /// A version that the bucket no longer shows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
+pub enum MissingVersion {
     #[error("{0} is gone from the bucket")]
     Gone(String),
     #[error("{0} was replaced in the bucket since it was loaded")]
@@ -40,7 +40,7 @@ pub enum Lost {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Part(Part, String),
-    Changes(Turn),
+    Changes(FeedPosition),
     /// a key that names no file of a table below this path
     Nowhere(String),
 }
@@ -54,7 +54,7 @@ impl Source {
 
     /// Looks whether the bucket still has these versions; the first that it has not. A change file is what its bytes are: its
     /// time may be another one by now, and is taken over.
-    pub async fn find_again(&self, files: &mut [Loaded]) -> Result<Option<Lost>, Error> {
+    pub async fn find_again(&self, files: &mut [Loaded]) -> Result<Option<MissingVersion>, Error> {
         let folder = common_folder(files.iter().map(|file| file.listed.key.as_str())).to_owned();
         let shown = match shown(Listing::new(&self.bucket, &folder), files).await {
             Err(Error::Unordered) => shown(Listing::sorted(&self.bucket, &folder).await?, files).await?,
@@ -73,9 +73,9 @@ fn sort(files: &mut [Loaded], path: &str, order: Order) -> Option<(String, Strin
     files.sort_by_cached_key(|file| {
         let Listed { key, modified, .. } = &file.listed;
         match key::parse(path, key) {
-            Named::Snapshot { part, .. } => Place::Part(part, key.clone()),
-            Named::Changes { time, .. } => Place::Changes(Turn::of(order, time, *modified, key)),
-            Named::Foreign(_) => Place::Nowhere(key.clone()),
+            ParsedKey::Snapshot { part, .. } => Place::Part(part, key.clone()),
+            ParsedKey::Changes { time, .. } => Place::Changes(FeedPosition::of(order, time, *modified, key)),
+            ParsedKey::Ignored(_) => Place::Nowhere(key.clone()),
         }
     });
     // the earliest commit of all that come behind
@@ -105,12 +105,12 @@ async fn shown(mut listing: Listing, files: &[Loaded]) -> Result<HashMap<String,
     Ok(shown)
 }
 
-fn compare(file: &mut Loaded, shown: Option<&Listed>) -> Option<Lost> {
+fn compare(file: &mut Loaded, shown: Option<&Listed>) -> Option<MissingVersion> {
     let key = file.listed.key.clone();
-    let Some(shown) = shown else { return Some(Lost::Gone(key)) };
+    let Some(shown) = shown else { return Some(MissingVersion::Gone(key)) };
     let same_time = file.file == File::Changes || shown.modified == file.listed.modified;
     if shown.etag != file.listed.etag || !same_time {
-        return Some(Lost::Replaced(key));
+        return Some(MissingVersion::Replaced(key));
     }
     file.listed = shown.clone();
     None
@@ -173,9 +173,9 @@ mod tests {
             compare(&mut loaded(key, 5, 0, 1), shown.map(listed).as_ref())
         };
         assert_eq!(lost(part, Some(("e", 5))), None);
-        assert_eq!(lost(part, Some(("e", 6))), Some(Lost::Replaced(part.into())));
+        assert_eq!(lost(part, Some(("e", 6))), Some(MissingVersion::Replaced(part.into())));
         assert_eq!(lost("c", Some(("e", 6))), None, "a change file is what its bytes are");
-        assert_eq!(lost("c", Some(("f", 5))), Some(Lost::Replaced("c".into())));
-        assert_eq!(lost("c", None), Some(Lost::Gone("c".into())));
+        assert_eq!(lost("c", Some(("f", 5))), Some(MissingVersion::Replaced("c".into())));
+        assert_eq!(lost("c", None), Some(MissingVersion::Gone("c".into())));
     }
 }

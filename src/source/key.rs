@@ -33,7 +33,7 @@ impl Entity {
 
 /// What a key says its object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
+pub enum ParsedKey {
     Snapshot {
         entity: Entity,
         part: Part,
@@ -43,12 +43,12 @@ pub enum Named {
         time: NameTime,
     },
     /// recognised, counted, never loaded
-    Foreign(Foreign),
+    Ignored(Ignored),
 }
 
 /// What an object is that is no file of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
+pub enum Ignored {
     /// `CDC_TXN-…`: the changes of all tables by transaction (PreserveTransactions)
     Transactions,
     /// `.dfm`: what Qlik Replicate says about the file beside it
@@ -62,7 +62,7 @@ pub enum Foreign {
 
 /// How many objects are no files of a table, by what they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Foreigners {
+pub struct IgnoredCounts {
     pub transactions: u64,
     pub dfm: u64,
     pub temporary: u64,
@@ -93,11 +93,11 @@ pub struct NameTime {
 }
 
 /// Reads a key below `path` (which has no slash at either end, and may be empty).
-pub fn parse(path: &str, key: &str) -> Named {
-    parse_below(path, key).unwrap_or_else(|| Named::Foreign(Foreign::of(key)))
+pub fn parse(path: &str, key: &str) -> ParsedKey {
+    parse_below(path, key).unwrap_or_else(|| ParsedKey::Ignored(Ignored::of(key)))
 }
 
-fn parse_below(path: &str, key: &str) -> Option<Named> {
+fn parse_below(path: &str, key: &str) -> Option<ParsedKey> {
     let below = if path.is_empty() { key } else { key.strip_prefix(path)?.strip_prefix('/')? };
     let mut parts = below.splitn(3, '/');
     let (schema, name, rest) = (parts.next()?, parts.next()?, parts.next()?);
@@ -112,8 +112,8 @@ fn parse_below(path: &str, key: &str) -> Option<Named> {
     let stem = file.strip_suffix(".gz").unwrap_or(file).strip_suffix(".csv")?;
     let entity = Entity { schema: schema.to_owned(), name: name.to_owned() };
     match parse_time(stem) {
-        Some(time) => Some(Named::Changes { entity, time }),
-        None => parse_part(in_folder, stem).map(|part| Named::Snapshot { entity, part }),
+        Some(time) => Some(ParsedKey::Changes { entity, time }),
+        None => parse_part(in_folder, stem).map(|part| ParsedKey::Snapshot { entity, part }),
     }
 }
 
@@ -192,7 +192,7 @@ impl NameTime {
     }
 }
 
-impl Foreign {
+impl Ignored {
     fn of(key: &str) -> Self {
         let file = key.rsplit('/').next().unwrap_or(key);
         match file {
@@ -206,24 +206,24 @@ impl Foreign {
     }
 }
 
-impl Foreigners {
+impl IgnoredCounts {
     pub fn total(&self) -> u64 {
         self.transactions + self.dfm + self.temporary + self.markers + self.other
     }
 
-    pub(super) fn count(&mut self, foreign: Foreign) {
+    pub(super) fn count(&mut self, foreign: Ignored) {
         *match foreign {
-            Foreign::Transactions => &mut self.transactions,
-            Foreign::Dfm => &mut self.dfm,
-            Foreign::Temporary => &mut self.temporary,
-            Foreign::Marker => &mut self.markers,
-            Foreign::Other => &mut self.other,
+            Ignored::Transactions => &mut self.transactions,
+            Ignored::Dfm => &mut self.dfm,
+            Ignored::Temporary => &mut self.temporary,
+            Ignored::Marker => &mut self.markers,
+            Ignored::Other => &mut self.other,
         } += 1;
     }
 }
 
 /// `7 objects that are no files of a table (5 folder markers, 2 others)`; of one kind that is no kind, without the kinds.
-impl fmt::Display for Foreigners {
+impl fmt::Display for IgnoredCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
             (self.transactions, "transaction file"),

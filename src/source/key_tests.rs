@@ -6,22 +6,22 @@ use super::*;
 
 fn part(key: &str) -> Option<Part> {
     match parse("data", key) {
-        Named::Snapshot { part, .. } => Some(part),
+        ParsedKey::Snapshot { part, .. } => Some(part),
         _ => None,
     }
 }
 
 fn time(key: &str) -> Option<NameTime> {
     match parse("data", key) {
-        Named::Changes { time, .. } => Some(time),
+        ParsedKey::Changes { time, .. } => Some(time),
         _ => None,
     }
 }
 
 fn table(key: &str) -> Option<String> {
     match parse("data", key) {
-        Named::Snapshot { entity, .. } | Named::Changes { entity, .. } => Some(entity.to_string()),
-        Named::Foreign(_) => None,
+        ParsedKey::Snapshot { entity, .. } | ParsedKey::Changes { entity, .. } => Some(entity.to_string()),
+        ParsedKey::Ignored(_) => None,
     }
 }
 
@@ -99,39 +99,39 @@ fn date_folders_may_stand_before_any_file() {
 #[test]
 fn what_is_foreign_is_told_apart() {
     let cases = [
-        ("data/cdc/CDC_TXN-20220922095853123.csv.gz", Foreign::Transactions),
-        ("data/dbo/e/cdc/CDC_TXN-20220922095853123.csv", Foreign::Transactions),
-        ("data/dbo/e/LOAD00000001.csv.gz.dfm", Foreign::Dfm),
-        ("data/dbo/e/LOAD00000001.dfm", Foreign::Dfm),
-        ("data/dbo/e/LOAD00000001.csv.gz.tmp", Foreign::Temporary),
-        ("data/dbo/entity_1/", Foreign::Marker),
-        ("data/dbo/entity_1_$folder$", Foreign::Marker),
-        ("data/dbo/entity_1/LOAD.csv.gz", Foreign::Other),
-        ("data/dbo/entity_1/LOAD000000001.csv.gz", Foreign::Other),
-        ("data/dbo/entity_1/LOAD0000000a.csv.gz", Foreign::Other),
-        ("data/dbo/entity_1/LOAD0000000a.csv.gz", Foreign::Other),
-        ("data/dbo/entity_1/LOAD00000001.parquet", Foreign::Other),
-        ("data/dbo/entity_1/20221322-095853123.csv.gz", Foreign::Other),
-        ("data/dbo/entity_1/20220922-256161.csv.gz", Foreign::Other),
-        ("data/dbo/LOAD00000001.csv.gz", Foreign::Other),
-        ("data/dbo/entity_1/notes/LOAD00000001.csv.gz", Foreign::Other),
-        ("data/dbo/entity_1//LOAD00000001.csv.gz", Foreign::Other),
-        ("data//entity_1/LOAD00000001.csv.gz", Foreign::Other),
-        ("data/dbo/a\nb/LOAD00000001.csv.gz", Foreign::Other),
-        ("data/dbo/a\0/LOAD00000001.csv.gz", Foreign::Other),
-        ("database/dbo/entity_1/LOAD00000001.csv.gz", Foreign::Other),
-        ("README.md", Foreign::Other),
-        ("", Foreign::Marker),
+        ("data/cdc/CDC_TXN-20220922095853123.csv.gz", Ignored::Transactions),
+        ("data/dbo/e/cdc/CDC_TXN-20220922095853123.csv", Ignored::Transactions),
+        ("data/dbo/e/LOAD00000001.csv.gz.dfm", Ignored::Dfm),
+        ("data/dbo/e/LOAD00000001.dfm", Ignored::Dfm),
+        ("data/dbo/e/LOAD00000001.csv.gz.tmp", Ignored::Temporary),
+        ("data/dbo/entity_1/", Ignored::Marker),
+        ("data/dbo/entity_1_$folder$", Ignored::Marker),
+        ("data/dbo/entity_1/LOAD.csv.gz", Ignored::Other),
+        ("data/dbo/entity_1/LOAD000000001.csv.gz", Ignored::Other),
+        ("data/dbo/entity_1/LOAD0000000a.csv.gz", Ignored::Other),
+        ("data/dbo/entity_1/LOAD0000000a.csv.gz", Ignored::Other),
+        ("data/dbo/entity_1/LOAD00000001.parquet", Ignored::Other),
+        ("data/dbo/entity_1/20221322-095853123.csv.gz", Ignored::Other),
+        ("data/dbo/entity_1/20220922-256161.csv.gz", Ignored::Other),
+        ("data/dbo/LOAD00000001.csv.gz", Ignored::Other),
+        ("data/dbo/entity_1/notes/LOAD00000001.csv.gz", Ignored::Other),
+        ("data/dbo/entity_1//LOAD00000001.csv.gz", Ignored::Other),
+        ("data//entity_1/LOAD00000001.csv.gz", Ignored::Other),
+        ("data/dbo/a\nb/LOAD00000001.csv.gz", Ignored::Other),
+        ("data/dbo/a\0/LOAD00000001.csv.gz", Ignored::Other),
+        ("database/dbo/entity_1/LOAD00000001.csv.gz", Ignored::Other),
+        ("README.md", Ignored::Other),
+        ("", Ignored::Marker),
     ];
-    let mut counts = Foreigners::default();
+    let mut counts = IgnoredCounts::default();
     for (key, wanted) in cases {
-        assert_eq!(parse("data", key), Named::Foreign(wanted), "{key:?}");
+        assert_eq!(parse("data", key), ParsedKey::Ignored(wanted), "{key:?}");
         counts.count(wanted);
     }
     let words = "23 objects that are no files of a table \
                  (2 transaction files, 2 .dfm files, 1 temporary file, 3 folder markers, 15 others)";
     assert_eq!(counts.to_string(), words);
-    let other = |other| Foreigners { other, ..Foreigners::default() }.to_string();
+    let other = |other| IgnoredCounts { other, ..IgnoredCounts::default() }.to_string();
     assert_eq!(other(0), "0 objects that are no files of a table");
     assert_eq!(other(1), "1 object that is no file of a table");
     assert_eq!(other(2), "2 objects that are no files of a table");
@@ -142,7 +142,7 @@ fn names_are_taken_literally() {
     let key = "data/dbo/orders\"; drop table x;--/LOAD00000001.csv.gz";
     assert_eq!(table(key).as_deref(), Some("dbo.orders\"; drop table x;--"));
     assert_eq!(table("data/dbo/заказы/LOAD00000001.csv").as_deref(), Some("dbo.заказы"));
-    assert!(matches!(parse("", "dbo/e/LOAD00000001.csv"), Named::Snapshot { .. }));
+    assert!(matches!(parse("", "dbo/e/LOAD00000001.csv"), ParsedKey::Snapshot { .. }));
 }
 
 proptest! {
@@ -163,11 +163,11 @@ proptest! {
         let key = format!("data/{}{noise}", pieces.concat());
         for key in [key.clone(), format!("{key}{}", "2022/09/".repeat(long))] {
             match parse("data", &key) {
-                Named::Snapshot { entity, .. } | Named::Changes { entity, .. } => {
+                ParsedKey::Snapshot { entity, .. } | ParsedKey::Changes { entity, .. } => {
                     let name = entity.to_string();
                     prop_assert!(!name.contains(char::is_control), "{:?}", name);
                 }
-                Named::Foreign(_) => {}
+                ParsedKey::Ignored(_) => {}
             }
             prop_assert_eq!(parse("data", &key), parse("", key.strip_prefix("data/").unwrap_or_default()));
         }

@@ -38,13 +38,15 @@ fn a_late_file_that_is_asked_for_is_folded_with_all_that_was_loaded_after_it() {
 #[test]
 fn loaded_files_are_kept_in_mind_only_for_a_table_that_asks_for_them() {
     let (mut bucket, mut ledger) = loaded();
-    assert!(!plan_of(&bucket, &ledger, Order::Auto, &Asked::default()).tables.iter().any(|table| table.wants_history));
+    assert!(
+        !plan_of(&bucket, &ledger, Order::Auto, &PlanOptions::default()).tables.iter().any(|table| table.wants_history)
+    );
     bucket.extend([listed(AT_0902, "d", 200), listed("e/20220922-090400.csv.gz", "f", 300)]);
     ledger.push(asked(entry(4, AT_0902, "d", 200, Status::Late)));
-    let first = plan_of(&bucket, &ledger, Order::Auto, &Asked::default());
+    let first = plan_of(&bucket, &ledger, Order::Auto, &PlanOptions::default());
     assert!(first.tables[0].wants_history && first.tables[0].pending.is_empty(), "{first:?}");
     let history = HashSet::from([entity()]);
-    let second = plan_of(&bucket, &ledger, Order::Auto, &Asked { history, ..Asked::default() });
+    let second = plan_of(&bucket, &ledger, Order::Auto, &PlanOptions { history, ..PlanOptions::default() });
     assert!(!second.tables[0].wants_history);
     assert_eq!(second.tables[0].pending.len(), 2, "what comes after follows");
 }

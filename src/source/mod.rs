@@ -15,13 +15,13 @@ mod history;
 pub mod key;
 mod listing;
 mod object;
-mod order;
 mod partition;
 mod parts;
 mod plan;
+mod planner;
+mod probe;
 pub mod settings;
 mod sorter;
-mod survey;
 mod table;
 mod unrecorded;
 
@@ -39,14 +39,14 @@ pub use again::Again;
 use client::Bucket;
 pub use entry::{Content, Entry, Listed, Request, Status, stands};
 pub use error::Error;
-pub use history::{Loaded, Lost};
-pub use key::{Entity, Foreigners};
+pub use history::{Loaded, MissingVersion};
+pub use key::{Entity, IgnoredCounts};
 use listing::Listing;
 pub use object::{Contents, Download};
-pub use order::{Asked, Stock};
 pub use plan::{Before, IfSame, Later, Likeness, Object, Pending, Plan, Step, Stop, TablePlan};
+pub use planner::{PlanOptions, Planner};
+pub use probe::{FileKinds, Magic, Probe};
 use settings::Settings;
-pub use survey::{Holds, Opening, Survey};
 pub use unrecorded::{Unrecorded, Waiting};
 
 use crate::decode::dialect::Order;
@@ -58,7 +58,7 @@ pub struct Known<E> {
 
 /// Taking stock failed on one of its two sides.
 #[derive(Debug, thiserror::Error)]
-pub enum StockError<E> {
+pub enum PlannerError<E> {
     #[error(transparent)]
     Source(Error),
     #[error(transparent)]
@@ -93,14 +93,18 @@ impl Source {
     /// What to load next: the listing and the ledger walked side by side, in key order. `Error::Unordered` comes once, from
     /// a store that does not list in key order; from then on its listing is sorted here. `asked` is what the last plan brought
     /// to light. Beside the plan come the files without a row that there was no room for in it.
-    pub async fn pending<E>(&self, known: Known<E>, asked: &Asked) -> Result<(Plan, Unrecorded), StockError<E>> {
+    pub async fn pending<E>(
+        &self,
+        known: Known<E>,
+        asked: &PlanOptions,
+    ) -> Result<(Plan, Unrecorded), PlannerError<E>> {
         let listing = match self.unordered.load(Ordering::Relaxed) {
             false => Listing::new(&self.bucket, &self.path),
-            true => Listing::sorted(&self.bucket, &self.path).await.map_err(StockError::Source)?,
+            true => Listing::sorted(&self.bucket, &self.path).await.map_err(PlannerError::Source)?,
         };
         let stock = self.walk(listing, known, asked).await;
-        stock.map(Stock::finish).inspect_err(|error| {
-            if matches!(error, StockError::Source(Error::Unordered)) {
+        stock.map(Planner::finish).inspect_err(|error| {
+            if matches!(error, PlannerError::Source(Error::Unordered)) {
                 self.unordered.store(true, Ordering::Relaxed);
             }
         })
@@ -110,10 +114,10 @@ impl Source {
         &self,
         mut listing: Listing,
         mut known: Known<E>,
-        asked: &'a Asked,
-    ) -> Result<Stock<'a>, StockError<E>> {
-        let mut stock = Stock::new(&self.path, self.order, asked);
-        let mut object = listing.next().await.map_err(StockError::Source)?;
+        asked: &'a PlanOptions,
+    ) -> Result<Planner<'a>, PlannerError<E>> {
+        let mut stock = Planner::new(&self.path, self.order, asked);
+        let mut object = listing.next().await.map_err(PlannerError::Source)?;
         let mut entry = next_entry(&mut known).await?;
         let mut rows = Vec::new();
         loop {
@@ -136,7 +140,7 @@ impl Source {
             }
             let listed = object.take_if(|_| order.is_le());
             if listed.is_some() {
-                object = listing.next().await.map_err(StockError::Source)?;
+                object = listing.next().await.map_err(PlannerError::Source)?;
             }
             stock.see(listed, &rows);
         }
@@ -170,6 +174,6 @@ impl Source {
     }
 }
 
-async fn next_entry<E>(known: &mut Known<E>) -> Result<Option<Entry>, StockError<E>> {
-    known.entries.next().await.transpose().map_err(StockError::Ledger)
+async fn next_entry<E>(known: &mut Known<E>) -> Result<Option<Entry>, PlannerError<E>> {
+    known.entries.next().await.transpose().map_err(PlannerError::Ledger)
 }

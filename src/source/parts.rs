@@ -51,11 +51,11 @@ pub(super) fn twice<'a>(keys: impl Iterator<Item = &'a str>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::key::{Named, parse};
+    use crate::source::key::{ParsedKey, parse};
 
     fn part(key: &str) -> (Part, &str) {
         match parse("d", key) {
-            Named::Snapshot { part, .. } => (part, key),
+            ParsedKey::Snapshot { part, .. } => (part, key),
             other => panic!("{other:?}"),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::again::Again;
 use super::entry::{Content, Entry, Listed, Status};
-use super::key::{Entity, Foreigners};
+use super::key::{Entity, IgnoredCounts};
 use crate::decode::File;
 
 /// What there is to do, table by table.
@@ -14,7 +14,7 @@ pub struct Plan {
     /// in the order in which to take them
     pub tables: Vec<TablePlan>,
     /// objects that are no file of a table
-    pub foreign: Foreigners,
+    pub foreign: IgnoredCounts,
     /// the first keys of those that are of no kind that we know, as examples
     pub strange: BTreeSet<String>,
     /// how many objects the bucket shows
@@ -54,11 +54,11 @@ pub struct TablePlan {
     pub regression: Option<(String, String)>,
     /// a change file that is named so many minutes before the full load was written, and was written after it
     pub named_before: Option<(String, i64)>,
-    /// a late file is to be folded in, for which stock must be taken again with this table in `Asked::history`: what is
+    /// a late file is to be folded in, for which stock must be taken again with this table in `PlanOptions::history`: what is
     /// pending ends before it
     pub wants_history: bool,
     /// whether change files were copied is to be decided, for which stock must be taken again with this table in
-    /// `Asked::times`: what is pending ends before them
+    /// `PlanOptions::times`: what is pending ends before them
     pub wants_times: bool,
     /// what is to be done first for a table that is to be loaded again
     pub again: Option<Again>,

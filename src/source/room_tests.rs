@@ -8,8 +8,8 @@ use crate::source::{Later, Status, Step};
 
 fn plan_in(room: usize, seen: &[Seen]) -> Plan {
     let tables = HashSet::from([entity(), Entity { schema: "dbo".into(), name: "f".into() }]);
-    let asked = Asked { history: HashSet::from([entity()]), times: tables, ..Asked::default() };
-    let mut stock = Stock::with_room("data", Order::Auto, &asked, room);
+    let asked = PlanOptions { history: HashSet::from([entity()]), times: tables, ..PlanOptions::default() };
+    let mut stock = Planner::with_room("data", Order::Auto, &asked, room);
     seen.iter().for_each(|(listed, rows)| stock.see(listed.clone(), rows));
     stock.plan()
 }

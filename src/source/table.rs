@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::again::LoadedRows;
-use super::changes::{Base, ChangeStock, Turn};
+use super::changes::{Base, FeedPosition, PendingChanges};
 use super::copied::Verdict;
 use super::entry::{Entry, Listed, Request, Status, row_of_listed};
 use super::generation::Generation;
@@ -35,7 +35,7 @@ pub(super) struct TableStock {
     /// rows of files that are not listed any more and were never loaded
     gone: Vec<i64>,
     /// the change files among them, and those that are noted as gone already, by their turn
-    gone_changes: BTreeMap<Turn, Object>,
+    gone_changes: BTreeMap<FeedPosition, Object>,
     /// their rows that follow a full load that is loaded again: it does not contain them
     gone_behind: BTreeSet<i64>,
     /// rows that were closed and whose version is listed again
@@ -44,7 +44,7 @@ pub(super) struct TableStock {
     now: Generation,
     /// all listed parts
     parts: BTreeMap<(Part, String), Shown>,
-    changes: ChangeStock,
+    changes: PendingChanges,
     /// what was loaded, if the table is to be loaded again
     loaded: Option<LoadedRows>,
 }
@@ -76,7 +76,7 @@ impl TableStock {
             now: Generation::default(),
             parts: BTreeMap::new(),
             held_changes: Vec::new(),
-            changes: ChangeStock::new(order, keeps, times),
+            changes: PendingChanges::new(order, keeps, times),
             loaded: None,
         }
     }
@@ -284,8 +284,8 @@ impl TableStock {
             return None;
         };
         let behind = |object: &Object| object.entry.is_some_and(|id| self.gone_behind.contains(&id));
-        let contained = |turn: &Turn, at| self.changes.contains_gone(turn, at, base, verdict);
-        let contains = |turn: &Turn, gone: &Object| !behind(gone) && contained(turn, gone.listed.modified);
+        let contained = |turn: &FeedPosition, at| self.changes.contains_gone(turn, at, base, verdict);
+        let contains = |turn: &FeedPosition, gone: &Object| !behind(gone) && contained(turn, gone.listed.modified);
         let gone = self.gone_changes.iter();
         let (contained, missing): (Vec<_>, Vec<_>) = gone.partition(|(turn, object)| contains(turn, object));
         if let Some((_, object)) = missing.first() {
@@ -294,7 +294,7 @@ impl TableStock {
         }
         plan.contained = contained.iter().filter_map(|(_, object)| object.entry).collect();
         let reason = format!("contained in snapshot {}; it is gone from the bucket", base.number);
-        let skip = |(_, object): (&Turn, &Object)| {
+        let skip = |(_, object): (&FeedPosition, &Object)| {
             plan.pending(base.number, Step::Skip(reason.clone()), vec![object.clone()], self.last_revision)
         };
         let skipped: Vec<Pending> = contained.into_iter().map(skip).collect();

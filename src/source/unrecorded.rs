@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 
 use super::entry::Listed;
-use super::key::{self, Entity, Named};
+use super::key::{self, Entity, ParsedKey};
 use super::sorter;
 
 /// Files without a row, in the order in which they were found to have no room.
@@ -73,7 +73,7 @@ impl Unrecorded {
             && let Some(listed) = sorter::read(file)?
         {
             let occurrence = i32::from_le_bytes(sorter::number(file)?);
-            if let Named::Changes { entity, .. } = key::parse(&self.path, &listed.key) {
+            if let ParsedKey::Changes { entity, .. } = key::parse(&self.path, &listed.key) {
                 let table = entity.changes_of().filter(|_| self.joined.contains(&entity));
                 next.push(Waiting { entity: table.unwrap_or(entity), listed, occurrence });
             }

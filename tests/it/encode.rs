@@ -6,7 +6,7 @@
 //! `PEO_ROUNDS` asks for more than the one round of each test.
 
 use futures_util::SinkExt;
-use paper_engine_orders::load::encode::{Refusal, Wire};
+use paper_engine_orders::load::encode::{ColumnEncoding, Refusal};
 use proptest::prelude::*;
 use proptest::strategy::{Union, ValueTree};
 use proptest::string::string_regex;
@@ -180,7 +180,7 @@ struct Oracle {
     client: Client,
     sql: String,
     send: String,
-    wire: Wire,
+    wire: ColumnEncoding,
 }
 
 impl Oracle {
@@ -206,7 +206,7 @@ impl Oracle {
         let column =
             "select atttypid, atttypmod from pg_attribute where attrelid = 'copied'::regclass and attname = 'v'";
         let column = client.query_one(column, &[]).await.expect("the column");
-        let wire = Wire::of(column.get(0), column.get(1)).expect("a type that is carried");
+        let wire = ColumnEncoding::of(column.get(0), column.get(1)).expect("a type that is carried");
         Oracle { client, sql: sql.to_owned(), send: send.to_owned(), wire }
     }
 
@@ -223,7 +223,7 @@ impl Oracle {
     }
 
     fn fault(&self, cell: &str, sent: Option<Vec<u8>>, whole: bool) -> Option<String> {
-        let sent = sent.map(|bytes| if self.wire == Wire::Jsonb { verbatim_jsonb(cell) } else { bytes });
+        let sent = sent.map(|bytes| if self.wire == ColumnEncoding::Jsonb { verbatim_jsonb(cell) } else { bytes });
         let agreed = match (self.encoded(cell), &sent) {
             (Ok(bytes), Some(sent)) => bytes == *sent,
             (Ok(_), None) => false,
@@ -240,7 +240,7 @@ impl Oracle {
 
     /// Feeds write binary in three ways, Postgres in one.
     fn as_postgres_writes(&self, cell: &str) -> String {
-        if self.wire != Wire::Bytea {
+        if self.wire != ColumnEncoding::Bytea {
             return cell.to_owned();
         }
         let digits = ["\\x", "0x", "0X"].iter().find_map(|prefix| cell.strip_prefix(prefix));
@@ -251,7 +251,7 @@ impl Oracle {
     async fn copy_and_sort(&mut self, cells: &[String]) {
         let values: Vec<_> = cells.iter().filter_map(|cell| self.encoded(cell).ok()).collect();
         self.copy(&values).await;
-        if self.wire != Wire::Jsonb {
+        if self.wire != ColumnEncoding::Jsonb {
             let stored: Vec<Vec<u8>> = self.column(&format!("select {}(v) from copied order by n", self.send)).await;
             assert_eq!(stored, values, "{}", self.sql);
             self.sort(&values).await;

@@ -56,7 +56,7 @@ async fn the_log_says_the_missions_lines_in_their_order() {
     let first = ended.log.lines().find(|line| line.contains("process_dbo")).expect("a line");
     let (time, rest) = first.split_at(19);
     assert!(time.chars().all(|c| c.is_ascii_digit() || "- :".contains(c)), "{first}");
-    assert!(rest.starts_with(" INFO [loader/say.rs:"), "{first}");
+    assert!(rest.starts_with(" INFO [loader/events.rs:"), "{first}");
 }
 
 /// The generator's own model, which shares no code with the loader, says what each file of a mixed feed does.

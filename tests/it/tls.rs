@@ -9,7 +9,7 @@ use crate::support::broker::Broker;
 use crate::support::certificates::{Authority, Identity, self_signed};
 use crate::support::program::{program, run};
 use crate::support::server::Server;
-use crate::support::wire::Wire;
+use crate::support::wire::ColumnEncoding;
 use crate::support::{World, front, setting};
 
 const HERE: &[&str] = &["localhost", "127.0.0.1"];
@@ -90,7 +90,7 @@ async fn so_is_a_postgres_with_tls_of_its_own() {
 async fn meets(name: &str, port: u16, user: &str, ours: &Authority, wanted: [Way; 8]) {
     let place = tempfile::tempdir().expect("a folder");
     let root = file(place.path(), "ca.pem", &ours.pem);
-    let wire = Wire::before(port).await;
+    let wire = ColumnEncoding::before(port).await;
     for (asked, wanted) in ASKED.iter().zip(wanted) {
         let asked = asked.replace("CA", &root.display().to_string());
         let target = format!("user={user} host=127.0.0.1 port={} dbname=postgres {asked}", wire.port);
@@ -169,7 +169,7 @@ async fn a_bucket_over_tls_is_verified() {
     ];
     for (name, identity, code) in servers {
         let front = front::direct(setting("PEO_S3_PORT").parse().expect("a port"), &identity).await;
-        let wire = Wire::before(front).await;
+        let wire = ColumnEncoding::before(front).await;
         let source = world.bucket.source_at(&wire.port.to_string()).replace("http://127.0.0.1", "localhost");
         let mut command = program(&world);
         command.arg("status").env("SOURCE", source).env("SSL_CERT_FILE", &root);
@@ -203,7 +203,7 @@ async fn nats_is_met_as_the_scheme_says_and_never_in_the_clear_where_it_asks_for
             let config = format!("authorization {{user: u, password: {PASSWORD}}}\n{tls}\n{settings}");
             let broker = Broker::with_config(&config);
             broker.listens().await;
-            let wire = Wire::before(broker.port).await;
+            let wire = ColumnEncoding::before(broker.port).await;
             let server = |scheme: &str| format!("{scheme}://u:{PASSWORD}@localhost:{}", wire.port);
             // one of a list that asks for it asks for all
             let asked = [server("nats"), server("tls"), format!("{},{}", server("nats"), server("tls"))];

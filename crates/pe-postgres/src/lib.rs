@@ -3,13 +3,13 @@
 //! `begin("name")` is the only door. In a rehearsal (a dry run) all doors open onto one transaction, a savepoint each,
 //! that is never committed; whoever goes through does not know.
 
-mod doors;
+mod pool;
 pub mod quote;
 pub mod settings;
 pub mod sqlstate;
 mod tls;
 
-pub use doors::{AS_PLANNED, BY_INDEX, Call, IDLE_TIMEOUT, LOCK_TIMEOUT, Parameter, Pg, Tx, calls};
+pub use pool::{AS_PLANNED, BY_INDEX, Call, IDLE_TIMEOUT, LOCK_TIMEOUT, Parameter, Pg, Tx, calls};
 
 /// An error of Postgres or on the way to it. Never says a cell's value: details and contexts are left out, and so are the
 /// words about data (class 22), which quote it.

@@ -1,7 +1,7 @@
 //! The broker: is it there, is our subject kept by a stream, may we publish. Nothing is published.
 
 use super::report::{Part, Report};
-use crate::boot;
+use crate::app;
 use crate::clock::Clock;
 use crate::loader::service::End;
 use crate::notifier::settings::Settings;
@@ -12,7 +12,7 @@ pub(super) async fn check(settings: Option<&Option<Settings>>, report: &mut Repo
         report.unknown(Part::Broker, "", "NATS has faults");
         return;
     };
-    let notifier = Notifier::new(settings.as_ref(), &boot::hostname(), Clock::system());
+    let notifier = Notifier::new(settings.as_ref(), &app::hostname(), Clock::system());
     match notifier.examine().await {
         None => report.ok(Part::Broker, "", "off (NOTIFICATIONS=False): nobody is told of changes"),
         Some(Ok(found)) => {

@@ -41,7 +41,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if args.json {
         writeln!(out, "{}", visible::json(&serde_json::to_string(&report.document())?))?;
     } else {
-        view::print(&report, super::show::Look::of_stdout(), &mut out)?;
+        view::print(&report, super::term_format::OutputStyle::of_stdout(), &mut out)?;
     }
     Ok(report.end())
 }

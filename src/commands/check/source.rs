@@ -2,14 +2,14 @@
 
 use super::report::{Part, Report};
 use super::within;
-use crate::commands::show;
+use crate::commands::term_format;
 use crate::decode::dialect::Order;
 use crate::loader::service::End;
 use crate::source::settings::Settings;
-use crate::source::{Opening, Source, Survey};
+use crate::source::{Magic, Probe, Source};
 
 /// What is in the bucket; none if it cannot be listed.
-pub(super) async fn check(settings: Option<&Settings>, report: &mut Report) -> Option<Survey> {
+pub(super) async fn check(settings: Option<&Settings>, report: &mut Report) -> Option<Probe> {
     let Some(settings) = settings else {
         report.unknown(Part::Source, "", "SOURCE has faults");
         return None;
@@ -31,7 +31,7 @@ pub(super) async fn check(settings: Option<&Settings>, report: &mut Report) -> O
     Some(survey)
 }
 
-async fn list(source: &Source, settings: &Settings, report: &mut Report) -> Option<Survey> {
+async fn list(source: &Source, settings: &Settings, report: &mut Report) -> Option<Probe> {
     let place = format!("bucket {}, path {:?}", settings.bucket, settings.path);
     let survey = match within(source.survey()).await {
         Ok(survey) => survey,
@@ -41,8 +41,8 @@ async fn list(source: &Source, settings: &Settings, report: &mut Report) -> Opti
             return None;
         }
     };
-    let tables = show::count(survey.tables.len() as u64, "table");
-    let count = |objects| show::count(objects as u64, "object");
+    let tables = term_format::count(survey.tables.len() as u64, "table");
+    let count = |objects| term_format::count(objects as u64, "object");
     match (survey.objects, survey.more) {
         (0, _) => {
             let hint = "Check bucket_path in SOURCE, unless the first file is still to come";
@@ -60,7 +60,7 @@ async fn list(source: &Source, settings: &Settings, report: &mut Report) -> Opti
     Some(survey)
 }
 
-async fn get(source: &Source, survey: &Survey, report: &mut Report) {
+async fn get(source: &Source, survey: &Probe, report: &mut Report) {
     let Some(sample) = &survey.sample else {
         report.unknown(Part::Source, "get", "There is no file to try it with");
         return;
@@ -68,11 +68,11 @@ async fn get(source: &Source, survey: &Survey, report: &mut Report) {
     let key = &sample.key;
     let must_be_gzip = key.ends_with(".gz");
     match within(source.opening(sample)).await {
-        Ok(Opening::Gzip) => report.ok(Part::Source, "get", format!("{key}: gzip")),
-        Ok(Opening::Other) if !must_be_gzip => report.ok(Part::Source, "get", format!("{key}: not compressed")),
+        Ok(Magic::Gzip) => report.ok(Part::Source, "get", format!("{key}: gzip")),
+        Ok(Magic::Other) if !must_be_gzip => report.ok(Part::Source, "get", format!("{key}: not compressed")),
         Ok(opening) => {
             let what =
-                if opening == Opening::Empty { "the object is empty" } else { "not gzip, though its name says so" };
+                if opening == Magic::Empty { "the object is empty" } else { "not gzip, though its name says so" };
             let hint = "Put a mended file in its place; its table stops at it";
             report.fail(Part::Source, "get", format!("{key}: {what}"), hint, End::Stopped);
         }

@@ -9,7 +9,7 @@ use crate::load::settings::Settings;
 use crate::load::{Mapped, NullDecision, Refused, Target};
 use crate::loader::service::End;
 use crate::per_table::Pattern;
-use crate::source::{Entity, Holds, Survey};
+use crate::source::{Entity, FileKinds, Probe};
 
 /// So many names stand in one line.
 const NAMES: usize = 10;
@@ -18,7 +18,7 @@ const NAMES: usize = 10;
 pub(super) async fn check(
     target: &Target,
     (settings, patterns): (&Settings, &[Pattern]),
-    feed: Option<&Survey>,
+    feed: Option<&Probe>,
     report: &mut Report,
 ) {
     let tables = match feed {
@@ -57,13 +57,19 @@ struct Told<'a> {
     sole_writer: bool,
 }
 
-async fn remembered(target: &Target) -> BTreeMap<Entity, Holds> {
+async fn remembered(target: &Target) -> BTreeMap<Entity, FileKinds> {
     let states = within(target.tables()).await.unwrap_or_default();
-    let entity = |schema, name| (Entity { schema, name }, Holds::default());
+    let entity = |schema, name| (Entity { schema, name }, FileKinds::default());
     states.into_iter().map(|state| entity(state.schema, state.entity)).collect()
 }
 
-async fn one(target: &Target, entity: &Entity, holds: Holds, told: Told<'_>, report: &mut Report) -> Option<Mapped> {
+async fn one(
+    target: &Target,
+    entity: &Entity,
+    holds: FileKinds,
+    told: Told<'_>,
+    report: &mut Report,
+) -> Option<Mapped> {
     let name = entity.to_string();
     let file = if holds.changes { File::Changes } else { File::Snapshot };
     let table = match within(target.mapped(entity, file)).await {
@@ -123,7 +129,7 @@ fn clash(entity: &Entity, other: &Entity, table: &Mapped, report: &mut Report) {
 async fn unfed(
     target: &Target,
     schema: Option<&str>,
-    tables: &BTreeMap<Entity, Holds>,
+    tables: &BTreeMap<Entity, FileKinds>,
     fed: &BTreeMap<u32, (Entity, Mapped)>,
     report: &mut Report,
 ) {

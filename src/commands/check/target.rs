@@ -3,22 +3,22 @@
 use super::configuration::Settings;
 use super::report::{Part, Report};
 use super::{Trouble, tables, within};
-use crate::boot;
+use crate::app;
 use crate::clock::Clock;
 use crate::load::{Feed, Pooler, Server, Target};
 use crate::loader::Error;
 use crate::loader::service::End;
 use crate::pg::quote;
-use crate::source::Survey;
+use crate::source::Probe;
 
-pub(super) async fn check(settings: &Settings, feed: Option<&Survey>, report: &mut Report) {
+pub(super) async fn check(settings: &Settings, feed: Option<&Probe>, report: &mut Report) {
     let Some(wanted) = &settings.target else {
         report.unknown(Part::Target, "", "TARGET, or what belongs to it, has faults");
         return;
     };
     let source = settings.source.as_ref();
     let place = source.map(|source| Feed::new(source, wanted.schema.as_deref()));
-    let target = Target::new(wanted, place.unwrap_or_default(), &boot::hostname(), Clock::system());
+    let target = Target::new(wanted, place.unwrap_or_default(), &app::hostname(), Clock::system());
     let server = match target.map(|target| async { within(target.server()).await.map(|server| (target, server)) }) {
         Ok(answer) => answer.await,
         Err(error) => Err(Trouble::of(&Error::from(error))),

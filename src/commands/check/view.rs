@@ -4,9 +4,9 @@
 use std::io::{Result, Write};
 
 use super::report::{Line, Mark, Report};
-use crate::commands::show::{self, Look};
+use crate::commands::term_format::{self, OutputStyle};
 
-pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
+pub(super) fn print(report: &Report, look: OutputStyle, out: &mut impl Write) -> Result<()> {
     for line in &report.lines {
         writeln!(out, "{} {}", mark(line.mark, look), look.beside(&words(line), MARK, MARK + 2))?;
         if let Some(hint) = &line.hint {
@@ -14,7 +14,7 @@ pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result
         }
     }
     let (failed, warned) = (report.count(Mark::Fail) as u64, report.count(Mark::Warn) as u64);
-    writeln!(out, "\n{} failed, {}.", show::count(failed, "check"), show::count(warned, "warning"))
+    writeln!(out, "\n{} failed, {}.", term_format::count(failed, "check"), term_format::count(warned, "warning"))
 }
 
 fn words(line: &Line) -> String {
@@ -28,7 +28,7 @@ fn words(line: &Line) -> String {
 const MARK: usize = 6;
 
 /// As wide as the widest, so that things stand below each other.
-fn mark(mark: Mark, look: Look) -> String {
+fn mark(mark: Mark, look: OutputStyle) -> String {
     look.status(&format!("{:5}", mark.word()))
 }
 
@@ -44,7 +44,7 @@ mod tests {
         report.warn(Part::Source, "list", "nothing", "wait");
         report.fail(Part::Target, "dbo.e\u{1b}", "no", "do", End::Stopped);
         let mut out = Vec::new();
-        print(&report, Look { coloured, ..Look::PIPED }, &mut out).expect("written");
+        print(&report, OutputStyle { coloured, ..OutputStyle::PIPED }, &mut out).expect("written");
         String::from_utf8(out).expect("text")
     }
 
@@ -60,7 +60,7 @@ mod tests {
         let mut report = Report::default();
         report.warn(Part::Target, "dbo.e", "one two three four five", "six seven eight nine");
         let mut out = Vec::new();
-        print(&report, Look { columns: Some(30), ..Look::PIPED }, &mut out).expect("written");
+        print(&report, OutputStyle { columns: Some(30), ..OutputStyle::PIPED }, &mut out).expect("written");
         let wanted = "warn  target, dbo.e: one two\n        three four five\n      six seven eight nine\n\n";
         assert_eq!(String::from_utf8(out).expect("text"), format!("{wanted}0 checks failed, 1 warning.\n"));
     }

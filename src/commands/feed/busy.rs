@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at};
 
-use crate::commands::show;
+use crate::commands::term_format;
 use crate::terminal::{Line, Pen, Screen};
 use crate::visible;
 
@@ -39,7 +39,7 @@ async fn draw(pen: Pen, key: String, file: File) {
     let mut ticks = interval_at(begun + SOON, OFTEN);
     loop {
         let seconds = (ticks.tick().await - begun).as_secs();
-        let size = show::size(file.metadata().map_or(0, |metadata| metadata.len()));
+        let size = term_format::size(file.metadata().map_or(0, |metadata| metadata.len()));
         pen.draw(|_| format!("Writing {size}, {}:{:02}: {key}", seconds / 60, seconds % 60));
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::text::would;
-use crate::boot::Boot;
-use crate::commands::stock;
+use crate::app::App;
+use crate::commands::backlog;
 use crate::decode::File;
 use crate::load::Target;
 use crate::loader::Error;
-use crate::loader::agreed::{Left, Table};
+use crate::loader::plan_file::{Left, Table};
 use crate::source::{Entity, Listed, Status, TablePlan};
 
 /// So many of a table's files are named.
@@ -16,7 +16,7 @@ const EXAMPLES: usize = 3;
 
 /// What the bucket shows once more, without what the plan has.
 pub(super) async fn of(
-    boot: &Boot,
+    boot: &App,
     stage: &Target,
     tables: &[Table],
     troubles: &BTreeMap<Entity, String>,
@@ -28,7 +28,7 @@ pub(super) async fn of(
         .map(|file| (file.key.as_str(), file.etag.as_str()))
         .collect();
     let mut left = Vec::new();
-    for table in stock::take(boot, stage).await?.tables {
+    for table in backlog::take(boot, stage).await?.tables {
         let drafted = tables.iter().find(|one| one.schema == table.entity.schema && one.entity == table.entity.name);
         let stop = drafted.and_then(|one| one.stopped.as_ref()).map(|stop| stop.object_key.as_str());
         let listed = table.pending.iter().flat_map(|pending| &pending.objects).filter(|object| object.new);

@@ -12,13 +12,13 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::when;
-use crate::boot::{self, Boot};
+use crate::app::{self, App};
 use crate::config::{Config, Overrides};
 use crate::load::settings::Share;
 use crate::load::{Filter, Target};
-use crate::loader::agreed::{Agreed, Counts, VERSION};
+use crate::loader::plan_file::{Counts, PlanFile, VERSION};
 use crate::loader::service::End;
-use crate::loader::{Book, Error, Loader};
+use crate::loader::{Error, Loader, PlanMode};
 use crate::source::{Request, Status};
 use crate::visible;
 
@@ -47,7 +47,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let overrides = Overrides { silent: true, once: Some(true), dry_run: Some(true), ..Overrides::default() };
-    let mut boot = boot::start_quietly(Config::from_env(overrides)?)?;
+    let mut boot = app::start_quietly(Config::from_env(overrides)?)?;
     // it waits for nobody to be quiet: that would keep the transaction open and show nothing else
     boot.config.settle = Duration::ZERO;
     if args.released {
@@ -75,13 +75,13 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
 }
 
 /// All that is pending, done in a transaction that is rolled back; how it ended, and what was seen of it.
-async fn rehearse(boot: &Boot, args: &Args) -> Result<(End, Agreed), Error> {
+async fn rehearse(boot: &App, args: &Args) -> Result<(End, PlanFile), Error> {
     let stage = boot.target()?.rehearse().await?.with_look(usize::from(args.keys));
-    boot::ready(&stage).await?;
+    app::ready(&stage).await?;
     if args.released {
         release(&stage).await?;
     }
-    let mut loader = boot.loader(stage.clone(), Book::draft()).await?;
+    let mut loader = boot.loader(stage.clone(), PlanMode::draft()).await?;
     let end = loader.once(true).await;
     let agreed = match &end {
         Ok(end) => Some(agreed(boot, &stage, &loader, *end).await),
@@ -100,12 +100,12 @@ async fn release(stage: &Target) -> Result<(), Error> {
     Ok(())
 }
 
-async fn agreed(boot: &Boot, stage: &Target, loader: &Loader, end: End) -> Result<Agreed, Error> {
+async fn agreed(boot: &App, stage: &Target, loader: &Loader, end: End) -> Result<PlanFile, Error> {
     let (tables, troubles) = loader.drafted();
     let (left, place) = (left::of(boot, stage, &tables, &troubles).await?, loader.place().await?);
     let mut counts = Counts::default();
     tables.iter().for_each(|table| counts.add(table.counts));
-    Ok(Agreed {
+    Ok(PlanFile {
         v: VERSION,
         made_at: when::written(boot.clock.utc().unix_timestamp()),
         made_by: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,14 +5,14 @@ use askama::Template;
 use sha2::{Digest, Sha256};
 
 use super::text;
-use crate::commands::show;
-use crate::loader::agreed::{Agreed, Counts, Delivery, Left, Table};
+use crate::commands::term_format;
+use crate::loader::plan_file::{Counts, Delivery, Left, PlanFile, Table};
 use crate::visible;
 
 const STYLE: &str = include_str!("plan.css");
 
 /// The page, as text; so many keys of each kind are shown of a table.
-pub(super) fn html(plan: &Agreed, keys: usize) -> Result<String, askama::Error> {
+pub(super) fn html(plan: &PlanFile, keys: usize) -> Result<String, askama::Error> {
     Page::of(plan, keys).render()
 }
 
@@ -82,7 +82,7 @@ struct Rest {
 }
 
 impl Page {
-    fn of(plan: &Agreed, keys: usize) -> Self {
+    fn of(plan: &PlanFile, keys: usize) -> Self {
         Self {
             style: STYLE,
             style_hash: base64(&Sha256::digest(STYLE.as_bytes())),
@@ -128,7 +128,7 @@ fn halts(table: &Table) -> Vec<Halt> {
 impl Part {
     fn of(table: &Table, most: usize) -> Self {
         let amended = table.counts.amend.max(1);
-        let bar = |column: &crate::loader::agreed::Column| Bar {
+        let bar = |column: &crate::loader::plan_file::Column| Bar {
             name: seen(&column.name),
             rows: grouped(column.rows),
             share: (column.rows * 100 / amended).clamp(1, 100),
@@ -173,7 +173,7 @@ impl Line {
 
 impl Rest {
     fn of(left: &Left) -> Self {
-        let (files, size) = (show::count(left.files, "file"), show::size(left.bytes));
+        let (files, size) = (term_format::count(left.files, "file"), term_format::size(left.bytes));
         Self {
             table: seen(&left.table),
             words: seen(&format!("{files}, {size}: {}", left.why.replace('`', ""))),

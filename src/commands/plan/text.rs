@@ -4,8 +4,8 @@
 use std::io::{Result, Write};
 use std::path::Path;
 
-use crate::commands::show;
-use crate::loader::agreed::{Agreed, Column, Counts, Delivery, Left, Stop, Table};
+use crate::commands::term_format;
+use crate::loader::plan_file::{Column, Counts, Delivery, Left, PlanFile, Stop, Table};
 use crate::visible;
 
 /// So many deliveries of a table are shown one by one.
@@ -13,11 +13,11 @@ const MANY: usize = 20;
 /// So many columns of a table are named.
 const COLUMNS: usize = 24;
 
-pub(super) fn print(plan: &Agreed, keys: usize, file: Option<&Path>, out: &mut impl Write) -> Result<()> {
+pub(super) fn print(plan: &PlanFile, keys: usize, file: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let place = if plan.path.is_empty() { String::new() } else { format!(", path {}", plan.path) };
     let at = minute(plan);
     let head = format!("Plan of {at} for bucket {}{place}, database {}.", plan.bucket, plan.database);
-    writeln!(out, "{}", show::wrapped(&head, 0))?;
+    writeln!(out, "{}", term_format::wrapped(&head, 0))?;
     if plan.deliveries() == 0 {
         writeln!(out, "\nNothing would be loaded.")?;
     } else {
@@ -30,11 +30,11 @@ pub(super) fn print(plan: &Agreed, keys: usize, file: Option<&Path>, out: &mut i
     for part in details.chain(stops(plan)).chain(plan.left.iter().map(left)) {
         writeln!(out, "\n{part}")?;
     }
-    writeln!(out, "\n{}", show::wrapped(&last_words(plan, file), 0))
+    writeln!(out, "\n{}", term_format::wrapped(&last_words(plan, file), 0))
 }
 
 /// `2026-11-21 14:02 UTC`
-pub(super) fn minute(plan: &Agreed) -> String {
+pub(super) fn minute(plan: &PlanFile) -> String {
     format!("{} UTC", plan.made_at.get(..16).unwrap_or_default().replace('T', " "))
 }
 
@@ -53,8 +53,8 @@ fn counted(name: &str, kind: &str, counts: Counts) -> String {
 fn lines(table: &Table) -> Vec<String> {
     let mut lines = match table.deliveries.len() {
         0 => return Vec::new(),
-        1 => vec![show::line(&table.name(), show::WIDTH)],
-        _ => vec![counted(&show::line(&table.name(), 25), "", table.counts)],
+        1 => vec![term_format::line(&table.name(), term_format::WIDTH)],
+        _ => vec![counted(&term_format::line(&table.name(), 25), "", table.counts)],
     };
     lines.extend(table.deliveries.iter().take(MANY).map(delivery));
     if let Some(more) = table.deliveries.len().checked_sub(MANY).filter(|more| *more > 0) {
@@ -69,14 +69,14 @@ fn delivery(delivery: &Delivery) -> String {
     let file = visible::text(file.strip_suffix(".csv.gz").unwrap_or(file)).into_owned();
     let others = delivery.files.len() - 1;
     let more = if others > 0 { format!(" +{others}") } else { String::new() };
-    let name = format!("  {}{more}", show::middle(&file, 23 - more.len()));
+    let name = format!("  {}{more}", term_format::middle(&file, 23 - more.len()));
     match delivery.status.as_str() {
         "loaded" => counted(&name, &delivery.kind, delivery.counts),
         _ => {
             // what stops is said in full below
             let why = delivery.why.as_deref().filter(|_| delivery.next.is_empty()).map(|why| format!(": {why}"));
             let line = format!("{name:25} {:8} {}{}", delivery.kind, would(&delivery.status), why.unwrap_or_default());
-            show::line(&line, show::WIDTH)
+            term_format::line(&line, term_format::WIDTH)
         }
     }
 }
@@ -106,7 +106,7 @@ fn detail(table: &Table, most: usize) -> Option<String> {
         lines.push(labelled("waits", "the run waits until the full load was quiet for SETTLE seconds"));
     }
     let key = if table.key.is_empty() { String::new() } else { format!(", key {}", table.key.join(", ")) };
-    let head = show::wrapped(&format!("{}{key}", table.name()), 0);
+    let head = term_format::wrapped(&format!("{}{key}", table.name()), 0);
     (!lines.is_empty()).then(|| format!("{head}\n{}", lines.join("\n")))
 }
 
@@ -130,12 +130,12 @@ pub(super) fn shown(key: &[String]) -> String {
 
 /// Words behind a label, wrapped.
 fn labelled(label: &str, words: &str) -> String {
-    let text = show::wrapped(words, 11);
+    let text = term_format::wrapped(words, 11);
     format!("  {label:8} {}", &text[11..])
 }
 
 /// What would stop a table, and what does already.
-fn stops(plan: &Agreed) -> Vec<String> {
+fn stops(plan: &PlanFile) -> Vec<String> {
     let already = plan.tables.iter().filter_map(|table| Some(stopped(table, table.stopped.as_ref()?)));
     let foreseen = plan.tables.iter().flat_map(|table| {
         let stops = table.deliveries.iter().filter(|delivery| !delivery.next.is_empty());
@@ -146,26 +146,30 @@ fn stops(plan: &Agreed) -> Vec<String> {
 
 fn stopped(table: &Table, stop: &Stop) -> String {
     let (table, id, status, key) = (table.name(), stop.delivery, &stop.status, &stop.object_key);
-    let head = show::wrapped(&format!("{table}: stopped by delivery {id}, {status}: {key}"), 0);
+    let head = term_format::wrapped(&format!("{table}: stopped by delivery {id}, {status}: {key}"), 0);
     format!("{head}\n  `deliveries show {id}` says why and what to do")
 }
 
 fn stop(table: &Table, delivery: &Delivery) -> String {
     let head = format!("{}: {}: {}", table.name(), would(&delivery.status), delivery.file());
-    let why = show::wrapped(delivery.why.as_deref().unwrap_or_default(), 2);
-    let next = delivery.next.iter().map(|step| show::wrapped(step, 4)).collect::<Vec<_>>().join("\n");
-    format!("{}\n{why}\n  Next, one of\n{next}", show::wrapped(&head, 0))
+    let why = term_format::wrapped(delivery.why.as_deref().unwrap_or_default(), 2);
+    let next = delivery.next.iter().map(|step| term_format::wrapped(step, 4)).collect::<Vec<_>>().join("\n");
+    format!("{}\n{why}\n  Next, one of\n{next}", term_format::wrapped(&head, 0))
 }
 
 fn left(left: &Left) -> String {
     let verb = if left.files == 1 { "is" } else { "are" };
-    let (files, size) = (show::count(left.files, "file"), show::size(left.bytes));
-    let head = show::wrapped(&format!("{}: {files} ({size}) {verb} not in the plan: {}.", left.table, left.why), 0);
-    let examples = left.examples.iter().map(|key| show::middle(&show::line(key, usize::MAX), show::WIDTH - 2));
+    let (files, size) = (term_format::count(left.files, "file"), term_format::size(left.bytes));
+    let head =
+        term_format::wrapped(&format!("{}: {files} ({size}) {verb} not in the plan: {}.", left.table, left.why), 0);
+    let examples = left
+        .examples
+        .iter()
+        .map(|key| term_format::middle(&term_format::line(key, usize::MAX), term_format::WIDTH - 2));
     examples.fold(head, |words, key| format!("{words}\n  {key}"))
 }
 
-fn last_words(plan: &Agreed, file: Option<&Path>) -> String {
+fn last_words(plan: &PlanFile, file: Option<&Path>) -> String {
     let end = format!("Nothing was changed. A run would end with {}.", plan.exit_code);
     match file.map(|file| file.display()) {
         Some(file) => format!("{end} `run --plan {file}` does this and nothing else, or refuses if anything moved."),

@@ -2,7 +2,7 @@
 
 use super::super::page;
 use super::*;
-use crate::loader::agreed::{File, Keys, VERSION};
+use crate::loader::plan_file::{File, Keys, VERSION};
 
 const HOSTILE: &str = "<script>alert(1)</script>\u{202e}\"'&\u{1b}[31m";
 
@@ -50,7 +50,7 @@ fn orders() -> Table {
     }
 }
 
-fn plan() -> Agreed {
+fn plan() -> PlanFile {
     let failed = Delivery {
         status: "failed".into(),
         why: Some("line 2, column price: not a number".into()),
@@ -62,7 +62,7 @@ fn plan() -> Agreed {
         vec![orders(), table(HOSTILE, vec![failed]), Table { stopped: Some(stop), ..table("late", Vec::new()) }];
     let mut counts = Counts::default();
     tables.iter().for_each(|table| counts.add(table.counts));
-    Agreed {
+    PlanFile {
         v: VERSION,
         made_at: "2026-11-21T14:02:37Z".into(),
         made_by: "0.1.0".into(),
@@ -83,7 +83,7 @@ fn plan() -> Agreed {
     }
 }
 
-fn text_of(plan: &Agreed, file: Option<&Path>) -> String {
+fn text_of(plan: &PlanFile, file: Option<&Path>) -> String {
     let mut out = Vec::new();
     print(plan, 5, file, &mut out).expect("written");
     String::from_utf8(out).expect("UTF-8")
@@ -104,7 +104,7 @@ fn is_golden(made: &str, name: &str) {
 fn the_plan_as_text_is_that_in_the_golden_file() {
     let text = text_of(&plan(), Some(Path::new("plan.json")));
     is_golden(&text, "plan.txt");
-    let wide = text.lines().filter(|line| line.chars().count() > show::WIDTH && line.contains(' '));
+    let wide = text.lines().filter(|line| line.chars().count() > term_format::WIDTH && line.contains(' '));
     assert_eq!(wide.collect::<Vec<_>>(), Vec::<&str>::new());
     assert!(!text.contains(['\u{202e}', '\u{1b}']));
 }
@@ -123,7 +123,7 @@ fn the_plan_as_a_page_is_that_in_the_golden_file() {
 
 #[test]
 fn a_plan_of_nothing_says_so() {
-    let nothing = Agreed { bucket: "feed".into(), database: "d".into(), ..Agreed::default() };
+    let nothing = PlanFile { bucket: "feed".into(), database: "d".into(), ..PlanFile::default() };
     assert!(text_of(&nothing, None).contains("\nNothing would be loaded.\n"));
     assert!(page::html(&nothing, 5).expect("rendered").contains("Nothing would be loaded."));
 }

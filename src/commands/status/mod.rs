@@ -9,7 +9,7 @@ use crate::decode::NullRule;
 use crate::load::NullDecision;
 use crate::loader::Error;
 use crate::loader::service::End;
-use crate::standing::{Report, Stock};
+use crate::status::{Backlog, Report};
 use crate::visible;
 
 #[derive(Debug, clap::Args)]
@@ -24,10 +24,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let (boot, target, schema_version) = super::ledger(crate::config::LOOKS).await?;
-    let plan = super::stock::take(&boot, &target).await?;
+    let plan = super::backlog::take(&boot, &target).await?;
     let states = target.tables().await.map_err(Error::from)?;
     let now = boot.clock.utc().unix_timestamp();
-    let mut report = Report::new(&boot.feed(), &Stock::of(&plan, now), &states, now);
+    let mut report = Report::new(&boot.feed(), &Backlog::of(&plan, now), &states, now);
     report.stop_tables(&target.table_stops().await.map_err(Error::from)?);
     report.schema_version = schema_version;
     report.messages_waiting = target.messages_waiting().await.map_err(Error::from)?;
@@ -44,7 +44,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if args.json {
         writeln!(out, "{}", visible::json(&serde_json::to_string(&report)?))?;
     } else {
-        view::print(&report, super::show::Look::of_stdout(), &mut out)?;
+        view::print(&report, super::term_format::OutputStyle::of_stdout(), &mut out)?;
     }
     Ok(if report.is_stopped() { End::Stopped } else { End::Done })
 }

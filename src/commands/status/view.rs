@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
 
-use crate::commands::show::{self, Look};
+use crate::commands::term_format::{self, OutputStyle};
 use crate::commands::when;
 use crate::source;
-use crate::standing::{Report, Stopped, Table, asked, other_feeds};
+use crate::status::{Report, Stopped, Table, asked, other_feeds};
 
-pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result<()> {
+pub(super) fn print(report: &Report, look: OutputStyle, out: &mut impl Write) -> Result<()> {
     let of = |what: &str, name: &str| if name.is_empty() { String::new() } else { format!(", {what} {name}") };
     let place = of("path", &report.path) + &of("into schema", &report.target_schema);
     let at = report.generated_at.replace('T', " ").replace('Z', " UTC");
@@ -32,7 +32,7 @@ pub(super) fn print(report: &Report, look: Look, out: &mut impl Write) -> Result
 /// As wide as the column of names is, where there are 80 columns.
 const NAME: usize = 23;
 /// How wide a row is behind the name, at most.
-const REST: usize = show::WIDTH - NAME;
+const REST: usize = term_format::WIDTH - NAME;
 
 /// What there is room for. A narrow terminal gets what matters most.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(longest: usize, look: Look) -> Self {
+    fn of(longest: usize, look: OutputStyle) -> Self {
         let width = look.columns.unwrap_or(look.width);
         // the age says what the time does, and then what waits is left out
         let (loaded, oldest, size) = (width >= 80, width >= 63, width >= 56);
@@ -56,7 +56,7 @@ impl Columns {
 
     fn row(self, [table, loaded, age, pending, size, oldest, state]: [&str; 7]) -> String {
         let name = self.name;
-        let mut line = format!("{:name$}", show::line(table, name));
+        let mut line = format!("{:name$}", term_format::line(table, name));
         if self.loaded {
             line += &format!(" {loaded:16}");
         }
@@ -71,11 +71,11 @@ impl Columns {
     }
 }
 
-fn table_row(table: &Table, columns: Columns, look: Look) -> String {
+fn table_row(table: &Table, columns: Columns, look: OutputStyle) -> String {
     let loaded = table.last_loaded.as_ref().map_or("never".to_owned(), |at| at[..16].replace('T', " "));
     let age = |age: Option<i64>| age.map(when::span).unwrap_or_default();
     let waiting = &table.pending;
-    let size = if waiting.objects > 0 { show::size(waiting.bytes) } else { String::new() };
+    let size = if waiting.objects > 0 { term_format::size(waiting.bytes) } else { String::new() };
     let state = match &table.stopped {
         None => "",
         Some(stopped) => stopped.requested.as_deref().map_or(stopped.status.as_str(), |wish| asked(wish).0),
@@ -86,20 +86,23 @@ fn table_row(table: &Table, columns: Columns, look: Look) -> String {
 }
 
 /// What there is to say below the table, one paragraph each.
-fn notes(report: &Report, look: Look) -> Vec<String> {
+fn notes(report: &Report, look: OutputStyle) -> Vec<String> {
     let stopped = report.tables.iter().filter_map(|table| Some((table, table.stopped.as_ref()?)));
     let mut notes: Vec<String> = stopped.map(|(table, stopped)| stop(table, stopped, look)).collect();
     notes
         .extend(report.tables.iter().filter(|table| table.rows_in_quarantine > 0).map(|table| quarantine(table, look)));
     notes.extend(report.unmapped.iter().map(|one| {
-        let (files, verb) = (show::count(one.pending.objects, "file"), verb(one.pending.objects));
+        let (files, verb) = (term_format::count(one.pending.objects, "file"), verb(one.pending.objects));
         look.wrapped(&format!("{}: {files} {verb}: {}.", one.table, one.why), 0)
     }));
     notes.extend(nulls(report, look));
     let foreign = &report.foreign;
     if foreign.transactions + foreign.dfm + foreign.temporary + foreign.markers + foreign.other > 0 {
         let more = if foreign.examples.is_empty() { "." } else { ", like" };
-        let examples = foreign.examples.iter().map(|key| show::middle(&show::line(key, usize::MAX), show::WIDTH - 2));
+        let examples = foreign
+            .examples
+            .iter()
+            .map(|key| term_format::middle(&term_format::line(key, usize::MAX), term_format::WIDTH - 2));
         let words = look.wrapped(&format!("{}{more}", foreign.words), 0);
         notes.push(examples.fold(words, |words, key| format!("{words}\n  {key}")));
     }
@@ -108,7 +111,7 @@ fn notes(report: &Report, look: Look) -> Vec<String> {
         notes.push(look.wrapped(&format!("There is nothing below bucket_path {path:?} in bucket {bucket}."), 0));
     }
     if report.messages_waiting > 0 {
-        let (messages, verb) = (show::count(report.messages_waiting, "message"), verb(report.messages_waiting));
+        let (messages, verb) = (term_format::count(report.messages_waiting, "message"), verb(report.messages_waiting));
         notes.push(format!("{messages} {verb} for the broker."));
     }
     if !report.other_feeds.is_empty() {
@@ -118,8 +121,8 @@ fn notes(report: &Report, look: Look) -> Vec<String> {
 }
 
 /// `dbo.e: 6 rows in quarantine, deliveries 14 and 15; …`
-fn quarantine(table: &Table, look: Look) -> String {
-    let (name, rows) = (&table.table, show::count(table.rows_in_quarantine, "row"));
+fn quarantine(table: &Table, look: OutputStyle) -> String {
+    let (name, rows) = (&table.table, term_format::count(table.rows_in_quarantine, "row"));
     let words: Vec<String> = table.quarantine.iter().map(i64::to_string).collect();
     let of = match words.as_slice() {
         [one] => format!("delivery {one}"),
@@ -133,7 +136,7 @@ fn quarantine(table: &Table, look: Look) -> String {
 const NAMES: usize = 5;
 
 /// How null is written, in one paragraph for the tables that have it alike, with the first one's evidence.
-fn nulls(report: &Report, look: Look) -> Vec<String> {
+fn nulls(report: &Report, look: OutputStyle) -> Vec<String> {
     let mut alike: BTreeMap<(&str, &str), Vec<(&str, &str)>> = BTreeMap::new();
     for table in &report.tables {
         if let Some(null) = &table.null {
@@ -144,7 +147,10 @@ fn nulls(report: &Report, look: Look) -> Vec<String> {
         let (names, more) = (tables.iter().take(NAMES).map(|(name, _)| *name), tables.len().saturating_sub(NAMES));
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let names = names.collect::<Vec<_>>().join(", ");
-        look.wrapped(&show::line(&format!("Null in text columns is {}: {names}{more}.", tables[0].1), usize::MAX), 0)
+        look.wrapped(
+            &term_format::line(&format!("Null in text columns is {}: {names}{more}.", tables[0].1), usize::MAX),
+            0,
+        )
     };
     alike.into_values().map(paragraph).collect()
 }
@@ -153,14 +159,14 @@ fn verb(number: u64) -> &'static str {
     if number == 1 { "waits" } else { "wait" }
 }
 
-fn stop(table: &Table, stopped: &Stopped, look: Look) -> String {
+fn stop(table: &Table, stopped: &Stopped, look: OutputStyle) -> String {
     let Stopped { status, delivery, object_key, error, requested, next } = stopped;
     let stands = source::stands(status);
     let head = match delivery {
         Some(delivery) => format!("{}: delivery {delivery} {stands}: {object_key}", table.table),
         None => format!("{}: the table is {status}", table.table),
     };
-    let head = show::line(&head, usize::MAX);
+    let head = term_format::line(&head, usize::MAX);
     let mut lines = vec![look.wrapped(&head, 0), look.wrapped(error, 2)];
     match requested {
         Some(wish) => {
@@ -178,7 +184,7 @@ fn stop(table: &Table, stopped: &Stopped, look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::standing::Waiting;
+    use crate::status::Waiting;
 
     #[test]
     fn a_row_fits_whatever_it_holds() {
@@ -198,18 +204,19 @@ mod tests {
             }),
             ..Table::default()
         };
-        let plain = Look::PIPED;
-        let shown = |table: &Table, look: Look| table_row(table, Columns::of(table.table.chars().count(), look), look);
+        let plain = OutputStyle::PIPED;
+        let shown =
+            |table: &Table, look: OutputStyle| table_row(table, Columns::of(table.table.chars().count(), look), look);
         let row = shown(&table, plain);
-        assert!(row.chars().count() <= show::WIDTH, "{row}");
+        assert!(row.chars().count() <= term_format::WIDTH, "{row}");
         assert!(row.starts_with("a_schema_with_a_long_n… 2026-11-21 14:02   47h 1234567 999.9 MB"), "{row}");
         assert!(row.ends_with("99999d  released"), "{row}");
         assert!(shown(&Table { table: "t".into(), ..Table::default() }, plain).contains("never"));
-        let wide = shown(&table, Look { width: 120, columns: Some(120), coloured: true });
+        let wide = shown(&table, OutputStyle { width: 120, columns: Some(120), coloured: true });
         assert!(wide.starts_with("a_schema_with_a_long_name.and_a_table_with_one 2026-11-21 14:02   47h"), "{wide}");
         assert!(wide.ends_with("99999d  \u{1b}[34mreleased\u{1b}[0m"), "{wide}");
         for columns in [46, 50, 60, 70, 79] {
-            let narrow = shown(&table, Look { columns: Some(columns), ..plain });
+            let narrow = shown(&table, OutputStyle { columns: Some(columns), ..plain });
             assert!(narrow.chars().count() <= columns && narrow.ends_with("  released"), "{columns}: {narrow}");
             assert!(narrow.contains("…") && narrow.contains(" 1234567"), "{columns}: {narrow}");
         }

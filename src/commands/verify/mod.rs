@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::number;
-use crate::boot::Boot;
+use crate::app::App;
 use crate::decode;
 use crate::load::{self, Found, TableState, Target, Verification};
 use crate::loader::Error;
+use crate::loader::error_policy::{self, ErrorPolicy};
 use crate::loader::service::{self, End};
-use crate::loader::verdict::{self, Verdict};
 use crate::source::{Entity, Loaded, Plan, Source, Status, TablePlan};
 use crate::{pg, visible};
 use report::{Outcome, Table};
@@ -59,7 +59,7 @@ const EVERY: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let (boot, target, _) = super::ledger(crate::config::READS).await?;
-    let plan = super::stock::take(&boot, &target).await?;
+    let plan = super::backlog::take(&boot, &target).await?;
     let states = target.tables().await.map_err(Error::from)?;
     let tables = chosen(&args.tables, &plan, &states)?;
     let source = Source::connect(&boot.config.source, boot.config.dialect.order).await.map_err(Error::from)?;
@@ -130,7 +130,7 @@ fn stopped(states: &[TableState], plan: &Plan, entity: &Entity) -> Option<String
 }
 
 struct Verifier<'a> {
-    boot: &'a Boot,
+    boot: &'a App,
     source: Source,
     target: Target,
     keys: usize,
@@ -178,18 +178,18 @@ impl Verifier<'_> {
                 }
                 Err(Obstacle::Error(error)) => error,
             };
-            let verdict = verdict::of(&error);
-            if matches!(verdict, Verdict::Retry | Verdict::RetryTable) && tries < TRIES {
+            let verdict = error_policy::of(&error);
+            if matches!(verdict, ErrorPolicy::Retry | ErrorPolicy::RetryTable) && tries < TRIES {
                 tracing::warn!("{entity}: {error}. Trying again.");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             let (next, end) = match verdict {
-                Verdict::Retry | Verdict::Abort => return Err(error),
-                Verdict::Stop(_) if of_statement(&error).is_some() => return Ok(refused(&error)),
+                ErrorPolicy::Retry | ErrorPolicy::Abort => return Err(error),
+                ErrorPolicy::Stop(_) if of_statement(&error).is_some() => return Ok(refused(&error)),
                 // the bucket moved on while it was read
-                Verdict::Gone | Verdict::Relist => (LOST, End::Stopped),
-                Verdict::Stop(_) => ("Mend the table.", End::Stopped),
+                ErrorPolicy::Gone | ErrorPolicy::Relist => (LOST, End::Stopped),
+                ErrorPolicy::Stop(_) => ("Mend the table.", End::Stopped),
                 _ => (AGAIN, service::end_of(&error)),
             };
             return Ok(Outcome::Unverified { why: error.to_string(), next, end });
@@ -236,7 +236,9 @@ impl Verifier<'_> {
                 Ok(None) => {}
                 Ok(Some(unlike)) => return Err(doubt(unlike, OTHERWISE)),
                 // it was loaded once, so something else is not as it was
-                Err(error) if matches!(verdict::of(&error), Verdict::Stop(_)) && of_statement(&error).is_none() => {
+                Err(error)
+                    if matches!(error_policy::of(&error), ErrorPolicy::Stop(_)) && of_statement(&error).is_none() =>
+                {
                     let (key, words) = (&file.listed.key, error.to_string());
                     let first = words.split(". ").next().unwrap_or_default();
                     let words = format!("{key} cannot be read as it was when it was loaded: {first}");

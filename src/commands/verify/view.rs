@@ -3,7 +3,7 @@
 use std::io::{Result, Write};
 
 use super::report::{Outcome, Table};
-use crate::commands::show;
+use crate::commands::term_format;
 use crate::load::{Comparison, Key};
 use crate::source;
 
@@ -12,7 +12,7 @@ pub(super) fn print(table: &Table, out: &mut impl Write) -> Result<()> {
 }
 
 fn lines(table: &Table) -> Vec<String> {
-    let name = show::line(&table.table, usize::MAX);
+    let name = term_format::line(&table.table, usize::MAX);
     let mut lines = match &table.outcome {
         Outcome::Compared { generation, files, comparison, .. } => {
             let of = format!("{} of generation {generation}", counted(*files as u64, "file"));
@@ -23,13 +23,13 @@ fn lines(table: &Table) -> Vec<String> {
                     format!("differs, {} of {}", grouped(wrong), counted(comparison.compared(), "row"))
                 }
             };
-            [vec![show::wrapped(&format!("{name}: {rows}, {of}"), 0)], differences(comparison)].concat()
+            [vec![term_format::wrapped(&format!("{name}: {rows}, {of}"), 0)], differences(comparison)].concat()
         }
-        Outcome::Unverified { why, .. } => vec![format!("{name}: cannot be verified"), show::wrapped(why, 2)],
+        Outcome::Unverified { why, .. } => vec![format!("{name}: cannot be verified"), term_format::wrapped(why, 2)],
         Outcome::NothingLoaded => vec![format!("{name}: nothing is loaded, so there is nothing to compare")],
     };
-    lines.extend(notes(table).iter().map(|note| show::wrapped(note, 2)));
-    lines.extend(table.next().map(|next| show::wrapped(next, 2)));
+    lines.extend(notes(table).iter().map(|note| term_format::wrapped(note, 2)));
+    lines.extend(table.next().map(|next| term_format::wrapped(next, 2)));
     lines
 }
 
@@ -48,7 +48,7 @@ fn differences(found: &Comparison) -> Vec<String> {
     }
     if found.different > 0 {
         let rows = counted(found.different, "row");
-        lines.push(show::wrapped(&format!("other values: {rows}, in {}", by_name(&found.columns)), 2));
+        lines.push(term_format::wrapped(&format!("other values: {rows}, in {}", by_name(&found.columns)), 2));
         let rows = found.some_different.iter();
         lines.extend(rows.map(|row| key_line(found, &row.key, &format!(": {}", row.columns.join(", ")))));
         lines.extend(more(found.different, found.some_different.len(), true));
@@ -63,9 +63,9 @@ fn key_line(found: &Comparison, key: &Key, behind: &str) -> String {
     };
     let cells: Vec<String> = names.iter().zip(key).map(|(name, cell)| format!("{name}={cell}")).collect();
     // the columns are what is asked for: a long key makes room for them
-    let behind = show::line(behind, show::WIDTH - 24);
-    let room = show::WIDTH - 4 - behind.chars().count();
-    format!("    {}{behind}", show::line(&cells.join(", "), room))
+    let behind = term_format::line(behind, term_format::WIDTH - 24);
+    let room = term_format::WIDTH - 4 - behind.chars().count();
+    format!("    {}{behind}", term_format::line(&cells.join(", "), room))
 }
 
 fn more(all: u64, shown: usize, can_be_shown: bool) -> Option<String> {
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(lines[6], "    id=a\\u{1b}[31m");
         assert!(lines[8].ends_with("y…: price"), "{}", lines[8]);
         assert!(
-            lines.iter().flat_map(|line| line.lines()).all(|line| line.chars().count() <= show::WIDTH),
+            lines.iter().flat_map(|line| line.lines()).all(|line| line.chars().count() <= term_format::WIDTH),
             "{lines:#?}"
         );
     }

@@ -207,13 +207,13 @@ fn rounded(micros: i64, precision: Option<u8>) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::load::encode::{Refusal, Wire};
+    use crate::load::encode::{ColumnEncoding, Refusal};
 
-    const TIMESTAMP: Wire = Wire::Timestamp { precision: None };
-    const TIMESTAMPTZ: Wire = Wire::Timestamptz { precision: None };
-    const TIME: Wire = Wire::Time { precision: None };
+    const TIMESTAMP: ColumnEncoding = ColumnEncoding::Timestamp { precision: None };
+    const TIMESTAMPTZ: ColumnEncoding = ColumnEncoding::Timestamptz { precision: None };
+    const TIME: ColumnEncoding = ColumnEncoding::Time { precision: None };
 
-    fn encoded(wire: &Wire, cell: &str) -> Result<i64, Refusal> {
+    fn encoded(wire: &ColumnEncoding, cell: &str) -> Result<i64, Refusal> {
         let mut out = Vec::new();
         wire.encode(cell.as_bytes(), &mut out)?;
         Ok(match out.try_into() {
@@ -257,12 +257,12 @@ mod tests {
 
     #[test]
     fn a_precision_rounds_halves_away_from_2000() {
-        let at = |precision| Wire::Timestamp { precision: Some(precision) };
+        let at = |precision| ColumnEncoding::Timestamp { precision: Some(precision) };
         assert_eq!(encoded(&at(0), "2000-01-01 00:00:00.5"), Ok(1_000_000));
         assert_eq!(encoded(&at(0), "1999-12-31 23:59:59.5"), Ok(-1_000_000));
         assert_eq!(encoded(&at(3), "2000-01-01 00:00:00.0014999"), Ok(2000));
         assert_eq!(encoded(&at(6), "2000-01-01 00:00:00.001499"), Ok(1499));
-        assert_eq!(encoded(&Wire::Time { precision: Some(0) }, "23:59:59.5"), Ok(86_400_000_000));
+        assert_eq!(encoded(&ColumnEncoding::Time { precision: Some(0) }, "23:59:59.5"), Ok(86_400_000_000));
         assert_eq!(encoded(&at(0), "infinity"), Ok(i64::MAX));
     }
 
@@ -282,7 +282,7 @@ mod tests {
             let cell = format!("2000-01-01 00:00:00{suffix}");
             assert_eq!(encoded(&TIMESTAMPTZ, &cell), Ok(seconds * 1_000_000), "{cell}");
             assert_eq!(encoded(&TIMESTAMP, &cell), Err(Refusal::Zone), "{cell}");
-            assert_eq!(encoded(&Wire::Date, &cell), Err(Refusal::Zone), "{cell}");
+            assert_eq!(encoded(&ColumnEncoding::Date, &cell), Err(Refusal::Zone), "{cell}");
             assert_eq!(encoded(&TIME, &format!("00:00:00{suffix}")), Err(Refusal::Zone), "{cell}");
         }
         for suffix in ["+16", "+5", "+05:60", "+", " UTC", " Europe/Berlin", "+05:3", "  Z", "ZZ"] {
@@ -300,11 +300,11 @@ mod tests {
             ("infinity", i32::MAX.into()),
             ("4714-11-24 BC", -2_451_545),
         ] {
-            assert_eq!(encoded(&Wire::Date, cell), Ok(days), "{cell}");
+            assert_eq!(encoded(&ColumnEncoding::Date, cell), Ok(days), "{cell}");
         }
-        assert_eq!(encoded(&Wire::Date, "2000-01-02 00:00:01"), Err(Refusal::TimeOfDay));
-        assert_eq!(encoded(&Wire::Date, "2000-01-02 24:00:00"), Err(Refusal::TimeOfDay));
-        assert_eq!(encoded(&Wire::Date, "4714-11-23 BC"), Err(Refusal::Range("date")));
+        assert_eq!(encoded(&ColumnEncoding::Date, "2000-01-02 00:00:01"), Err(Refusal::TimeOfDay));
+        assert_eq!(encoded(&ColumnEncoding::Date, "2000-01-02 24:00:00"), Err(Refusal::TimeOfDay));
+        assert_eq!(encoded(&ColumnEncoding::Date, "4714-11-23 BC"), Err(Refusal::Range("date")));
     }
 
     #[test]

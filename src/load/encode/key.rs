@@ -2,22 +2,25 @@
 //! where the values are. With them two streams, one of the feed and one of the table, can be merged
 //! without knowing any type. A key ends itself: no key is the beginning of another.
 
-use super::Wire;
+use super::ColumnEncoding;
 
 /// False, and nothing appended, where there is no such key.
-pub(super) fn append(wire: &Wire, binary: &[u8], out: &mut Vec<u8>) -> bool {
+pub(super) fn append(wire: &ColumnEncoding, binary: &[u8], out: &mut Vec<u8>) -> bool {
     match wire {
-        Wire::Bool | Wire::Uuid => out.extend_from_slice(binary),
-        Wire::Int2 | Wire::Int4 | Wire::Int8 => signed(binary, out),
-        Wire::Date | Wire::Time { .. } | Wire::Timestamp { .. } | Wire::Timestamptz { .. } => signed(binary, out),
-        Wire::Float4 => float4(binary, out),
-        Wire::Float8 => float8(binary, out),
-        Wire::Numeric { .. } => numeric(binary, out),
-        Wire::Text | Wire::Varchar { .. } | Wire::Json => text(binary, out),
-        Wire::Bpchar { .. } => text(without_trailing_blanks(binary), out),
+        ColumnEncoding::Bool | ColumnEncoding::Uuid => out.extend_from_slice(binary),
+        ColumnEncoding::Int2 | ColumnEncoding::Int4 | ColumnEncoding::Int8 => signed(binary, out),
+        ColumnEncoding::Date
+        | ColumnEncoding::Time { .. }
+        | ColumnEncoding::Timestamp { .. }
+        | ColumnEncoding::Timestamptz { .. } => signed(binary, out),
+        ColumnEncoding::Float4 => float4(binary, out),
+        ColumnEncoding::Float8 => float8(binary, out),
+        ColumnEncoding::Numeric { .. } => numeric(binary, out),
+        ColumnEncoding::Text | ColumnEncoding::Varchar { .. } | ColumnEncoding::Json => text(binary, out),
+        ColumnEncoding::Bpchar { .. } => text(without_trailing_blanks(binary), out),
         // Postgres is asked to sort these by their bytes too
-        Wire::Bytea | Wire::Asked(_) => bytes(binary, out),
-        Wire::Jsonb => return false,
+        ColumnEncoding::Bytea | ColumnEncoding::ServerCast(_) => bytes(binary, out),
+        ColumnEncoding::Jsonb => return false,
     }
     true
 }
@@ -96,7 +99,7 @@ fn finite(rank: u8, weight: [u8; 2], digits: &[u8], turn: u8, out: &mut Vec<u8>)
 mod tests {
     use super::*;
 
-    fn key(wire: &Wire, cell: &str) -> Vec<u8> {
+    fn key(wire: &ColumnEncoding, cell: &str) -> Vec<u8> {
         let (mut binary, mut key) = (Vec::new(), Vec::new());
         wire.encode(cell.as_bytes(), &mut binary).expect(cell);
         assert!(wire.sort_key(&binary, &mut key), "{wire:?}");
@@ -104,7 +107,7 @@ mod tests {
     }
 
     /// Every cell's key must be less than the next one's.
-    fn ascending(wire: &Wire, cells: &[&str]) {
+    fn ascending(wire: &ColumnEncoding, cells: &[&str]) {
         for pair in cells.windows(2) {
             assert!(key(wire, pair[0]) < key(wire, pair[1]), "{wire:?}: {} < {}", pair[0], pair[1]);
         }
@@ -112,14 +115,17 @@ mod tests {
 
     #[test]
     fn keys_ascend_as_the_values_do() {
-        ascending(&Wire::Bool, &["f", "t"]);
-        ascending(&Wire::Int4, &["-2147483648", "-1", "0", "1", "256"]);
-        ascending(&Wire::Float4, &["-inf", "-1.5", "-1e-40", "0", "1e-40", "2", "inf", "nan"]);
-        ascending(&Wire::Float8, &["-inf", "-2", "-1.5", "0", "5e-324", "2", "inf", "nan"]);
-        ascending(&Wire::Text, &["", "\u{1}", "A", "a", "a\u{1}", "a b", "ab", "b", "ä", "\u{ffff}", "\u{10000}"]);
-        ascending(&Wire::Bytea, &["", "00", "0000", "0001", "01", "0100", "ff", "ff00"]);
-        ascending(&Wire::Date, &["-infinity", "0044-03-15 BC", "1999-12-31", "2000-01-01", "infinity"]);
-        ascending(&Wire::Uuid, &["00000000000000000000000000000001", "ffffffffffffffffffffffffffffffff"]);
+        ascending(&ColumnEncoding::Bool, &["f", "t"]);
+        ascending(&ColumnEncoding::Int4, &["-2147483648", "-1", "0", "1", "256"]);
+        ascending(&ColumnEncoding::Float4, &["-inf", "-1.5", "-1e-40", "0", "1e-40", "2", "inf", "nan"]);
+        ascending(&ColumnEncoding::Float8, &["-inf", "-2", "-1.5", "0", "5e-324", "2", "inf", "nan"]);
+        ascending(
+            &ColumnEncoding::Text,
+            &["", "\u{1}", "A", "a", "a\u{1}", "a b", "ab", "b", "ä", "\u{ffff}", "\u{10000}"],
+        );
+        ascending(&ColumnEncoding::Bytea, &["", "00", "0000", "0001", "01", "0100", "ff", "ff00"]);
+        ascending(&ColumnEncoding::Date, &["-infinity", "0044-03-15 BC", "1999-12-31", "2000-01-01", "infinity"]);
+        ascending(&ColumnEncoding::Uuid, &["00000000000000000000000000000001", "ffffffffffffffffffffffffffffffff"]);
     }
 
     #[test]
@@ -146,24 +152,24 @@ mod tests {
             "Infinity",
             "NaN",
         ];
-        ascending(&Wire::Numeric { limit: None }, &cells);
+        ascending(&ColumnEncoding::Numeric { limit: None }, &cells);
     }
 
     #[test]
     fn equal_values_have_equal_keys() {
-        let numeric = Wire::Numeric { limit: None };
+        let numeric = ColumnEncoding::Numeric { limit: None };
         assert_eq!(key(&numeric, "1.50"), key(&numeric, "1.5"));
         assert_eq!(key(&numeric, "-0.00"), key(&numeric, "0"));
-        assert_eq!(key(&Wire::Float8, "-0"), key(&Wire::Float8, "0"));
-        assert_eq!(key(&Wire::Bpchar { len: None }, "a  "), key(&Wire::Bpchar { len: None }, "a"));
+        assert_eq!(key(&ColumnEncoding::Float8, "-0"), key(&ColumnEncoding::Float8, "0"));
+        assert_eq!(key(&ColumnEncoding::Bpchar { len: None }, "a  "), key(&ColumnEncoding::Bpchar { len: None }, "a"));
     }
 
     #[test]
     fn no_key_is_the_beginning_of_another() {
-        let numeric = Wire::Numeric { limit: None };
+        let numeric = ColumnEncoding::Numeric { limit: None };
         for (wire, cells) in [
-            (&Wire::Text, ["", "a", "ab", "b"]),
-            (&Wire::Bytea, ["", "00", "0000", "00ff"]),
+            (&ColumnEncoding::Text, ["", "a", "ab", "b"]),
+            (&ColumnEncoding::Bytea, ["", "00", "0000", "00ff"]),
             (&numeric, ["0", "1", "1.0001", "-1"]),
         ] {
             let keys = cells.map(|cell| key(wire, cell));
@@ -174,6 +180,6 @@ mod tests {
 
     #[test]
     fn jsonb_has_no_key() {
-        assert!(!Wire::Jsonb.sort_key(b"\x01{}", &mut Vec::new()));
+        assert!(!ColumnEncoding::Jsonb.sort_key(b"\x01{}", &mut Vec::new()));
     }
 }

@@ -2,7 +2,7 @@
 //! in `COPY … (format binary)` and in parameters. Exact or refused: nothing is shifted, rounded or
 //! cut unless Postgres itself would do it to that very text, and some of that is refused too (see
 //! [`Refusal`]). Postgres is the oracle: `tests/it/encode.rs` compares byte by byte. A type without an
-//! encoder of its own goes by Postgres' own text input ([`Asked`]).
+//! encoder of its own goes by Postgres' own text input ([`ServerCast`]).
 
 mod civil;
 mod datetime;
@@ -20,7 +20,7 @@ pub use refusal::Refusal;
 
 /// How one column travels: its Postgres type and what the type modifier says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub enum ColumnEncoding {
     Bool,
     Int2,
     Int4,
@@ -56,12 +56,12 @@ pub enum Wire {
     Json,
     Jsonb,
     /// Any other type: the cell stays text here, and Postgres is asked for its binary form.
-    Asked(Asked),
+    ServerCast(ServerCast),
 }
 
 /// What must be known of a type that only Postgres can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ServerCast {
     /// with its modifier, as SQL writes it
     pub type_name: String,
     /// whether an empty cell is the empty text
@@ -88,29 +88,29 @@ pub enum Comparison {
 /// The name of the type whose binary form leaves out a part of the text.
 pub(super) const XML: &str = "xml";
 
-impl Wire {
+impl ColumnEncoding {
     /// The wire of a type, given as `pg_attribute.atttypid` and `atttypmod` (a domain's base type
     /// is for the caller to find). `None` for a type that has no encoder here.
-    pub fn of(type_oid: u32, typmod: i32) -> Option<Wire> {
+    pub fn of(type_oid: u32, typmod: i32) -> Option<ColumnEncoding> {
         Some(match type_oid {
-            16 => Wire::Bool,
-            17 => Wire::Bytea,
-            20 => Wire::Int8,
-            21 => Wire::Int2,
-            23 => Wire::Int4,
-            25 => Wire::Text,
-            114 => Wire::Json,
-            700 => Wire::Float4,
-            701 => Wire::Float8,
-            1042 => Wire::Bpchar { len: length(typmod) },
-            1043 => Wire::Varchar { max: length(typmod) },
-            1082 => Wire::Date,
-            1083 => Wire::Time { precision: precision(typmod) },
-            1114 => Wire::Timestamp { precision: precision(typmod) },
-            1184 => Wire::Timestamptz { precision: precision(typmod) },
-            1700 => Wire::Numeric { limit: limit(typmod) },
-            2950 => Wire::Uuid,
-            3802 => Wire::Jsonb,
+            16 => ColumnEncoding::Bool,
+            17 => ColumnEncoding::Bytea,
+            20 => ColumnEncoding::Int8,
+            21 => ColumnEncoding::Int2,
+            23 => ColumnEncoding::Int4,
+            25 => ColumnEncoding::Text,
+            114 => ColumnEncoding::Json,
+            700 => ColumnEncoding::Float4,
+            701 => ColumnEncoding::Float8,
+            1042 => ColumnEncoding::Bpchar { len: length(typmod) },
+            1043 => ColumnEncoding::Varchar { max: length(typmod) },
+            1082 => ColumnEncoding::Date,
+            1083 => ColumnEncoding::Time { precision: precision(typmod) },
+            1114 => ColumnEncoding::Timestamp { precision: precision(typmod) },
+            1184 => ColumnEncoding::Timestamptz { precision: precision(typmod) },
+            1700 => ColumnEncoding::Numeric { limit: limit(typmod) },
+            2950 => ColumnEncoding::Uuid,
+            3802 => ColumnEncoding::Jsonb,
             _ => return None,
         })
     }
@@ -134,28 +134,28 @@ impl Wire {
     #[inline]
     fn write(&self, cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match *self {
-            Wire::Asked(ref asked) => {
+            ColumnEncoding::ServerCast(ref asked) => {
                 text::uncut(cell, &asked.type_name)?;
                 text::text(cell, out)
             }
-            Wire::Bool => number::boolean(cell, out),
-            Wire::Int2 => number::int2(cell, out),
-            Wire::Int4 => number::int4(cell, out),
-            Wire::Int8 => number::int8(cell, out),
-            Wire::Float4 => number::float4(cell, out),
-            Wire::Float8 => number::float8(cell, out),
-            Wire::Numeric { limit } => numeric::numeric(cell, limit, out),
-            Wire::Text => text::text(cell, out),
-            Wire::Varchar { max } => text::varchar(cell, max, out),
-            Wire::Bpchar { len } => text::bpchar(cell, len, out),
-            Wire::Date => datetime::date(cell, out),
-            Wire::Time { precision } => datetime::time(cell, precision, out),
-            Wire::Timestamp { precision } => datetime::timestamp(cell, precision, out),
-            Wire::Timestamptz { precision } => datetime::timestamptz(cell, precision, out),
-            Wire::Uuid => hex::uuid(cell, out),
-            Wire::Bytea => hex::bytea(cell, out),
-            Wire::Json => json::json(cell, out),
-            Wire::Jsonb => json::jsonb(cell, out),
+            ColumnEncoding::Bool => number::boolean(cell, out),
+            ColumnEncoding::Int2 => number::int2(cell, out),
+            ColumnEncoding::Int4 => number::int4(cell, out),
+            ColumnEncoding::Int8 => number::int8(cell, out),
+            ColumnEncoding::Float4 => number::float4(cell, out),
+            ColumnEncoding::Float8 => number::float8(cell, out),
+            ColumnEncoding::Numeric { limit } => numeric::numeric(cell, limit, out),
+            ColumnEncoding::Text => text::text(cell, out),
+            ColumnEncoding::Varchar { max } => text::varchar(cell, max, out),
+            ColumnEncoding::Bpchar { len } => text::bpchar(cell, len, out),
+            ColumnEncoding::Date => datetime::date(cell, out),
+            ColumnEncoding::Time { precision } => datetime::time(cell, precision, out),
+            ColumnEncoding::Timestamp { precision } => datetime::timestamp(cell, precision, out),
+            ColumnEncoding::Timestamptz { precision } => datetime::timestamptz(cell, precision, out),
+            ColumnEncoding::Uuid => hex::uuid(cell, out),
+            ColumnEncoding::Bytea => hex::bytea(cell, out),
+            ColumnEncoding::Json => json::json(cell, out),
+            ColumnEncoding::Jsonb => json::jsonb(cell, out),
         }
     }
 
@@ -163,11 +163,11 @@ impl Wire {
     /// become one.
     pub fn check_key(&self, cell: &[u8]) -> Result<(), Refusal> {
         match self {
-            Wire::Varchar { max: Some(max) } => text::unshortened(cell, *max),
-            Wire::Time { precision } | Wire::Timestamp { precision } | Wire::Timestamptz { precision } => {
-                datetime::unrounded(cell, precision.unwrap_or(6))
-            }
-            Wire::Asked(asked) if asked.type_name.contains("with time zone") => datetime::unrounded(
+            ColumnEncoding::Varchar { max: Some(max) } => text::unshortened(cell, *max),
+            ColumnEncoding::Time { precision }
+            | ColumnEncoding::Timestamp { precision }
+            | ColumnEncoding::Timestamptz { precision } => datetime::unrounded(cell, precision.unwrap_or(6)),
+            ColumnEncoding::ServerCast(asked) if asked.type_name.contains("with time zone") => datetime::unrounded(
                 cell,
                 asked.type_name.bytes().find(u8::is_ascii_digit).map_or(6, |digit| digit - b'0'),
             ),
@@ -178,8 +178,8 @@ impl Wire {
     /// Whether an unquoted empty cell is `''` (text, varchar, bpchar) rather than null.
     pub fn is_text(&self) -> bool {
         match self {
-            Wire::Asked(asked) => asked.text,
-            _ => matches!(self, Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. }),
+            ColumnEncoding::ServerCast(asked) => asked.text,
+            _ => matches!(self, ColumnEncoding::Text | ColumnEncoding::Varchar { .. } | ColumnEncoding::Bpchar { .. }),
         }
     }
 
@@ -187,47 +187,49 @@ impl Wire {
     /// same for everybody (numbers of another scale count as the same); elsewhere their binary forms do.
     pub fn comparison(&self) -> Comparison {
         match self {
-            Wire::Json => Comparison::Text,
-            Wire::Float4 | Wire::Float8 => Comparison::Float,
-            Wire::Bpchar { len: None } => Comparison::Bytes,
-            Wire::Asked(asked) if asked.type_name == XML => Comparison::Text,
-            Wire::Asked(asked) if !asked.scaled => Comparison::Bytes,
+            ColumnEncoding::Json => Comparison::Text,
+            ColumnEncoding::Float4 | ColumnEncoding::Float8 => Comparison::Float,
+            ColumnEncoding::Bpchar { len: None } => Comparison::Bytes,
+            ColumnEncoding::ServerCast(asked) if asked.type_name == XML => Comparison::Text,
+            ColumnEncoding::ServerCast(asked) if !asked.scaled => Comparison::Bytes,
             _ => Comparison::Equality,
         }
     }
 
     /// Returns true if equal values may have binary forms, and readings, that differ: `0` and `-0`, `'a'` and `'a '`.
     pub fn reads_apart(&self) -> bool {
-        matches!(self, Wire::Float4 | Wire::Float8 | Wire::Bpchar { len: None })
+        matches!(self, ColumnEncoding::Float4 | ColumnEncoding::Float8 | ColumnEncoding::Bpchar { len: None })
     }
 
     /// Returns true if two values of the column are equal only if their binary forms are: false where one
     /// value has several forms (`1.0` and `1.00`, `0` and `-0`, JSON with other blanks).
     pub fn is_canonical(&self) -> bool {
         match self {
-            Wire::Json | Wire::Jsonb => false,
-            Wire::Asked(asked) => asked.canonical,
-            Wire::Numeric { limit } => limit.is_some(), // the column's scale is every value's scale
+            ColumnEncoding::Json | ColumnEncoding::Jsonb => false,
+            ColumnEncoding::ServerCast(asked) => asked.canonical,
+            ColumnEncoding::Numeric { limit } => limit.is_some(), // the column's scale is every value's scale
             _ => !self.reads_apart(),
         }
     }
 
-    /// Appends a byte string whose order under `memcmp` is the order of [`Wire::order_by`] in
+    /// Appends a byte string whose order under `memcmp` is the order of [`ColumnEncoding::order_by`] in
     /// Postgres, and which is equal exactly where the values are. It ends itself, so the key of
-    /// several columns is their keys in a row. `binary` is what [`Wire::encode`] or Postgres wrote.
+    /// several columns is their keys in a row. `binary` is what [`ColumnEncoding::encode`] or Postgres wrote.
     /// False, and nothing appended, for `jsonb`, whose order is not worth copying.
     #[must_use]
     pub fn sort_key(&self, binary: &[u8], out: &mut Vec<u8>) -> bool {
         key::append(self, binary, out)
     }
 
-    /// The SQL expression that sorts as [`Wire::sort_key`] does; `column` is quoted already, `sent` is the expression for its
+    /// The SQL expression that sorts as [`ColumnEncoding::sort_key`] does; `column` is quoted already, `sent` is the expression for its
     /// binary form. The plain column wherever that is possible, so that the primary key's index serves.
     pub fn order_by(&self, column: &str, sent: &str) -> String {
         match self {
-            Wire::Asked(_) => sent.to_owned(),
-            Wire::Text | Wire::Varchar { .. } | Wire::Bpchar { .. } => format!(r#"{column} collate "C""#),
-            Wire::Json => format!(r#"{column}::text collate "C""#),
+            ColumnEncoding::ServerCast(_) => sent.to_owned(),
+            ColumnEncoding::Text | ColumnEncoding::Varchar { .. } | ColumnEncoding::Bpchar { .. } => {
+                format!(r#"{column} collate "C""#)
+            }
+            ColumnEncoding::Json => format!(r#"{column}::text collate "C""#),
             _ => column.to_owned(),
         }
     }
@@ -255,21 +257,28 @@ mod tests {
 
     #[test]
     fn type_modifiers_are_read() {
-        let numeric = |p: i32, s: i32| Wire::of(1700, ((p << 16) | (s & 0x7ff)) + 4);
-        assert_eq!(numeric(18, 2), Some(Wire::Numeric { limit: Some((18, 2)) }));
-        assert_eq!(numeric(5, -2), Some(Wire::Numeric { limit: Some((5, -2)) }));
-        assert_eq!(numeric(1000, 1000), Some(Wire::Numeric { limit: Some((1000, 1000)) }));
-        assert_eq!(Wire::of(1700, -1), Some(Wire::Numeric { limit: None }));
-        assert_eq!(Wire::of(1043, 20), Some(Wire::Varchar { max: Some(16) }));
-        assert_eq!(Wire::of(1042, -1), Some(Wire::Bpchar { len: None }));
-        assert_eq!(Wire::of(1114, 3), Some(Wire::Timestamp { precision: Some(3) }));
-        assert_eq!(Wire::of(1114, -1), Some(Wire::Timestamp { precision: None }));
-        assert_eq!(Wire::of(600, -1), None);
+        let numeric = |p: i32, s: i32| ColumnEncoding::of(1700, ((p << 16) | (s & 0x7ff)) + 4);
+        assert_eq!(numeric(18, 2), Some(ColumnEncoding::Numeric { limit: Some((18, 2)) }));
+        assert_eq!(numeric(5, -2), Some(ColumnEncoding::Numeric { limit: Some((5, -2)) }));
+        assert_eq!(numeric(1000, 1000), Some(ColumnEncoding::Numeric { limit: Some((1000, 1000)) }));
+        assert_eq!(ColumnEncoding::of(1700, -1), Some(ColumnEncoding::Numeric { limit: None }));
+        assert_eq!(ColumnEncoding::of(1043, 20), Some(ColumnEncoding::Varchar { max: Some(16) }));
+        assert_eq!(ColumnEncoding::of(1042, -1), Some(ColumnEncoding::Bpchar { len: None }));
+        assert_eq!(ColumnEncoding::of(1114, 3), Some(ColumnEncoding::Timestamp { precision: Some(3) }));
+        assert_eq!(ColumnEncoding::of(1114, -1), Some(ColumnEncoding::Timestamp { precision: None }));
+        assert_eq!(ColumnEncoding::of(600, -1), None);
     }
 
     #[test]
     fn a_refused_cell_leaves_no_trace() {
-        for wire in [Wire::Int4, Wire::Numeric { limit: None }, Wire::Date, Wire::Uuid, Wire::Bytea, Wire::Jsonb] {
+        for wire in [
+            ColumnEncoding::Int4,
+            ColumnEncoding::Numeric { limit: None },
+            ColumnEncoding::Date,
+            ColumnEncoding::Uuid,
+            ColumnEncoding::Bytea,
+            ColumnEncoding::Jsonb,
+        ] {
             let mut out = vec![7];
             assert!(wire.encode(b"12345z", &mut out).is_err());
             assert_eq!(out, [7], "{wire:?}");
@@ -280,7 +289,7 @@ mod tests {
     fn refusals_never_show_the_cell() {
         let secret = b"hunter2\xff";
         for oid in [16, 17, 20, 21, 23, 25, 114, 700, 701, 1042, 1043, 1082, 1083, 1114, 1184, 1700, 2950, 3802] {
-            let wire = Wire::of(oid, -1).expect("listed above");
+            let wire = ColumnEncoding::of(oid, -1).expect("listed above");
             let refusal = wire.encode(secret, &mut Vec::new()).expect_err("not a value of any type");
             assert!(!refusal.to_string().contains("hunter"), "{wire:?}: {refusal}");
         }

@@ -188,9 +188,9 @@ fn mantissa(text: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use crate::load::encode::{Refusal, Wire};
+    use crate::load::encode::{ColumnEncoding, Refusal};
 
-    fn encoded(wire: &Wire, cell: &str) -> Result<Vec<u8>, Refusal> {
+    fn encoded(wire: &ColumnEncoding, cell: &str) -> Result<Vec<u8>, Refusal> {
         let mut out = Vec::new();
         wire.encode(cell.as_bytes(), &mut out).map(|()| out)
     }
@@ -198,24 +198,24 @@ mod tests {
     #[test]
     fn integers_fill_their_range_and_no_more() {
         for value in [i64::MIN, i64::MIN + 1, -1, 0, 1, 12_345_678, 123_456_789, i64::MAX] {
-            assert_eq!(encoded(&Wire::Int8, &value.to_string()), Ok(value.to_be_bytes().to_vec()));
+            assert_eq!(encoded(&ColumnEncoding::Int8, &value.to_string()), Ok(value.to_be_bytes().to_vec()));
         }
         let range = |kind| Err(Refusal::Range(kind));
-        assert_eq!(encoded(&Wire::Int8, "9223372036854775808"), range("bigint"));
-        assert_eq!(encoded(&Wire::Int8, "-9223372036854775809"), range("bigint"));
-        assert_eq!(encoded(&Wire::Int8, "100000000000000000000"), range("bigint"));
-        assert_eq!(encoded(&Wire::Int4, "2147483648"), range("integer"));
-        assert_eq!(encoded(&Wire::Int2, "-32769"), range("smallint"));
-        assert_eq!(encoded(&Wire::Int2, "-32768"), Ok(vec![0x80, 0]));
+        assert_eq!(encoded(&ColumnEncoding::Int8, "9223372036854775808"), range("bigint"));
+        assert_eq!(encoded(&ColumnEncoding::Int8, "-9223372036854775809"), range("bigint"));
+        assert_eq!(encoded(&ColumnEncoding::Int8, "100000000000000000000"), range("bigint"));
+        assert_eq!(encoded(&ColumnEncoding::Int4, "2147483648"), range("integer"));
+        assert_eq!(encoded(&ColumnEncoding::Int2, "-32769"), range("smallint"));
+        assert_eq!(encoded(&ColumnEncoding::Int2, "-32768"), Ok(vec![0x80, 0]));
     }
 
     #[test]
     fn integers_take_a_sign_blanks_and_leading_zeros() {
         for cell in ["7", "+7", " 7 ", "0000000000000000000000007", "\t7\n"] {
-            assert_eq!(encoded(&Wire::Int2, cell), Ok(vec![0, 7]), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Int2, cell), Ok(vec![0, 7]), "{cell:?}");
         }
         for cell in ["", " ", "-", "+-7", "1,000", "0x7", "7 7", "１", "."] {
-            assert_eq!(encoded(&Wire::Int2, cell), Err(Refusal::Not("an integer")), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Int2, cell), Err(Refusal::Not("an integer")), "{cell:?}");
         }
     }
 
@@ -236,7 +236,7 @@ mod tests {
             ("-9.223372036854775808e18", i64::MIN),
             ("00000000000000000000000000000012.0", 12),
         ] {
-            assert_eq!(encoded(&Wire::Int8, cell), Ok(value.to_be_bytes().to_vec()), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Int8, cell), Ok(value.to_be_bytes().to_vec()), "{cell:?}");
         }
         for cell in [
             "101.5",
@@ -251,30 +251,30 @@ mod tests {
             "1.0 0",
             "0e99999",
         ] {
-            assert_eq!(encoded(&Wire::Int8, cell), Err(Refusal::Not("an integer")), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Int8, cell), Err(Refusal::Not("an integer")), "{cell:?}");
         }
         for cell in ["9223372036854775808.0", "1e19", "1e9999"] {
-            assert_eq!(encoded(&Wire::Int8, cell), Err(Refusal::Range("bigint")), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Int8, cell), Err(Refusal::Range("bigint")), "{cell:?}");
         }
-        assert_eq!(encoded(&Wire::Int4, "3e9"), Err(Refusal::Range("integer")));
+        assert_eq!(encoded(&ColumnEncoding::Int4, "3e9"), Err(Refusal::Range("integer")));
     }
 
     #[test]
     fn booleans_are_what_postgres_takes() {
         for cell in ["t", "true", "TRUE", "tr", "1", "yes", "Y", "on", " true "] {
-            assert_eq!(encoded(&Wire::Bool, cell), Ok(vec![1]), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Bool, cell), Ok(vec![1]), "{cell:?}");
         }
         for cell in ["f", "false", "False", "0", "no", "N", "off", "of"] {
-            assert_eq!(encoded(&Wire::Bool, cell), Ok(vec![0]), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Bool, cell), Ok(vec![0]), "{cell:?}");
         }
         for cell in ["", "o", "2", "truee", "10", "wahr"] {
-            assert_eq!(encoded(&Wire::Bool, cell), Err(Refusal::Not("a boolean")), "{cell:?}");
+            assert_eq!(encoded(&ColumnEncoding::Bool, cell), Err(Refusal::Not("a boolean")), "{cell:?}");
         }
     }
 
     #[test]
     fn floats_neither_overflow_nor_vanish() {
-        let eight = |cell| encoded(&Wire::Float8, cell);
+        let eight = |cell| encoded(&ColumnEncoding::Float8, cell);
         for (cell, value) in [("1.5", 1.5), ("-0", -0.0), (".5", 0.5), ("5.", 5.0), ("1E3", 1e3), ("0e-999", 0.0)] {
             assert_eq!(eight(cell), Ok(f64::to_be_bytes(value).to_vec()), "{cell}");
         }
@@ -282,8 +282,8 @@ mod tests {
         assert_eq!(eight("-infinity"), Ok(f64::NEG_INFINITY.to_be_bytes().to_vec()));
         assert_eq!(eight("1e400"), Err(Refusal::Range("double precision")));
         assert_eq!(eight("1e-400"), Err(Refusal::Range("double precision")));
-        assert_eq!(encoded(&Wire::Float4, "1e39"), Err(Refusal::Range("real")));
-        assert_eq!(encoded(&Wire::Float4, "nan"), Ok(f32::NAN.to_be_bytes().to_vec()));
+        assert_eq!(encoded(&ColumnEncoding::Float4, "1e39"), Err(Refusal::Range("real")));
+        assert_eq!(encoded(&ColumnEncoding::Float4, "nan"), Ok(f32::NAN.to_be_bytes().to_vec()));
         for cell in ["", "1,5", "+nan", "0x1p3", "1e", ".", "1_0", "infin"] {
             assert_eq!(eight(cell), Err(Refusal::Not("a number")), "{cell:?}");
         }

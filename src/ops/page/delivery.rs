@@ -3,16 +3,16 @@
 use askama::Template;
 use serde_json::Value;
 
-use super::frame::{Frame, Mark, Piece, Time, capital, number, seen, step};
+use super::layout::{Layout, Mark, Piece, Time, capital, number, seen, step};
 use super::list::{Count, table, table_address, took};
-use crate::load::{Delivery, Dossier};
-use crate::standing::{self, words};
+use crate::load::{Delivery, DeliveryDetails};
+use crate::status::{self, words};
 
 /// `/deliveries/7`
 #[derive(Template)]
 #[template(path = "delivery.html")]
 pub struct Page {
-    frame: Frame,
+    frame: Layout,
     id: i64,
     mark: Mark,
     table: String,
@@ -65,8 +65,8 @@ struct Message {
 }
 
 impl Page {
-    pub fn new(frame: Frame, dossier: &Dossier, now: i64) -> Self {
-        let Dossier { delivery, rejects, .. } = dossier;
+    pub fn new(frame: Layout, dossier: &DeliveryDetails, now: i64) -> Self {
+        let DeliveryDetails { delivery, rejects, .. } = dossier;
         let counts = counts(delivery);
         Self {
             frame,
@@ -92,7 +92,7 @@ impl Page {
 
 /// What was asked for, as a sentence.
 fn asked(wish: &str) -> String {
-    let (word, comes) = standing::asked(wish);
+    let (word, comes) = status::asked(wish);
     format!("{}: {comes}.", capital(&seen(word)))
 }
 
@@ -113,7 +113,7 @@ fn steps(delivery: &Delivery) -> Vec<Vec<Piece>> {
     if delivery.requested.is_some() {
         return Vec::new();
     }
-    standing::next(&delivery.status, delivery.id).iter().map(|words| step(words)).collect()
+    status::next(&delivery.status, delivery.id).iter().map(|words| step(words)).collect()
 }
 
 fn counts(delivery: &Delivery) -> Vec<Count> {

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::asked::{address, of_table};
-use super::frame::{Frame, Mark, Time, cut, middle, number, seen};
+use super::layout::{Layout, Mark, Time, cut, middle, number, seen};
 use crate::decode::File;
 use crate::load::{Delivery, Listing, Start, Wanted};
 use crate::source::Status;
@@ -12,7 +12,7 @@ use crate::source::Status;
 #[derive(Template)]
 #[template(path = "deliveries.html")]
 pub struct Page {
-    frame: Frame,
+    frame: Layout,
     tables: Vec<Choice>,
     statuses: Vec<Choice>,
     kinds: Vec<Choice>,
@@ -52,7 +52,7 @@ pub struct Count {
 }
 
 impl Page {
-    pub fn new(frame: Frame, wanted: &Wanted, listing: &Listing, now: i64) -> Self {
+    pub fn new(frame: Layout, wanted: &Wanted, listing: &Listing, now: i64) -> Self {
         let at = |page| address(&Wanted { page, ..wanted.clone() });
         let (newest, oldest) = (listing.deliveries.first(), listing.deliveries.last());
         let newer = newest.filter(|_| listing.newer).map(|first| at(Start::After(first.id)));

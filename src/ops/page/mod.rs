@@ -3,10 +3,10 @@
 
 pub mod asked;
 mod delivery;
-pub mod frame;
+pub mod layout;
+mod ledger_cache;
 mod list;
 mod overview;
-mod readings;
 
 use askama::Template;
 use hyper::StatusCode;
@@ -14,18 +14,18 @@ use hyper::StatusCode;
 use crate::clock::Clock;
 use crate::health::{Health, Part};
 use crate::load::{Feed, Reader};
-use crate::standing::Noted;
+use crate::status::SharedBacklog;
 use asked::{Asked, Wrong};
-use frame::{Frame, ICON, SCRIPT, STYLE, Time, seen};
+use layout::{ICON, Layout, SCRIPT, STYLE, Time, seen};
+use ledger_cache::{Answer, LedgerCache, Trouble};
 use overview::Seen;
-use readings::{Answer, Readings, Trouble};
 
 /// What the page is made from, handed in.
 pub struct Sources {
     pub feed: Feed,
     /// none if the database's settings do not let anybody connect
     pub reader: Option<Reader>,
-    pub noted: Noted,
+    pub noted: SharedBacklog,
     pub clock: Clock,
     pub host: String,
     pub dry_run: bool,
@@ -36,8 +36,8 @@ pub struct Sources {
 /// The page of one loader.
 pub struct Page {
     feed: Feed,
-    readings: Readings,
-    noted: Noted,
+    readings: LedgerCache,
+    noted: SharedBacklog,
     clock: Clock,
     host: String,
     dry_run: bool,
@@ -48,7 +48,7 @@ pub struct Page {
 #[derive(Template)]
 #[template(path = "notice.html")]
 struct Notice {
-    frame: Frame,
+    frame: Layout,
     headline: &'static str,
     words: String,
     hint: &'static str,
@@ -57,7 +57,7 @@ struct Notice {
 impl Page {
     pub fn new(sources: Sources) -> Self {
         let Sources { feed, reader, noted, clock, host, dry_run, notifies } = sources;
-        Self { feed, readings: Readings::new(reader, clock.clone()), noted, clock, host, dry_run, notifies }
+        Self { feed, readings: LedgerCache::new(reader, clock.clone()), noted, clock, host, dry_run, notifies }
     }
 
     /// What is shown for what was asked.
@@ -129,8 +129,8 @@ impl Page {
         html(status, &Notice { frame, headline, words: seen(words), hint })
     }
 
-    fn frame(&self, here: &'static str, title: &str, now: i64) -> Frame {
-        Frame {
+    fn frame(&self, here: &'static str, title: &str, now: i64) -> Layout {
+        Layout {
             title: if here == "/" { title.to_owned() } else { format!("{title} – paper-engine-orders") },
             bucket: seen(&self.feed.bucket),
             path: seen(&self.feed.path),

@@ -3,17 +3,17 @@
 use askama::Template;
 
 use super::asked::of_table;
-use super::frame::{Frame, Mark, Piece, Time, capital, cut, number, seen, step};
+use super::layout::{Layout, Mark, Piece, Time, capital, cut, number, seen, step};
 use super::list::Line;
 use crate::health::Part;
 use crate::load::{Feed, Overview, TableStatus};
-use crate::standing::{self, Remark, Report, Shelf, Stock, Table, words};
+use crate::status::{self, Backlog, Report, Table, TableBacklog, WaitReason, words};
 
 /// All that the first page tells of.
 pub struct Seen<'a> {
     pub feed: &'a Feed,
     /// the loader's last look at the bucket, if there was one
-    pub stock: Option<Stock>,
+    pub stock: Option<Backlog>,
     /// what was reached last
     pub reached: [(Part, Option<Result<(), String>>); 3],
     /// whether messages are published at all
@@ -31,7 +31,7 @@ pub struct Seen<'a> {
 #[derive(Template)]
 #[template(path = "overview.html")]
 pub struct Page {
-    frame: Frame,
+    frame: Layout,
     headline: Mark,
     reach: Vec<Reach>,
     /// why the ledger cannot be read; empty if that is told beside the database
@@ -85,10 +85,10 @@ struct Row {
 }
 
 impl Page {
-    pub fn new(mut frame: Frame, seen_now: &Seen<'_>) -> Self {
+    pub fn new(mut frame: Layout, seen_now: &Seen<'_>) -> Self {
         let Seen { feed, stock, ledger, trouble, now, .. } = seen_now;
         let states = ledger.map_or(&[][..], |ledger| ledger.tables.as_slice());
-        let empty = Stock::default();
+        let empty = Backlog::default();
         let mut report = Report::new(feed, stock.as_ref().unwrap_or(&empty), states, *now);
         report.stop_tables(ledger.map(|ledger| ledger.table_stops.as_slice()).unwrap_or_default());
         let rows: Vec<Row> = report.tables.iter().map(|table| Row::of(table, stock.as_ref(), *now)).collect();
@@ -116,7 +116,7 @@ fn headline(seen: &Seen<'_>, report: &Report) -> Mark {
     let down = |wanted: Part| seen.reached.iter().any(|(part, got)| *part == wanted && matches!(got, Some(Err(_))));
     let waits = report.tables.iter().filter(|table| table.waits()).count();
     let shelves = || seen.stock.iter().flat_map(|stock| stock.tables.values());
-    let missing = shelves().filter(|shelf| shelf.remark == Some(Remark::NoTable)).count() as u64;
+    let missing = shelves().filter(|shelf| shelf.remark == Some(WaitReason::NoTable)).count() as u64;
     let pending: u64 = report.tables.iter().map(|table| table.pending.objects).sum();
     match () {
         () if down(Part::Target) => Mark::new("bad", "✕", "The database cannot be reached"),
@@ -128,7 +128,7 @@ fn headline(seen: &Seen<'_>, report: &Report) -> Mark {
             Mark::new("bad", "‖", format!("{} {verb} for a person", words::count(waits as u64, "table")))
         }
         () if missing > 0 => Mark::new("warn", "!", format!("{} without a table", words::count(missing, "folder"))),
-        () if shelves().any(|shelf| matches!(shelf.remark, Some(Remark::Trouble(_)))) => {
+        () if shelves().any(|shelf| matches!(shelf.remark, Some(WaitReason::Trouble(_)))) => {
             Mark::new("warn", "!", "Something is in the way; it is tried again")
         }
         () if seen.stock.is_none() => Mark::new("busy", "…", "Starting"),
@@ -206,7 +206,7 @@ fn facts(seen: &Seen<'_>, report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Some(stock) = &seen.stock {
         facts.push(pending(report));
-        let missing = stock.tables.values().filter(|shelf| shelf.remark == Some(Remark::NoTable)).count();
+        let missing = stock.tables.values().filter(|shelf| shelf.remark == Some(WaitReason::NoTable)).count();
         facts.push(fact("Without a table", missing as u64, String::new(), true));
     }
     if let Some(ledger) = seen.ledger {
@@ -220,7 +220,7 @@ fn facts(seen: &Seen<'_>, report: &Report) -> Vec<Fact> {
         facts.push(fact("Rows kept aside", kept, String::new(), false));
     }
     if let Some(stock) = &seen.stock {
-        let example = stock.strange.first().map(|key| format!("like {}", super::frame::middle(key, 60)));
+        let example = stock.strange.first().map(|key| format!("like {}", super::layout::middle(key, 60)));
         facts.push(fact("Foreign objects", stock.foreign.total(), example.unwrap_or_default(), false));
     }
     facts
@@ -241,7 +241,7 @@ impl Stop {
 }
 
 impl Row {
-    fn of(table: &Table, stock: Option<&Stock>, now: i64) -> Self {
+    fn of(table: &Table, stock: Option<&Backlog>, now: i64) -> Self {
         let shelves = stock.iter().flat_map(|stock| &stock.tables);
         let shelf = shelves.into_iter().find(|(entity, _)| entity.to_string() == table.table).map(|(_, shelf)| shelf);
         let (mark, detail) = state(table, shelf, stock.is_some(), now);
@@ -267,29 +267,31 @@ fn waiting(mut time: Time) -> Time {
 }
 
 /// A table's state, and what there is to say of it.
-fn state(table: &Table, shelf: Option<&Shelf>, listed: bool, now: i64) -> (Mark, String) {
+fn state(table: &Table, shelf: Option<&TableBacklog>, listed: bool, now: i64) -> (Mark, String) {
     let plain = |mark| (mark, String::new());
     match (&table.stopped, shelf) {
         (Some(stopped), _) if stopped.requested.is_none() => plain(Mark::of(&stopped.status)),
-        (_, Some(Shelf { in_hand: Some(one), .. })) => {
+        (_, Some(TableBacklog { in_hand: Some(one), .. })) => {
             let age = words::span(now - one.since);
-            (Mark::new("busy", "▸", "loading"), format!("{}, for {age}", super::frame::middle(&one.key, 60)))
+            (Mark::new("busy", "▸", "loading"), format!("{}, for {age}", super::layout::middle(&one.key, 60)))
         }
         (Some(stopped), _) => {
-            let (word, comes) = standing::asked(stopped.requested.as_deref().unwrap_or_default());
+            let (word, comes) = status::asked(stopped.requested.as_deref().unwrap_or_default());
             (Mark::new("busy", "…", seen(word)), format!("{}.", capital(comes)))
         }
-        (_, Some(Shelf { remark: Some(remark), .. })) => match remark {
-            Remark::NoTable => (Mark::new("bad", "!", "no table"), "Create it; its files wait until then.".to_owned()),
-            Remark::Reserved => (
+        (_, Some(TableBacklog { remark: Some(remark), .. })) => match remark {
+            WaitReason::NoTable => {
+                (Mark::new("bad", "!", "no table"), "Create it; its files wait until then.".to_owned())
+            }
+            WaitReason::Reserved => (
                 Mark::new("bad", "!", "refused"),
                 "The folder names a reserved table, which is never loaded. Remove the folder.".to_owned(),
             ),
-            Remark::Busy => (Mark::new("busy", "…", "pending"), "Another loader has it in hand.".to_owned()),
-            Remark::Settling => {
+            WaitReason::Busy => (Mark::new("busy", "…", "pending"), "Another loader has it in hand.".to_owned()),
+            WaitReason::Settling => {
                 (Mark::new("busy", "…", "pending"), "A reload that is not quiet yet (SETTLE).".to_owned())
             }
-            Remark::Trouble(why) => (Mark::new("warn", "!", "tried again"), cut(why, 300)),
+            WaitReason::Trouble(why) => (Mark::new("warn", "!", "tried again"), cut(why, 300)),
         },
         _ if table.pending.objects > 0 => plain(Mark::new("busy", "…", "pending")),
         _ if !listed => plain(Mark::new("mute", "?", "not looked at yet")),

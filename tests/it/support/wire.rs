@@ -6,12 +6,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-pub struct Wire {
+pub struct ColumnEncoding {
     pub port: u16,
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Wire {
+impl ColumnEncoding {
     /// Stands before a server on 127.0.0.1.
     pub async fn before(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

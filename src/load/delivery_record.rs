@@ -1,0 +1,157 @@
+//! The paper of a delivery at work: what it is, and the ledger rows that will say what became of it.
+
+use time::OffsetDateTime;
+
+use super::delivery_tx::{Changes, DeliveryTx};
+use super::ledger::{self, Line, Sign};
+use super::{Counts, Error, Feed};
+use crate::pg::Tx;
+use crate::source::{Content, Object, Pending, Status};
+
+/// What a delivery's ledger rows are made of.
+pub struct DeliveryRecord {
+    pub id: i64,
+    /// what the table's rows are numbered with that the delivery writes
+    pub revision: i64,
+    pub pending: Pending,
+    pub feed: Feed,
+    pub host: String,
+    pub started_at: OffsetDateTime,
+    /// the content of each object, as far as they were read
+    pub contents: Vec<Content>,
+}
+
+impl DeliveryTx {
+    /// What tells this try of the delivery from another.
+    pub fn sign(&self) -> Sign {
+        self.docket.sign()
+    }
+}
+
+impl DeliveryRecord {
+    /// Writes the rows of all parts but the last, which carries the effects; the new parts with their ids.
+    pub async fn sign_others(&self, tx: &Tx, changes: &Changes) -> Result<Vec<(usize, i64)>, Error> {
+        let (last, mut ids) = (self.last_new(), Vec::new());
+        for (part, object) in self.pending.objects.iter().enumerate().rev().filter(|(part, _)| *part != last) {
+            if let Some(id) = object.entry.filter(|_| !object.new) {
+                ledger::carry_over(tx, id, self.pending.generation).await?;
+                continue;
+            }
+            let id = self.id_of(part);
+            ledger::write(tx, &self.loaded(changes, part, id)).await?;
+            ids.push((part, id));
+        }
+        Ok(ids)
+    }
+
+    /// The row of a part that was loaded.
+    pub fn loaded<'a>(&'a self, changes: &Changes, part: usize, id: i64) -> Line<'a> {
+        let line = self.line(id, &self.pending.objects[part], Status::Loaded);
+        changes.of_part(part, Line { reason: self.pending.remark.as_deref(), ..line })
+    }
+
+    /// The new parts with their ids and keys.
+    pub fn named(&self, others: Vec<(usize, i64)>) -> Vec<(usize, i64, &str)> {
+        let all = others.into_iter().chain([(self.last_new(), self.id)]);
+        all.map(|(part, id)| (part, id, self.pending.objects[part].listed.key.as_str())).collect()
+    }
+
+    /// Writes why the delivery was given up, on the object that is to blame. What is held is held whole: all its new parts
+    /// say so, and the last one what it would have removed.
+    pub async fn note(&self, tx: &Tx, status: Status, why: &Why) -> Result<i64, Error> {
+        let (last, blamed) = (self.last_new(), self.pending.blamed(why.part));
+        let whole = status == Status::Held;
+        let mut id = self.id;
+        for part in self.pending.new_objects().filter(|part| whole || *part == blamed) {
+            id = self.id_of(part);
+            let mut line = self.line(id, &self.pending.objects[part], status);
+            line.counts.remove = why.removes.filter(|_| part == last).unwrap_or(0);
+            match status {
+                Status::Skipped => (line.actor, line.reason) = (Some("loader"), Some(why.words.as_str())),
+                _ => line.error = Some(&why.words),
+            }
+            ledger::write(tx, &line).await?;
+        }
+        Ok(id)
+    }
+
+    /// Writes down that the bytes are those of the versions that are loaded; the highest id.
+    pub async fn note_same(&self, tx: &Tx) -> Result<i64, Error> {
+        let mut last = self.id;
+        for part in self.pending.new_objects() {
+            let object = &self.pending.objects[part];
+            let Some(before) = &object.before else { continue };
+            let id = self.id_of(part);
+            let reason = format!("rewritten with the same bytes as delivery {}; nothing was applied", before.id);
+            let line = self.line(id, object, Status::Loaded);
+            ledger::write(tx, &Line { reason: Some(&reason), ..line }).await?;
+            ledger::take_over(tx, id, before.id).await?;
+            last = last.max(id);
+        }
+        Ok(last)
+    }
+
+    /// The place of the last object that is to be accounted for: it carries the effects.
+    pub fn last_new(&self) -> usize {
+        self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
+    }
+
+    /// Every object of a delivery has its row before it begins.
+    fn id_of(&self, part: usize) -> i64 {
+        self.pending.objects[part].entry.unwrap_or(self.id)
+    }
+
+    /// What tells this try from another.
+    pub fn sign(&self) -> Sign {
+        Sign { id: self.id, revision: self.revision, started_at: self.started() }
+    }
+
+    /// Seconds since 1970.
+    fn started(&self) -> f64 {
+        self.started_at.unix_timestamp_nanos() as f64 / 1e9
+    }
+
+    fn content_of<'a>(&'a self, object: &'a Object) -> Option<&'a [u8]> {
+        let part = self.pending.objects.iter().position(|one| one.listed.key == object.listed.key);
+        let read = part.and_then(|part| self.contents.get(part));
+        read.or(object.content.as_ref()).map(<[u8; 32]>::as_slice)
+    }
+
+    fn line<'a>(&'a self, id: i64, object: &'a Object, status: Status) -> Line<'a> {
+        Line {
+            id,
+            revision: self.revision,
+            feed: &self.feed,
+            pending: &self.pending,
+            object,
+            status,
+            rows_read: 0,
+            counts: Counts::default(),
+            claimed: None,
+            max_event_id: None,
+            started_at: self.started(),
+            host: &self.host,
+            error: None,
+            actor: None,
+            reason: None,
+            content: self.content_of(object),
+        }
+    }
+}
+
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Default)]
+pub struct Why {
+    pub words: String,
+    /// the part that is to blame
+    pub part: Option<usize>,
+    /// how many rows it would have removed
+    pub removes: Option<u64>,
+}
+
+impl Why {
+    /// For a reason alone.
+    pub fn of(words: &str) -> Self {
+        Self { words: words.to_owned(), ..Self::default() }
+    }
+}

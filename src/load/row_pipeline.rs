@@ -1,0 +1,397 @@
+//! Rows become encoded batches in key order, on a thread beside the runtime, behind a bounded channel.
+//!
+//! A snapshot that is in key order goes straight through; the first row out of order ends the attempt with `OutOfOrder`,
+//! and the delivery is read again through the sorter. A change file always goes through the sorter, where all that
+//! happened to one key meets and is folded; one in which rows move from key to key is read again, in file order (`moves`).
+//! Rows with cells that only Postgres can read stay drafts until it was asked (`convert`).
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::batch::{Batch, RowAction};
+use super::catalog::Table;
+use super::encoder::{Encoder, Fault};
+use super::fold::Fold;
+use super::moves::Moves;
+use super::rejects::{Reject, Rejects};
+use super::sinks::{Chaining, Drafting, Sink, Sorting, Straight};
+use super::sort::{Mark, Sorter};
+use super::{Error, Place};
+use crate::decode::{File, Op, Parts, Row, Rows};
+
+/// What was read, all in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// rows of each part
+    pub read: Vec<u64>,
+    /// the highest value of the event column among the rows read
+    pub max_event_id: Option<i64>,
+    /// inserts, updates and deletes that the rows of each part claim; none if they have no op
+    pub claimed: Option<Vec<[u64; 3]>>,
+}
+
+/// In which order the rows come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// expected in key order, refused otherwise
+    ByKey,
+    /// any: they are sorted here
+    Any,
+    /// rows move from key to key: folded in file order
+    Moving,
+}
+
+/// How the rows are put into order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// not at all: the table is empty, and its rows only count as whole rows
+    AsTheyCome,
+    Straight,
+    Sorted,
+    Chained,
+}
+
+pub const BATCH: usize = 192 << 10;
+/// batches between the thread and the runtime
+const AHEAD: usize = 3;
+
+/// The receiving end; of batches, or of drafts.
+pub struct RowPipeline<T = Batch> {
+    batches: mpsc::Receiver<Message<T>>,
+    summary: Summary,
+    /// whether the first batch comes only when all is read
+    pub sorts: bool,
+}
+
+pub enum Message<T> {
+    Batch(T),
+    End(Summary),
+    Failed(Error),
+}
+
+/// Rows whose cells are not all binary yet, with the places where they stand, and their bytes in the file if asked for.
+#[derive(Debug, Default)]
+pub struct Draft {
+    pub rows: Batch,
+    pub marks: Vec<Mark>,
+    pub raw: Vec<Vec<u8>>,
+}
+
+/// What an intake needs besides the rows.
+pub struct Plan<'a> {
+    pub table: &'a Arc<Table>,
+    pub event_id: &'a str,
+    /// where bad rows go; without it the first one fails the delivery
+    pub rejects: Option<&'a Rejects>,
+    /// whether whatever the table has under a bad row's key is left alone
+    pub leaves: bool,
+    /// which parts were loaded before, if late files are folded in with them
+    pub loaded: &'a [bool],
+}
+
+impl RowPipeline {
+    /// Starts to decode and encode `rows`, and to put them into order.
+    pub fn start<P>(rows: Rows<P>, plan: &Plan<'_>, way: Way) -> Self
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let (sender, mut intake) = Self::channel();
+        intake.sorts = way == Way::Sorted;
+        let reader = Reader::new(plan, rows.file());
+        tokio::task::spawn_blocking(move || reader.run(rows, way, BatchSender::new(sender)));
+        intake
+    }
+}
+
+impl RowPipeline<Draft> {
+    /// Starts to decode `rows` and to encode what can be encoded here.
+    pub fn drafts<P>(rows: Rows<P>, plan: &Plan<'_>) -> Self
+    where
+        P: Parts + Send + 'static,
+        P::Bytes: Send,
+    {
+        let (sender, intake) = Self::channel();
+        let mut reader = Reader::new(plan, rows.file());
+        tokio::task::spawn_blocking(move || {
+            let mut sink = Drafting::new(BatchSender::new(sender), reader.rejects.is_some());
+            let done = reader.read(rows, &mut sink).and_then(|()| sink.outlet.flush(0));
+            sink.outlet.end(done, reader.summary);
+        });
+        intake
+    }
+}
+
+impl<T> RowPipeline<T> {
+    pub fn channel() -> (mpsc::Sender<Message<T>>, Self) {
+        let (sender, batches) = mpsc::channel(AHEAD);
+        (sender, Self { batches, summary: Summary::default(), sorts: false })
+    }
+
+    /// The next batch; none after the last one, when every byte was checked.
+    pub async fn next(&mut self) -> Result<Option<T>, Error> {
+        match self.batches.recv().await {
+            Some(Message::Batch(batch)) => Ok(Some(batch)),
+            Some(Message::End(summary)) => {
+                self.summary = summary;
+                Ok(None)
+            }
+            Some(Message::Failed(error)) => Err(error),
+            // the thread ended without a word: it panicked
+            None => Err(Error::Panicked),
+        }
+    }
+
+    /// How many rows were read; complete after the last batch.
+    pub fn rows_read(&self) -> u64 {
+        self.summary.read.iter().sum()
+    }
+
+    /// What was read; complete after the last batch.
+    pub fn into_summary(self) -> Summary {
+        self.summary
+    }
+}
+
+/// Why the thread ends early.
+pub enum Stopped {
+    Error(Error),
+    /// nobody listens any more: the delivery was given up
+    Hangup,
+}
+
+impl<E: Into<Error>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// The sending end, and the batch that is being filled.
+pub struct BatchSender<T> {
+    sender: mpsc::Sender<Message<T>>,
+    pub batch: T,
+}
+
+/// What travels in pieces.
+pub trait Chunk: Default {
+    /// in bytes
+    fn size(&self) -> usize;
+
+    /// An empty one; it will be about as large as this.
+    fn like(&self) -> Self;
+}
+
+impl<T: Chunk> BatchSender<T> {
+    pub fn new(sender: mpsc::Sender<Message<T>>) -> Self {
+        Self { sender, batch: T::default() }
+    }
+
+    /// Sends the batch if it holds more than `beyond` bytes.
+    pub fn flush(&mut self, beyond: usize) -> Result<(), Stopped> {
+        if self.batch.size() <= beyond {
+            return Ok(());
+        }
+        let next = self.batch.like();
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.sender.blocking_send(Message::Batch(batch)).map_err(|_| Stopped::Hangup)
+    }
+
+    /// The last word: what was read, or what went wrong.
+    pub fn end(self, done: Result<(), Stopped>, summary: Summary) {
+        let last = match done {
+            Ok(()) => Message::End(summary),
+            Err(Stopped::Error(error)) => Message::Failed(error),
+            Err(Stopped::Hangup) => return,
+        };
+        // nobody listens: the delivery was given up, and so is this
+        let _ = self.sender.blocking_send(last);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}
+
+impl Chunk for Batch {
+    fn size(&self) -> usize {
+        self.tuples.len() + self.elsewhere_size
+    }
+
+    fn like(&self) -> Self {
+        Batch::like(self)
+    }
+}
+
+impl Chunk for Draft {
+    fn size(&self) -> usize {
+        self.rows.tuples.len() + self.raw.iter().map(Vec::len).sum::<usize>()
+    }
+
+    fn like(&self) -> Self {
+        Self { rows: Batch::like(&self.rows), ..Self::default() }
+    }
+}
+
+/// The thread's side: reads rows and encodes them.
+struct Reader {
+    encoder: Encoder,
+    rejects: Option<Rejects>,
+    leaves: bool,
+    loaded: Vec<bool>,
+    summary: Summary,
+    claimed: Vec<[u64; 3]>,
+    file: File,
+}
+
+impl Reader {
+    fn new(plan: &Plan<'_>, file: File) -> Self {
+        let encoder = Encoder::new(plan.table.clone(), plan.event_id);
+        let (rejects, leaves, loaded) = (plan.rejects.cloned(), plan.leaves, plan.loaded.to_vec());
+        Self { encoder, rejects, leaves, loaded, summary: Summary::default(), claimed: Vec::new(), file }
+    }
+
+    fn run<P: Parts>(mut self, rows: Rows<P>, way: Way, mut outlet: BatchSender<Batch>) {
+        let done = match way {
+            Way::AsTheyCome | Way::Straight => self.read(rows, &mut Straight::new(&mut outlet, way == Way::Straight)),
+            Way::Sorted => {
+                let mut sink = Sorting::new(&outlet);
+                let read = self.read(rows, &mut sink);
+                let (sorter, multiset) = (sink.sorter, self.encoder.table().is_keyless());
+                read.and_then(|()| fold_all(sorter, Fold::new(self.file, multiset), &mut outlet))
+            }
+            Way::Chained => {
+                let moves = Moves::new(self.encoder.shared_table(), &self.loaded);
+                let mut sink = Chaining::new(moves, &outlet);
+                let read = self.read(rows, &mut sink);
+                let moves = sink.moves;
+                read.and_then(|()| send_moves(moves, &mut outlet))
+            }
+        };
+        let done = done.and_then(|()| outlet.flush(0));
+        outlet.end(done, self.summary);
+    }
+
+    fn read<P: Parts>(&mut self, mut rows: Rows<P>, sink: &mut impl Sink) -> Result<(), Stopped> {
+        loop {
+            match rows.next_row() {
+                Ok(None) => break,
+                Ok(Some(row)) => self.row(&row, sink)?,
+                Err(error) if self.rejects.is_some() && error.of_the_row() => {
+                    let (part, line) = rows.place();
+                    self.count_read(part);
+                    self.reject(Place { part, line }, error.column(), &error.to_string(), rows.raw(), true)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.summary.claimed = rows.has_op().filter(|has| *has).map(|_| std::mem::take(&mut self.claimed));
+        Ok(())
+    }
+
+    #[inline]
+    fn row(&mut self, row: &Row<'_>, sink: &mut impl Sink) -> Result<(), Stopped> {
+        self.count_read(row.part);
+        self.claimed[row.part][row.op as usize] += 1;
+        if self.encoder.moves(row) {
+            return self.moving(row, sink);
+        }
+        let wish = if row.op == Op::Delete { RowAction::Gone } else { RowAction::Put };
+        let (out, key) = sink.room();
+        match self.encoder.row(row, out, key) {
+            Ok(holes) => {
+                self.summary.max_event_id = self.summary.max_event_id.max(self.encoder.event_id(row, out));
+                sink.end(mark(row, wish, holes), row.raw())
+            }
+            Err(fault) => self.bad(row, fault, sink),
+        }
+    }
+
+    /// A row that moves to another key is two records, or none.
+    #[cold]
+    fn moving(&mut self, row: &Row<'_>, sink: &mut impl Sink) -> Result<(), Stopped> {
+        let (mut here, mut key, mut away, mut old_key) = Default::default();
+        let encoded = self.encoder.key_of(row, true, &mut away, &mut old_key);
+        let holes = match encoded.and_then(|()| self.encoder.row(row, &mut here, &mut key)) {
+            Ok(holes) => holes,
+            Err(fault) => return self.bad(row, fault, sink),
+        };
+        self.summary.max_event_id = self.summary.max_event_id.max(self.encoder.event_id(row, &here));
+        put(sink, &away, &old_key);
+        sink.end(mark(row, RowAction::Away, false), row.raw())?;
+        put(sink, &here, &key);
+        sink.end(mark(row, RowAction::Here, holes), row.raw())
+    }
+
+    fn count_read(&mut self, part: usize) {
+        if self.summary.read.len() <= part {
+            self.summary.read.resize(part + 1, 0);
+            self.claimed.resize(part + 1, [0; 3]);
+        }
+        self.summary.read[part] += 1;
+    }
+
+    /// A row that cannot be encoded fails its delivery, or goes into quarantine; then a snapshot leaves alone whatever the
+    /// table has under its key.
+    #[cold]
+    fn bad(&mut self, row: &Row<'_>, Fault { column, fault }: Fault, sink: &mut impl Sink) -> Result<(), Stopped> {
+        let (at, column) = (Place::of(row), self.encoder.column(column).to_owned());
+        if self.rejects.is_none() {
+            return Err(Error::Cell { at, column, fault }.into());
+        }
+        let (out, key) = sink.room();
+        let start = (out.len(), key.len());
+        let readable = !self.encoder.table().is_keyless() && self.encoder.key_of(row, false, out, key).is_ok();
+        let stays = readable && self.leaves;
+        if !stays {
+            out.truncate(start.0);
+            key.truncate(start.1);
+        }
+        self.reject(at, Some(&column), &fault.to_string(), row.raw(), !readable)?;
+        if stays { sink.end(mark(row, RowAction::Leave, false), row.raw()) } else { Ok(()) }
+    }
+
+    fn reject(&self, at: Place, column: Option<&str>, reason: &str, raw: &[u8], blind: bool) -> Result<(), io::Error> {
+        let prefix = format!("line {}: ", at.line);
+        let reason = reason.strip_prefix(&prefix).unwrap_or(reason);
+        let reject = Reject { at, column, reason, raw, blind };
+        self.rejects.as_ref().map_or(Ok(()), |rejects| rejects.add(&reject))
+    }
+}
+
+fn put(sink: &mut impl Sink, tuple: &[u8], key: &[u8]) {
+    let (out, out_key) = sink.room();
+    out.extend_from_slice(tuple);
+    out_key.extend_from_slice(key);
+}
+
+fn mark(row: &Row<'_>, wish: RowAction, holes: bool) -> Mark {
+    Mark { part: row.part as u32, line: row.line, wish, holes }
+}
+
+/// Reads all rows into a sink, on the thread of whoever calls.
+pub fn read_into<P: Parts>(rows: Rows<P>, plan: &Plan<'_>, sink: &mut impl Sink) -> Result<Summary, Stopped> {
+    let mut reader = Reader::new(plan, rows.file());
+    reader.read(rows, sink)?;
+    Ok(reader.summary)
+}
+
+/// Sends the sorter's records on, folded.
+pub fn fold_all(sorter: Sorter, mut fold: Fold, outlet: &mut BatchSender<Batch>) -> Result<(), Stopped> {
+    let mut sorted = sorter.sorted()?;
+    while let Some(record) = sorted.next_record()? {
+        fold.take(&record, &mut outlet.batch)?;
+        outlet.flush(BATCH)?;
+    }
+    fold.end(&mut outlet.batch);
+    Ok(())
+}
+
+/// Sends the rows on that were folded in file order.
+pub fn send_moves(moves: Moves, outlet: &mut BatchSender<Batch>) -> Result<(), Stopped> {
+    moves.end(|word| {
+        word(&mut outlet.batch);
+        outlet.flush(BATCH)
+    })
+}

@@ -1,0 +1,87 @@
+//! The last part of a delivery's way: its message is published and its end is said.
+//!
+//! It happens beside the next delivery, and for some small ones together, for the broker's answer takes as long as a small
+//! file does. Whatever goes wrong here, the message waits in the outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::delivery::{DeliveryRunner, Loaded};
+use super::{Error, events, timed};
+use crate::clock::Clock;
+use crate::health::{Health, Part};
+use crate::load::Target;
+use crate::metrics::{Metrics, Stage};
+use crate::notifier::Notifier;
+
+/// How often the publisher's turn is asked for at the end, while somebody else has it: five seconds.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Publishes what the outbox holds.
+pub struct OutboxPublisher {
+    target: Target,
+    notifier: Notifier,
+    metrics: Arc<Metrics>,
+    health: Health,
+    clock: Clock,
+    /// the broker did not answer in this iteration
+    down: bool,
+    said: events::Said,
+}
+
+impl OutboxPublisher {
+    pub fn new(corridor: &DeliveryRunner, health: Health) -> Self {
+        let DeliveryRunner { target, notifier, metrics, clock, .. } = corridor;
+        let (target, notifier) = (target.clone(), notifier.clone());
+        let (metrics, clock) = (metrics.clone(), clock.clone());
+        Self { target, notifier, metrics, health, clock, down: false, said: events::Said::default() }
+    }
+
+    /// Publishes the messages of some deliveries, as far as they have any, and says that they are done.
+    pub async fn tell(&mut self, loaded: Vec<Loaded>) -> Result<(), Error> {
+        if loaded.iter().any(|loaded| loaded.news) {
+            self.publish().await?;
+        }
+        loaded.iter().for_each(|loaded| events::processed(loaded.id, loaded.took));
+        Ok(())
+    }
+
+    /// At the end of an iteration: what still waits for the broker is tried again, what is old is pruned. How many messages
+    /// wait now.
+    pub async fn catch_up(&mut self) -> Result<u64, Error> {
+        if self.target.is_rehearsal() {
+            return Ok(0);
+        }
+        self.down = false;
+        let mut tries = TRIES;
+        let waiting = loop {
+            let busy = self.publish().await?;
+            let waiting = if self.notifier.is_on() { self.target.messages_waiting().await? } else { 0 };
+            if !busy || waiting == 0 || tries == 0 {
+                break waiting;
+            }
+            tries -= 1;
+            tokio::time::sleep(PAUSE).await;
+        };
+        self.metrics.outbox(waiting);
+        self.target.prune_messages().await?;
+        Ok(waiting)
+    }
+
+    /// Publishes what waits; whether somebody else is at it. A broker that is down is asked once in an iteration, and stops
+    /// nothing; a message that it refuses stops no other.
+    async fn publish(&mut self) -> Result<bool, Error> {
+        if self.down {
+            return Ok(false);
+        }
+        let announce = self.notifier.announce(&self.target);
+        let announced = timed(&self.metrics, &self.clock, Stage::Announce, announce).await?;
+        announced.deliveries.iter().for_each(|id| events::published(*id));
+        self.down = announced.down;
+        let reached = announced.error.as_ref().map_or(Ok(()), |error| Err(error.to_string()));
+        events::broker(&mut self.said, &reached);
+        self.health.reached(Part::Notifier, reached);
+        Ok(announced.busy)
+    }
+}

@@ -1,0 +1,303 @@
+//! A plan as it is written down: what a run will do to which table, and what it is pinned to. `plan` gives it as JSON, and
+//! `run --plan` takes it and holds itself to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::load;
+use crate::source::{Entity, Pending, Step};
+
+/// The form's version; another number says that an older program cannot know what it means.
+pub const VERSION: u32 = 1;
+
+/// The whole plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFile {
+    pub v: u32,
+    /// UTC, and the program's version
+    pub made_at: String,
+    pub made_by: String,
+    pub bucket: String,
+    pub path: String,
+    pub database: String,
+    /// those that decide what a file does, by their variable; long ones as a digest
+    pub settings: BTreeMap<String, String>,
+    /// how the run will end
+    pub exit_code: u8,
+    pub counts: Counts,
+    /// tables to which something will happen, or which are stopped; in the order in which they are taken
+    pub tables: Vec<Table>,
+    /// files that are pending and not in the plan
+    pub left: Vec<Left>,
+}
+
+/// What happens to one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub schema: String,
+    pub entity: String,
+    /// a digest of its columns and indexes, null without a table
+    pub definition: Option<String>,
+    /// where it stands in the ledger: its highest delivery, 0 without one
+    pub last_delivery: i64,
+    /// its first load is compared with rows that were there before
+    pub whole: bool,
+    /// the delivery that stops it already
+    pub stopped: Option<Stop>,
+    /// what there is to know of its files' names and times
+    pub notes: Vec<String>,
+    /// the key's columns
+    pub key: Vec<String>,
+    /// over all deliveries
+    pub counts: Counts,
+    pub columns: Vec<Column>,
+    pub deliveries: Vec<Delivery>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    pub delivery: i64,
+    pub status: String,
+    pub object_key: String,
+}
+
+/// One delivery, as the run will make it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// the number that it has in the plan; the run may give it another one
+    pub id: i64,
+    /// `snapshot` or `changes`
+    pub kind: String,
+    /// `append`, `replace`, `changes`, `refold`, `skip` or `stop`
+    pub step: String,
+    pub generation: i32,
+    /// the run waits until its parts were quiet for SETTLE seconds
+    pub settles: bool,
+    pub files: Vec<File>,
+    /// what the ledger will say
+    pub status: String,
+    pub counts: Counts,
+    pub columns: Vec<Column>,
+    pub keys: Keys,
+    /// a digest of the rows and keys that are written
+    pub effect: String,
+    /// why it is not `loaded`, or what the ledger will say about it
+    pub why: Option<String>,
+    /// how many rows a held snapshot would remove
+    pub would_remove: Option<u64>,
+    /// what a person can do, one of these
+    pub next: Vec<String>,
+}
+
+/// A version of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    pub key: String,
+    pub etag: String,
+    /// seconds since 1970
+    pub modified: i64,
+    pub size: u64,
+    /// false: it was loaded before, and is read again with the others
+    pub new: bool,
+}
+
+/// A column that changes, and in how many rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    pub rows: u64,
+}
+
+/// Some keys of each kind, each a list of the key's values as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    pub create: Vec<Vec<String>>,
+    pub amend: Vec<Vec<String>>,
+    pub remove: Vec<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub create: u64,
+    pub amend: u64,
+    pub remove: u64,
+    pub unchanged: u64,
+    pub rejected: u64,
+}
+
+/// Files of one table that are pending and not in the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    pub table: String,
+    pub files: u64,
+    pub bytes: u64,
+    /// the first of them
+    pub examples: Vec<String>,
+    pub why: String,
+}
+
+/// It is no plan that this program can hold itself to.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("it is no plan: line {line}, column {column}: {what}. `plan --out FILE` writes one")]
+    NoPlan { line: usize, column: usize, what: &'static str },
+    #[error(
+        "it is of version {found}, made by a newer program ({made_by}); this one knows {VERSION}. Make a new one, or upgrade"
+    )]
+    Newer { found: u64, made_by: String },
+}
+
+impl PlanFile {
+    /// Reads what `plan` wrote.
+    pub fn parse(text: &str) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Head {
+            v: u64,
+            #[serde(default)]
+            made_by: String,
+        }
+        let head: Head = serde_json::from_str(text).map_err(|error| no_plan(&error))?;
+        if head.v > u64::from(VERSION) {
+            let made_by = head.made_by.chars().take(40).collect();
+            return Err(Unreadable::Newer { found: head.v, made_by });
+        }
+        serde_json::from_str(text).map_err(|error| no_plan(&error))
+    }
+
+    pub fn table(&self, entity: &Entity) -> Option<&Table> {
+        self.tables.iter().find(|table| table.schema == entity.schema && table.entity == entity.name)
+    }
+
+    /// How many deliveries there are.
+    pub fn deliveries(&self) -> usize {
+        self.tables.iter().map(|table| table.deliveries.len()).sum()
+    }
+}
+
+/// Serde's own words repeat what stands in the file.
+fn no_plan(error: &serde_json::Error) -> Unreadable {
+    let what = match error.classify() {
+        serde_json::error::Category::Data => "something is missing, or not of its kind",
+        serde_json::error::Category::Eof => "it ends too early",
+        _ => "not JSON",
+    };
+    Unreadable::NoPlan { line: error.line(), column: error.column(), what }
+}
+
+impl Table {
+    /// `schema.table`
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.schema, self.entity)
+    }
+
+    pub fn entity(&self) -> Entity {
+        Entity { schema: self.schema.clone(), name: self.entity.clone() }
+    }
+
+    /// The first keys of each kind, of all deliveries, each once.
+    pub fn keys(&self, most: usize) -> Keys {
+        let all = |of: fn(&Keys) -> &Vec<Vec<String>>| {
+            let mut told = BTreeSet::new();
+            let keys = self.deliveries.iter().flat_map(|delivery| of(&delivery.keys));
+            keys.filter(|key| told.insert(*key)).take(most).cloned().collect()
+        };
+        Keys { create: all(|keys| &keys.create), amend: all(|keys| &keys.amend), remove: all(|keys| &keys.remove) }
+    }
+
+    /// Takes in one more delivery.
+    pub(super) fn add(&mut self, delivery: Delivery) {
+        self.counts.add(delivery.counts);
+        for column in &delivery.columns {
+            match self.columns.iter_mut().find(|known| known.name == column.name) {
+                Some(known) => known.rows += column.rows,
+                None => self.columns.push(column.clone()),
+            }
+        }
+        self.deliveries.push(delivery);
+    }
+}
+
+impl Delivery {
+    /// What is to be done, before anybody knows what comes of it.
+    pub fn of(pending: &Pending) -> Self {
+        let file = |object: &crate::source::Object| File {
+            key: object.listed.key.clone(),
+            etag: object.listed.etag.clone(),
+            modified: object.listed.modified,
+            size: object.listed.size,
+            new: object.new,
+        };
+        Self {
+            kind: pending.file.as_str().to_owned(),
+            step: word(&pending.step).to_owned(),
+            generation: pending.generation,
+            settles: pending.step == Step::Replace,
+            files: pending.objects.iter().map(file).collect(),
+            why: pending.remark.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it is the same work: the same versions of the same files, and the same to be done with them.
+    pub fn is_same_work(&self, other: &Self) -> bool {
+        let work = |delivery: &Self| (delivery.step.clone(), delivery.generation, delivery.files.clone());
+        work(self) == work(other)
+    }
+
+    /// The first file that is to be accounted for.
+    pub fn file(&self) -> &str {
+        let new = self.files.iter().find(|file| file.new).or(self.files.first());
+        new.map_or("", |file| file.key.as_str())
+    }
+}
+
+impl Counts {
+    pub fn add(&mut self, other: Self) {
+        self.create += other.create;
+        self.amend += other.amend;
+        self.remove += other.remove;
+        self.unchanged += other.unchanged;
+        self.rejected += other.rejected;
+    }
+}
+
+impl From<load::Counts> for Counts {
+    fn from(counts: load::Counts) -> Self {
+        let load::Counts { create, amend, remove, unchanged, rejected } = counts;
+        Self { create, amend, remove, unchanged, rejected }
+    }
+}
+
+fn word(step: &Step) -> &'static str {
+    match step {
+        Step::Append { .. } => "append",
+        Step::Replace => "replace",
+        Step::Changes => "changes",
+        Step::Refold => "refold",
+        Step::Same => "same",
+        Step::Compare(_) => "compare",
+        Step::Skip(_) => "skip",
+        Step::Stop(..) => "stop",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else_is() {
+        let plan =
+            PlanFile { v: VERSION, bucket: "feed".into(), tables: vec![Table::default()], ..PlanFile::default() };
+        let text = serde_json::to_string(&plan).expect("JSON");
+        assert_eq!(PlanFile::parse(&text).expect("a plan"), plan);
+        let words = |text: &str| PlanFile::parse(text).expect_err("no plan").to_string();
+        assert!(words("{\n\"v\": 1").starts_with("it is no plan: line 2, column 6: it ends too early."));
+        assert!(words("{\"v\": \"hidden\"}").contains("something is missing, or not of its kind. `plan --out FILE`"));
+        assert!(words("plan").contains("line 1, column 1: not JSON"), "{}", words("plan"));
+        assert!(words("{\"v\": 1}").contains("something is missing"));
+        let newer = text.replacen("\"v\":1", "\"v\":2", 1).replacen("\"made_by\":\"\"", "\"made_by\":\"9.9.9\"", 1);
+        assert!(words(&newer).starts_with("it is of version 2, made by a newer program (9.9.9); this one knows 1."));
+    }
+}

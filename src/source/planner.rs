@@ -1,0 +1,221 @@
+//! What to load next: the bucket's listing against the ledger, as a plan in feed order. Pure.
+//!
+//! `Planner` sees each key once, with what the bucket lists and what the ledger has for it, in any order; `plan` gives the
+//! pending deliveries of every table (`table`, and `changes` for its change files). Only what is not accounted for is kept,
+//! and of that the first change files of each table, so memory follows neither history nor the work.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::entry::{Entry, Listed};
+use super::key::{self, Entity, Ignored, IgnoredCounts, ParsedKey};
+use super::plan::{Plan, TablePlan};
+use super::table::TableStock;
+use super::unrecorded::Unrecorded;
+use crate::decode::dialect::Order;
+
+/// What the last plan brought to light, and the next one must heed.
+#[derive(Debug, Clone, Default)]
+pub struct PlanOptions {
+    /// tables whose first load must be diffed at once, because they were not empty
+    pub whole: HashSet<Entity>,
+    /// tables that have a late file to fold in: their loaded change files are kept in mind
+    pub history: HashSet<Entity>,
+    /// tables of which the times of all change files are to be kept in mind, to tell whether they were copied
+    pub times: HashSet<Entity>,
+    /// tables that are to be loaded again from their newest full load
+    pub reload: HashSet<Entity>,
+    /// all that is pending at once, however much it is: for a plan that somebody looks at
+    pub all: bool,
+}
+
+/// Takes stock: what the bucket shows against what the ledger knows.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    path: String,
+    order: Order,
+    asked: &'a PlanOptions,
+    tables: BTreeMap<Entity, TableStock>,
+    foreign: IgnoredCounts,
+    strange: BTreeSet<String>,
+    listed: u64,
+    /// files without a row that there is no room for
+    unrecorded: Unrecorded,
+    room: usize,
+    /// how many change files are kept at most for a table, and how many are for all
+    share: usize,
+    kept: usize,
+}
+
+/// So many change files are planned at once; more are for later plans. Each takes about a kilobyte. Tests have little room,
+/// so that they go that way too.
+const ROOM: usize = if cfg!(debug_assertions) { 8 } else { 16 * 1024 };
+/// So many foreign keys are kept as examples.
+const EXAMPLES: usize = 5;
+
+impl<'a> Planner<'a> {
+    pub fn new(path: &str, order: Order, asked: &'a PlanOptions) -> Self {
+        Self::with_room(path, order, asked, if asked.all { usize::MAX } else { ROOM })
+    }
+
+    fn with_room(path: &str, order: Order, asked: &'a PlanOptions, room: usize) -> Self {
+        Self {
+            path: path.to_owned(),
+            order,
+            asked,
+            tables: BTreeMap::new(),
+            foreign: IgnoredCounts::default(),
+            strange: BTreeSet::new(),
+            listed: 0,
+            unrecorded: Unrecorded::new(path),
+            room,
+            share: room,
+            kept: 0,
+        }
+    }
+
+    /// One key: the object the bucket lists there, if any, and the ledger's rows of all its versions, by their ids.
+    pub fn see(&mut self, listed: Option<Listed>, rows: &[Entry]) {
+        let Some(key) = listed.as_ref().map(|listed| &listed.key).or_else(|| rows.first().map(|row| &row.key)) else {
+            return;
+        };
+        self.listed += u64::from(listed.is_some());
+        match key::parse(&self.path, key) {
+            ParsedKey::Ignored(_) if listed.is_none() => {}
+            ParsedKey::Ignored(foreign) => {
+                self.foreign.count(foreign);
+                if foreign == Ignored::Other {
+                    self.keep(key);
+                }
+            }
+            ParsedKey::Snapshot { entity, part } => self.table(entity).see_part(part, listed, rows),
+            ParsedKey::Changes { entity, time } => {
+                let (share, mut rest) = (self.share, std::mem::take(&mut self.unrecorded));
+                let table = self.table(entity);
+                let before = table.keep_first(share, &mut rest);
+                table.see_changes(time, listed, rows);
+                self.kept += table.keep_first(share, &mut rest) - before;
+                self.unrecorded = rest;
+                self.make_room();
+            }
+        }
+    }
+
+    /// If there is no room for more, every table keeps half as many: at least one, or it would never be its turn.
+    fn make_room(&mut self) {
+        while self.kept > self.room && self.share > 1 {
+            let share = self.share / 2;
+            self.share = share;
+            let rest = &mut self.unrecorded;
+            self.kept = self.tables.values_mut().map(|table| table.keep_first(share, rest)).sum();
+        }
+    }
+
+    /// The plan alone, for who only looks.
+    #[cfg(test)]
+    pub fn plan(self) -> Plan {
+        self.finish().0
+    }
+
+    /// The plan, and the files without a row that there was no room for in it.
+    pub fn finish(mut self) -> (Plan, Unrecorded) {
+        self.join_changes();
+        let mut names: HashMap<String, u32> = HashMap::new();
+        self.tables.keys().for_each(|entity| *names.entry(entity.name.clone()).or_default() += 1);
+        let twins = self.twins();
+        let tables = self.tables.into_iter().map(|(entity, stock)| {
+            let clash = names.get(&entity.name).is_some_and(|count| *count > 1);
+            let label = if clash { entity.to_string() } else { entity.name.clone() };
+            let at_once = self.asked.whole.contains(&entity);
+            stock.plan(entity, label, at_once)
+        });
+        let mut tables: Vec<_> = tables.filter(TablePlan::says_something).collect();
+        tables.sort_by(|a, b| a.order().cmp(&b.order()));
+        let plan = Plan { tables, foreign: self.foreign, strange: self.strange, listed: self.listed, twins };
+        (plan, self.unrecorded)
+    }
+
+    fn keep(&mut self, key: &str) {
+        self.strange.insert(key.to_owned());
+        if self.strange.len() > EXAMPLES {
+            self.strange.pop_last();
+        }
+    }
+
+    /// Folders that may be meant for one table: their names differ in case only, or in the schema only.
+    fn twins(&self) -> Vec<(Entity, Entity)> {
+        let shown = self.tables.iter().filter(|(_, stock)| stock.shown).map(|(entity, _)| entity);
+        let mut names: BTreeMap<String, Vec<&Entity>> = BTreeMap::new();
+        shown.for_each(|entity| names.entry(entity.name.to_lowercase()).or_default().push(entity));
+        let pairs = |same: &Vec<&Entity>| {
+            let others = |(place, one): (usize, &&Entity)| {
+                let one = (*one).clone();
+                same[place + 1..].iter().map(move |other| (one.clone(), (*other).clone())).collect::<Vec<_>>()
+            };
+            same.iter().enumerate().flat_map(others).collect::<Vec<_>>()
+        };
+        names.values().flat_map(pairs).collect()
+    }
+
+    /// A folder `orders__ct` holds the changes of `orders`, unless it has a full load of its own: then it is a table.
+    fn join_changes(&mut self) {
+        let folders: Vec<Entity> = self.tables.keys().filter(|entity| entity.changes_of().is_some()).cloned().collect();
+        for folder in folders {
+            let Some(stock) = self.tables.remove(&folder) else { continue };
+            match folder.changes_of().filter(|_| !stock.has_load()) {
+                Some(table) => {
+                    let (share, mut rest) = (self.share, std::mem::take(&mut self.unrecorded));
+                    let table = self.table(table);
+                    let parts = table.join(stock);
+                    table.keep_first(share, &mut rest);
+                    rest.join(folder);
+                    self.unrecorded = rest;
+                    self.foreign.other += parts as u64;
+                }
+                None => _ = self.tables.insert(folder, stock),
+            }
+        }
+    }
+
+    fn table(&mut self, entity: Entity) -> &mut TableStock {
+        let (asked, order) = (self.asked, self.order);
+        self.tables.entry(entity).or_insert_with_key(|entity| {
+            let asks = |set: &HashSet<Entity>| {
+                set.contains(entity) || entity.changes_of().is_some_and(|table| set.contains(&table))
+            };
+            let stock = TableStock::new(order, asks(&asked.history), asks(&asked.times));
+            if asks(&asked.reload) { stock.for_reload() } else { stock }
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod room_tests;
+
+#[cfg(test)]
+#[path = "late_tests.rs"]
+mod late_tests;
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod rule_tests;
+
+#[cfg(test)]
+#[path = "arrow_tests.rs"]
+mod arrow_tests;
+
+#[cfg(test)]
+#[path = "copied_tests.rs"]
+mod copied_tests;
+
+#[cfg(test)]
+#[path = "rewrite_tests.rs"]
+mod rewrite_tests;
+
+#[cfg(test)]
+#[path = "parts_tests.rs"]
+mod parts_tests;

@@ -1,0 +1,111 @@
+//! What the bucket shows that is not accounted for, counted: a plan without its files.
+
+use std::collections::BTreeMap;
+
+use crate::decode::File;
+use crate::source::{Entity, IgnoredCounts, Pending, Plan, Status, Stop, TablePlan};
+
+/// What a stock-taking came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Backlog {
+    /// when the bucket was listed, in seconds since 1970
+    pub at: i64,
+    pub tables: BTreeMap<Entity, TableBacklog>,
+    /// objects that are no files of a table
+    pub foreign: IgnoredCounts,
+    /// some keys of those that are of no kind that we know
+    pub strange: Vec<String>,
+    /// all objects that the bucket shows below the path
+    pub listed: u64,
+}
+
+/// One table's part of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TableBacklog {
+    pub files: Files,
+    /// ledger rows that stop the table no more, for the bucket does not show their version
+    pub superseded: Vec<i64>,
+    /// the change file that is gone and stops the table, noted in the ledger or not yet
+    pub gone: Option<Stop>,
+    /// a part is there that was never tried: what is held stops nothing then
+    pub part_more: bool,
+    /// what is being loaded now
+    pub in_hand: Option<InProgress>,
+    /// why its files wait, beside what the ledger says
+    pub remark: Option<WaitReason>,
+}
+
+/// Files that wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Files {
+    pub objects: u64,
+    pub bytes: u64,
+    /// when the oldest was modified, in seconds since 1970
+    pub oldest: Option<i64>,
+}
+
+/// A delivery on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InProgress {
+    pub key: String,
+    /// seconds since 1970
+    pub since: i64,
+}
+
+/// Why a table's files wait, though nothing in the ledger stops it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitReason {
+    /// the target has no such table
+    NoTable,
+    /// the folder names a table of the target that is never loaded
+    Reserved,
+    /// another loader has its lease
+    Busy,
+    /// a reload that is not quiet yet
+    Settling,
+    /// the world is in its way; it is tried again
+    Trouble(String),
+}
+
+impl Backlog {
+    /// What a plan came to that was made `at` so many seconds since 1970.
+    pub fn of(plan: &Plan, at: i64) -> Self {
+        Self {
+            at,
+            tables: plan.tables.iter().map(|table| (table.entity.clone(), TableBacklog::of(table))).collect(),
+            foreign: plan.foreign,
+            strange: plan.strange.iter().cloned().collect(),
+            listed: plan.listed,
+        }
+    }
+}
+
+impl TableBacklog {
+    fn of(plan: &TablePlan) -> Self {
+        let untried = |pending: &Pending| pending.objects.iter().any(|part| part.new && part.untried);
+        let mut snapshots = plan.pending.iter().filter(|pending| pending.file == File::Snapshot);
+        Self {
+            files: Files::of(plan, 0),
+            superseded: [&plan.superseded[..], &plan.revived, &plan.contained].concat(),
+            gone: plan.stopped.clone().filter(|stop| stop.status == Status::Gone),
+            part_more: snapshots.any(untried),
+            in_hand: None,
+            remark: None,
+        }
+    }
+}
+
+impl Files {
+    /// What waits of a table once the first `done` deliveries of its plan are.
+    pub fn of(plan: &TablePlan, done: usize) -> Self {
+        let left = plan.pending.iter().skip(done).flat_map(|pending| &pending.objects);
+        let listed: Vec<_> = left.filter(|object| object.new).map(|object| &object.listed).collect();
+        let counted = [plan.later, plan.stuck];
+        let oldest = counted.iter().filter_map(|counted| counted.oldest);
+        Self {
+            objects: listed.len() as u64 + counted.iter().map(|counted| counted.objects).sum::<u64>(),
+            bytes: listed.iter().map(|listed| listed.size).chain(counted.iter().map(|counted| counted.bytes)).sum(),
+            oldest: listed.iter().map(|listed| listed.modified).chain(oldest).min(),
+        }
+    }
+}

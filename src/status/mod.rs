@@ -1,0 +1,333 @@
+//! How each table of the feed stands: what the bucket shows (`stock`) against what the ledger says, what stops a table and
+//! what a person can do about it. `status` and the page tell the same from here, and so does the log of what to do.
+
+mod backlog;
+mod shared_backlog;
+pub mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::load::{Feed, NullDecision, StopRow, TableState, TableStatus, TableStop};
+use crate::source::{Entity, IgnoredCounts, Stop};
+pub use backlog::{Backlog, Files, InProgress, TableBacklog, WaitReason};
+pub use shared_backlog::SharedBacklog;
+use words::written;
+
+/// How all stands, as `status --json` gives it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub tables: Vec<Table>,
+    /// tables of the feed without one in the target
+    pub unmapped: Vec<Unmapped>,
+    pub foreign: Foreign,
+    /// all objects that the bucket shows below the path
+    pub listed: u64,
+    pub messages_waiting: u64,
+    pub generated_at: String,
+    pub bucket: String,
+    pub path: String,
+    /// the schema of all tables; empty for the feed's own
+    pub target_schema: String,
+    /// the feeds whose ledgers are in the same database
+    pub other_feeds: Vec<String>,
+    pub schema_version: i32,
+}
+
+/// One table of the feed. Ages are in seconds, times in UTC.
+#[derive(Debug, Default, Serialize)]
+pub struct Table {
+    pub table: String,
+    /// `LastModified` of the newest loaded object
+    pub last_loaded: Option<String>,
+    pub last_loaded_age: Option<i64>,
+    pub pending: Waiting,
+    pub last_delivery: Option<i64>,
+    /// in its last delivery
+    pub rows_rejected: u64,
+    /// in all that were loaded, until somebody deletes them
+    pub rows_in_quarantine: u64,
+    /// the deliveries that they are of
+    pub quarantine: Vec<i64>,
+    pub stopped: Option<Stopped>,
+    /// how null is written in its files; none before a file was loaded, and for who does not ask
+    pub null: Option<Null>,
+}
+
+/// How null is written in the files of a table, and how that is known.
+#[derive(Debug, Serialize)]
+pub struct Null {
+    pub rule: &'static str,
+    pub basis: &'static str,
+    /// what its own files showed, in their first rows
+    pub empty_cells: u64,
+    pub null_words: u64,
+    /// the same as a sentence's end, with an example
+    pub words: String,
+}
+
+/// Objects that are listed and not accounted for.
+#[derive(Debug, Default, Serialize)]
+pub struct Waiting {
+    pub objects: u64,
+    pub bytes: u64,
+    pub oldest: Option<String>,
+    pub oldest_age: Option<i64>,
+}
+
+/// What stops a table.
+#[derive(Debug, Serialize)]
+pub struct Stopped {
+    pub status: String,
+    /// the delivery and its file; empty if the table itself is stopped
+    pub delivery: Option<i64>,
+    pub object_key: String,
+    /// the first line
+    pub error: String,
+    /// what an operator asked for: the next iteration acts, and the table waits for nobody
+    pub requested: Option<String>,
+    /// what a person can do, one of these
+    pub next: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Unmapped {
+    pub table: String,
+    pub pending: Waiting,
+    pub why: String,
+}
+
+/// Objects that are no file of a table.
+#[derive(Debug, Serialize)]
+pub struct Foreign {
+    pub transactions: u64,
+    pub dfm: u64,
+    pub temporary: u64,
+    pub markers: u64,
+    pub other: u64,
+    /// some keys of the others
+    pub examples: Vec<String>,
+    #[serde(skip)]
+    pub words: String,
+}
+
+/// What a person can do about a delivery that stops its table: one of these. Commands stand between backquotes.
+pub fn next(status: &str, id: i64) -> Vec<String> {
+    let skip = format!("`deliveries skip {id} --reason …`, and the table goes on without it");
+    match status {
+        "failed" => vec![
+            "put a mended file into the bucket".to_owned(),
+            format!("mend the table or change the setting, then `deliveries retry {id}`"),
+            skip,
+        ],
+        "held" => vec![
+            "put a complete full load into the bucket".to_owned(),
+            format!("`deliveries release {id}`, if it is right as it is"),
+            skip,
+        ],
+        "late" => vec![format!("`deliveries retry {id}` folds the file in with all that was loaded after it"), skip],
+        "gone" => vec!["put the file into the bucket again, and it is loaded in its turn".to_owned(), skip],
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the sentence about the other feeds whose ledgers are in the database; empty if there are none.
+pub fn other_feeds(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!(" The database holds the ledger of another feed too: {one}."),
+        many => format!(" The database holds the ledgers of {} other feeds too: {}.", many.len(), many.join("; ")),
+    }
+}
+
+/// What a person can do about a table that is not what was loaded: one of these.
+pub fn next_for_table(entity: &Entity) -> Vec<String> {
+    vec![
+        format!("`tables reload {entity}` loads it again from its newest full load"),
+        format!("`tables accept {entity} --reason …`, and it goes on from what it holds"),
+    ]
+}
+
+/// What was asked for a delivery that stops its table, told to people: a word, and what comes of it.
+pub fn asked(wish: &str) -> (&str, &'static str) {
+    match wish {
+        "reload" => ("reload requested", "the next iteration loads the table again"),
+        "accept" => ("accepted", "the next iteration goes on from what the table holds"),
+        "release" => ("released", "the next iteration loads it, once it is quiet (SETTLE)"),
+        other => (other, "the next iteration acts"),
+    }
+}
+
+impl Report {
+    /// Of a feed, `now` in seconds since 1970. Messages and schema are for whoever asks for them.
+    pub fn new(feed: &Feed, stock: &Backlog, states: &[TableState], now: i64) -> Self {
+        Self {
+            tables: tables(stock, states, now),
+            unmapped: Vec::new(),
+            foreign: Foreign::of(stock),
+            listed: stock.listed,
+            messages_waiting: 0,
+            generated_at: written(now),
+            bucket: feed.bucket.clone(),
+            path: feed.path.clone(),
+            target_schema: feed.target_schema.clone(),
+            other_feeds: Vec::new(),
+            schema_version: 0,
+        }
+    }
+
+    /// Tells how null is written, as `rules` have it or FEED gives it for all.
+    pub fn tell_nulls(&mut self, rules: &BTreeMap<Entity, NullDecision>, given: Option<&NullDecision>) {
+        let before = NullDecision::before();
+        let names: BTreeMap<String, &NullDecision> =
+            rules.iter().map(|(entity, rule)| (entity.to_string(), rule)).collect();
+        for table in self.tables.iter_mut().filter(|table| table.last_delivery.is_some()) {
+            let decided = given.or_else(|| names.get(&table.table).copied()).unwrap_or(&before);
+            table.null = Some(Null {
+                rule: decided.rule_word(),
+                basis: decided.basis.as_str(),
+                empty_cells: decided.own.empty,
+                null_words: decided.own.word,
+                words: decided.to_string(),
+            });
+        }
+    }
+
+    /// Takes a table that the target does not have from those that it has.
+    pub fn unmap(&mut self, entity: &Entity, why: String) {
+        let name = entity.to_string();
+        if let Some(at) = self.tables.iter().position(|table| table.table == name) {
+            let Table { table, pending, .. } = self.tables.remove(at);
+            self.unmapped.push(Unmapped { table, pending, why });
+        }
+    }
+
+    /// Notes which tables themselves are stopped: that comes before what their deliveries are stopped by.
+    pub fn stop_tables(&mut self, stops: &[TableStop]) {
+        for stop in stops {
+            let name = stop.entity.to_string();
+            let Some(table) = self.tables.iter_mut().find(|table| table.table == name) else { continue };
+            let Some(stopped) = Stopped::of_table(stop) else { continue };
+            // what stops its full load is what must be dealt with
+            if stopped.requested.is_none() || table.stopped.is_none() {
+                table.stopped = Some(stopped);
+            }
+        }
+    }
+
+    /// Whether a table waits for a person.
+    pub fn is_stopped(&self) -> bool {
+        self.tables.iter().any(Table::waits)
+    }
+}
+
+impl Table {
+    pub fn waits(&self) -> bool {
+        self.stopped.as_ref().is_some_and(|stopped| stopped.requested.is_none())
+    }
+}
+
+fn tables(stock: &Backlog, states: &[TableState], now: i64) -> Vec<Table> {
+    let states = states.iter().map(|state| {
+        let entity = Entity { schema: state.schema.clone(), name: state.entity.clone() };
+        (entity, state)
+    });
+    let states: BTreeMap<Entity, &TableState> = states.collect();
+    let all: BTreeSet<&Entity> = states.keys().chain(stock.tables.keys()).collect();
+    all.into_iter()
+        .map(|entity| Table::of(entity, states.get(entity).copied(), stock.tables.get(entity), now))
+        .collect()
+}
+
+impl Table {
+    fn of(entity: &Entity, state: Option<&TableState>, shelf: Option<&TableBacklog>, now: i64) -> Self {
+        let last_loaded = state.and_then(|state| state.last_loaded);
+        Self {
+            table: entity.to_string(),
+            last_loaded: last_loaded.map(written),
+            last_loaded_age: last_loaded.map(|at| now - at),
+            pending: shelf.map(|shelf| Waiting::of(shelf.files, now)).unwrap_or_default(),
+            last_delivery: state.and_then(|state| state.last_delivery),
+            rows_rejected: state.map_or(0, |state| state.rows_rejected),
+            rows_in_quarantine: state.map_or(0, |state| state.quarantined),
+            quarantine: state.map(|state| state.quarantine.clone()).unwrap_or_default(),
+            stopped: stop(state, shelf).map(|row| Stopped::of(&row)),
+            null: None,
+        }
+    }
+}
+
+/// The row that stops the table: the first whose version the bucket still shows, and for which nothing was asked. A held
+/// snapshot stops nothing once a part more is there. A file that is gone is none that failed, whatever the ledger says yet.
+fn stop(state: Option<&TableState>, shelf: Option<&TableBacklog>) -> Option<StopRow> {
+    let gone = shelf.and_then(|shelf| shelf.gone.as_ref());
+    let stops = state.map_or(&[][..], |state| &state.stops);
+    let superseded = |row: &StopRow| shelf.is_some_and(|shelf| shelf.superseded.contains(&row.id));
+    let part_more = shelf.is_some_and(|shelf| shelf.part_more);
+    let overtaken = |row: &StopRow| part_more && row.snapshot && row.status == "held";
+    let is_gone = |row: &StopRow| gone.is_some_and(|gone| gone.id == row.id);
+    let rows = || {
+        stops.iter().filter(|row| {
+            !superseded(row) && !overtaken(row) && !is_gone(row) && (gone.is_none() || row.status != "gone")
+        })
+    };
+    let first = rows().find(|row| row.requested.is_none());
+    let first = first.or_else(|| rows().next().filter(|_| gone.is_none()));
+    first.cloned().or_else(|| gone.map(|gone| gone_row(gone, stops.iter().find(|row| is_gone(row)))))
+}
+
+/// The row of a file that is gone, as it will stand in the ledger.
+fn gone_row(gone: &Stop, row: Option<&StopRow>) -> StopRow {
+    let noted = row.filter(|row| row.status == "gone").and_then(|row| row.why.clone());
+    StopRow {
+        id: gone.id,
+        status: "gone".to_owned(),
+        requested: None,
+        key: gone.key.clone(),
+        snapshot: false,
+        why: noted.or_else(|| Some("gone from the bucket, and was never loaded".to_owned())),
+    }
+}
+
+impl Stopped {
+    fn of_table(stop: &TableStop) -> Option<Self> {
+        let status = stop.status.map(TableStatus::as_str);
+        let requested = stop.requested.map(|wish| wish.as_str().to_owned());
+        Some(Self {
+            status: status.or(requested.as_deref())?.to_owned(),
+            delivery: None,
+            object_key: String::new(),
+            error: stop.why.clone(),
+            next: if requested.is_none() { next_for_table(&stop.entity) } else { Vec::new() },
+            requested,
+        })
+    }
+
+    fn of(row: &StopRow) -> Self {
+        let why = row.why.as_deref().unwrap_or_default();
+        Self {
+            status: row.status.clone(),
+            delivery: Some(row.id),
+            object_key: row.key.clone(),
+            error: why.lines().next().unwrap_or_default().to_owned(),
+            requested: row.requested.clone(),
+            next: if row.requested.is_none() { next(&row.status, row.id) } else { Vec::new() },
+        }
+    }
+}
+
+impl Waiting {
+    fn of(files: Files, now: i64) -> Self {
+        let Files { objects, bytes, oldest } = files;
+        Self { objects, bytes, oldest: oldest.map(written), oldest_age: oldest.map(|at| now - at) }
+    }
+}
+
+impl Foreign {
+    fn of(stock: &Backlog) -> Self {
+        let IgnoredCounts { transactions, dfm, temporary, markers, other } = stock.foreign;
+        let (examples, words) = (stock.strange.clone(), stock.foreign.to_string());
+        Self { transactions, dfm, temporary, markers, other, examples, words }
+    }
+}
