@@ -99,7 +99,7 @@ fn is_test(name: &str) -> bool {
 fn a_planted_upward_import_is_found() {
     let text = "//! sign\nuse crate::loader::Loader;\nuse crate::{decode::Row, ops};\nfn f() { crate::app::start() }\n";
     let used: Vec<String> = imports(text).into_iter().map(|(_, used)| used).collect();
-    assert_eq!(used, ["loader", "decode", "ops", "boot"]);
+    assert_eq!(used, ["loader", "decode", "ops", "app"]);
     let plan =
         floors("pub mod commands;\n\npub mod loader;\nmod decode;\npub use pe_a::b as pg;\npub use pe_a::log;\n");
     assert_eq!(plan, ["commands", "loader", "decode", "pg", "log"]);
