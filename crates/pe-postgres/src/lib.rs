@@ -7,7 +7,7 @@ mod pool;
 pub mod quote;
 pub mod settings;
 pub mod sqlstate;
-mod tls;
+pub mod tls;
 
 pub use pool::{AS_PLANNED, BY_INDEX, Call, IDLE_TIMEOUT, LOCK_TIMEOUT, Parameter, Pg, Tx, calls};
 

@@ -28,7 +28,7 @@ pub enum Error {
     Rustls(#[from] rustls::Error),
 }
 
-/// What encrypts the connections of `settings`.
+/// Returns what encrypts connections as `sslmode` and `sslrootcert` of `settings` ask for.
 pub fn connector(settings: &Settings) -> Result<MakeRustlsConnect, Error> {
     let provider = ring::default_provider();
     let verifier = Verifier::new(settings, provider.signature_verification_algorithms)?;

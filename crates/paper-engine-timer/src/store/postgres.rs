@@ -2,7 +2,6 @@
 
 mod link;
 mod prepare;
-mod shared;
 mod sql;
 
 use std::future::Future;

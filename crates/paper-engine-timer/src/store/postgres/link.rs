@@ -145,7 +145,7 @@ impl Open {
 /// Opens a connection with `config`, encrypted as the target's settings say; `heard` is told of its notifications.
 pub(super) async fn connect_to(target: &Target, config: &Config, heard: Option<&Arc<Heard>>) -> Result<Client, Error> {
     let unreachable = |why: String| Error::Unreachable { place: target.place.clone(), why };
-    let tls = super::shared::tls::connector(&target.settings).map_err(|error| Error::Setting(error.to_string()))?;
+    let tls = pe_postgres::tls::connector(&target.settings).map_err(|error| Error::Setting(error.to_string()))?;
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(tls)).await;
     let connected = connecting.map_err(|_| unreachable("no answer within 10 s".to_owned()))?;
     let (client, mut connection) = connected.map_err(|error| match error.code() {
