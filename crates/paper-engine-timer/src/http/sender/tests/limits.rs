@@ -15,7 +15,11 @@ async fn a_server_that_says_nothing_or_never_ends_its_headers_is_a_time_out_and_
     {
         let script = reply.clone();
         let server = Server::start(move |_| script.clone()).await;
-        let outcome = send(&impatient(100), request(&server.url("/"))).await;
+        // the deadline that the engine gives is a day away
+        let sender = impatient(100);
+        let deadline = sender.clock.monotonic() + Duration::from_secs(86_400);
+        let sending = sender.send(request(&server.url("/")), deadline);
+        let outcome = tokio::time::timeout(Duration::from_secs(60), sending).await.expect("ended by its own limit");
         assert!(matches!(retried(outcome), ReasonKind::Timeout | ReasonKind::BadAnswer), "{reply:?}");
         server.connection_closed().await;
     }
@@ -51,6 +55,16 @@ async fn a_body_that_never_ends_changes_no_outcome_and_closes_the_connection() {
         assert_eq!(send(&sender(), request(&server.url("/"))).await, DONE);
         server.connection_closed().await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_read_to_its_limit_whatever_the_time() {
+    let limits = AttemptLimits { drain: Duration::from_secs(86_400), ..AttemptLimits::default() };
+    let sender = HttpSender::new(SenderParts { limits, ..parts() });
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n".to_owned();
+    let server = Server::start(move |_| Reply::Endless(head.clone(), "x".repeat(1024))).await;
+    assert_eq!(send(&sender, request(&server.url("/"))).await, DONE);
+    server.connection_closed().await;
 }
 
 #[tokio::test]
