@@ -16,11 +16,11 @@ check: lint deny advisories pack test smoke notebook-check image-check
 
 # Format the code
 fmt:
-    cargo fmt
+    cargo fmt --all
 
 # Formatting and clippy, where a warning is a fault
 lint:
-    cargo fmt --check
+    cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
 # Licences, bans and sources of all dependencies, as deny.toml has them
