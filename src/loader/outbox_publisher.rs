@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::delivery::{DeliveryRunner, Loaded};
 use super::{Error, events, timed};
 use crate::clock::Clock;
+use crate::failpoint;
 use crate::health::{Health, Part};
 use crate::load::Target;
 use crate::metrics::{Metrics, Stage};
@@ -30,6 +31,17 @@ pub struct OutboxPublisher {
     said: events::Said,
 }
 
+/// What came of one try to publish the outbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// everything that waited was acknowledged
+    Done,
+    /// another loader is publishing
+    Busy,
+    /// the broker is down, or refused a message
+    Failed,
+}
+
 impl OutboxPublisher {
     pub fn new(corridor: &DeliveryRunner, health: Health) -> Self {
         let DeliveryRunner { target, notifier, metrics, clock, .. } = corridor;
@@ -47,8 +59,8 @@ impl OutboxPublisher {
         Ok(())
     }
 
-    /// At the end of an iteration: what still waits for the broker is tried again, what is old is pruned. How many messages
-    /// wait now.
+    /// Publishes at the end of an iteration what still waits, and prunes old messages. Returns how many messages wait now. A
+    /// message that another loader committed meanwhile is published too: it is no failure of this one's.
     pub async fn catch_up(&mut self) -> Result<u64, Error> {
         if self.target.is_rehearsal() {
             return Ok(0);
@@ -56,24 +68,27 @@ impl OutboxPublisher {
         self.down = false;
         let mut tries = TRIES;
         let waiting = loop {
-            let busy = self.publish().await?;
+            let round = self.publish().await?;
+            failpoint::reach("before_waiting_count");
             let waiting = if self.notifier.is_on() { self.target.messages_waiting().await? } else { 0 };
-            if !busy || waiting == 0 || tries == 0 {
+            if waiting == 0 || round == Round::Failed || tries == 0 {
                 break waiting;
             }
             tries -= 1;
-            tokio::time::sleep(PAUSE).await;
+            if round == Round::Busy {
+                tokio::time::sleep(PAUSE).await;
+            }
         };
         self.metrics.outbox(waiting);
         self.target.prune_messages().await?;
         Ok(waiting)
     }
 
-    /// Publishes what waits; whether somebody else is at it. A broker that is down is asked once in an iteration, and stops
-    /// nothing; a message that it refuses stops no other.
-    async fn publish(&mut self) -> Result<bool, Error> {
+    /// Publishes what waits. A broker that is down is asked once in an iteration, and stops nothing; a message that it refuses
+    /// stops no other.
+    async fn publish(&mut self) -> Result<Round, Error> {
         if self.down {
-            return Ok(false);
+            return Ok(Round::Failed);
         }
         let announce = self.notifier.announce(&self.target);
         let announced = timed(&self.metrics, &self.clock, Stage::Announce, announce).await?;
@@ -81,7 +96,12 @@ impl OutboxPublisher {
         self.down = announced.down;
         let reached = announced.error.as_ref().map_or(Ok(()), |error| Err(error.to_string()));
         events::broker(&mut self.said, &reached);
+        let failed = reached.is_err();
         self.health.reached(Part::Notifier, reached);
-        Ok(announced.busy)
+        Ok(match (announced.busy, failed) {
+            (_, true) => Round::Failed,
+            (true, _) => Round::Busy,
+            (false, _) => Round::Done,
+        })
     }
 }

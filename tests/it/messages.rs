@@ -56,6 +56,28 @@ async fn jetstream_acks_and_drops_a_repeat() {
     assert_eq!(count().await, 1, "the stream knows the message by its id");
 }
 
+/// Another loader may commit a message after this one has published all that waited.
+#[tokio::test]
+async fn a_message_that_comes_at_the_end_is_published_and_is_no_failure() {
+    let world = World::with_table().await;
+    let broker = Broker::core().await;
+    let ears = broker.listen().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let mut command = notifying(&world, &broker);
+    command.env("FAILPOINTS", "before_waiting_count=sleep(3000)");
+    let running = tokio::spawn(run(command));
+    let unpublish =
+        "with taken as (update loader_notifications set published_at = null where published_at is not null returning 1)
+        select count(*) from taken";
+    while world.value(unpublish).await == "0" {
+        assert!(!running.is_finished(), "it ended before the message waited again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    running.await.expect("joined").ok();
+    heard(&ears, 2).await;
+    assert_eq!(world.value("select count(*) from loader_notifications where published_at is null").await, "0");
+}
+
 #[tokio::test]
 async fn a_broker_that_is_down_stops_nothing_and_hears_everything_when_it_is_back() {
     let world = World::with_table().await;
