@@ -1,4 +1,4 @@
--- The tables of a feed as steering_tables.sql has them, for who looks every few seconds: each step goes by an index, so that
+-- The tables of a feed as in ledger_admin_tables.sql, for the status page, which asks every few seconds: each step goes by an index, so that
 -- it takes as long as there are tables, however long the history. What is newest is looked for among a table's last rows, and
 -- so is what was loaded last: behind thousands that were skipped it is not found. These rows are asked for in the index's own
 -- order, from the table's last one down, so that no other index will do.

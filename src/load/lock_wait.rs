@@ -1,7 +1,7 @@
 //! How long a delivery waits for the lock of its table. A wait that outlasts the server's `deadlock_timeout` makes Postgres
-//! cancel an autovacuum that holds the table, so waits are shorter than that; only a table whose lock was not to be had for
+//! cancel an autovacuum that holds the table, so waits are shorter than that; only a table whose lock was unavailable for
 //! ten minutes is waited for longer, once. A table that only the loader writes to is loaded beside an autovacuum, under a weaker
-//! lock (`work/lock`).
+//! lock (`delivery_tx/lock.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
-//! The Loader: one iteration takes stock and walks every pending delivery through the corridor.
+//! The Loader: one iteration plans and runs every pending delivery.
 //!
-//! `iterate` asks what is pending, `table` takes one table's deliveries in their order through the `corridor`; the `herald`
-//! tells of each. `service` repeats iterations; `verdict` decides what an error means.
+//! `iterate` makes the plan, `table` runs one table's deliveries in their order (`delivery`); `outbox_publisher` publishes the
+//! messages. `service` repeats iterations; `error_policy` decides what an error means.
 
 mod contradictions;
 mod delivery;
@@ -286,8 +286,8 @@ impl Loader {
         }
     }
 
-    /// Backlog, taken again where a table needs more than was kept in mind: what was loaded, to fold a late file in, or the times
-    /// of all its change files.
+    /// Makes the plan, and makes it again where a table needs more than is remembered: what was loaded, to fold a late file in,
+    /// or the times of all its change files.
     async fn take_stock(&mut self) -> Result<(Plan, Unrecorded), Error> {
         let stock = self.look_again().await;
         self.asked.history.clear();
