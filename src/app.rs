@@ -24,7 +24,7 @@ use crate::status::SharedBacklog;
 use crate::stop::Stopper;
 use crate::terminal::Screen;
 
-/// What every command shares.
+/// State that all commands share.
 pub struct App {
     pub config: Config,
     pub clock: Clock,
@@ -33,7 +33,7 @@ pub struct App {
     pub health: Health,
     pub noted: SharedBacklog,
     pub host: String,
-    /// where progress is drawn, if there is room for it
+    /// Terminal on which progress is drawn, if there is one.
     pub screen: Screen,
 }
 
@@ -42,7 +42,7 @@ pub fn start(config: Config) -> std::io::Result<App> {
     start_at(config, "info")
 }
 
-/// The same for a command that says itself what there is to say; RUST_LOG asks for more.
+/// Starts a command that prints its own output: nothing is logged unless RUST_LOG says so.
 pub fn start_quietly(config: Config) -> std::io::Result<App> {
     start_at(config, "off")
 }
@@ -63,7 +63,7 @@ fn start_at(config: Config, level: &str) -> std::io::Result<App> {
 }
 
 impl App {
-    /// The target, not yet connected.
+    /// Returns the target, not yet connected.
     pub fn target(&self) -> Result<Target, Error> {
         Ok(Target::new(&self.config.target, self.feed(), &self.host, self.clock.clone())?)
     }
@@ -91,7 +91,7 @@ impl App {
         Ok(books.close(&tally, &end))
     }
 
-    /// What an earlier run left in METRICS_FILE, and whether anybody will read it.
+    /// Restores the metrics that an earlier run left in METRICS_FILE, and warns if no collector will read the file.
     fn recall(&self) {
         let Some(file) = self.config.metrics_file.as_ref().filter(|_| !self.config.dry_run) else { return };
         if !file.is_collected() {
@@ -110,7 +110,8 @@ impl App {
         Ok((drained, Some(tokio::spawn(serving))))
     }
 
-    /// What the page is made from. It reads the ledger by itself: never through what the loader has in hand.
+    /// Returns the data sources of the status page. The page reads the ledger on a connection of its own, never on
+    /// the loader's.
     fn sources(&self) -> Sources {
         let feed = self.feed();
         Sources {
@@ -130,7 +131,7 @@ impl App {
             return self.rehearse(target, book, tally).await;
         }
         if let Some(kept) = book.kept() {
-            // a plan for another database must not make tables here
+            // a plan for another database must not create tables here
             let Feed { bucket, path, .. } = self.feed();
             kept.begin(&Place::find(&bucket, &path, &self.config.dialect, &target).await?)?;
         }
@@ -145,8 +146,8 @@ impl App {
         end
     }
 
-    /// A dry run: one iteration in a transaction that is never committed.
-    /// A reload is taken as it is: waiting for it to be quiet would keep the transaction open and show nothing else.
+    /// Runs a dry run: one iteration in a transaction that is never committed. Reloads are not waited for: the
+    /// transaction would stay open all the while, and the result would be the same.
     async fn rehearse(mut self, target: Target, book: PlanMode, tally: &mut RunSummary) -> Result<End, Error> {
         tracing::info!("Dry run: everything is done in one transaction, which is then rolled back.");
         self.config.settle = Duration::ZERO;
@@ -183,9 +184,9 @@ impl App {
         }
     }
 
-    /// The rooms of the loader wing, connected.
+    /// Creates the loader from its parts.
     pub async fn loader(&self, target: Target, book: PlanMode) -> Result<Loader, Error> {
-        // a run that is held to a plan looks as closely as the plan did
+        // `run --plan` needs the same change report as `plan`
         let target = if book.kept().is_some() { target.with_look(0) } else { target };
         Ok(Loader::new(Parts {
             source: Source::connect(&self.config.source, self.config.dialect.order).await?,
@@ -221,7 +222,7 @@ pub async fn ready(target: &Target) -> Result<(), load::Error> {
     Ok(())
 }
 
-/// What is written down of a run when it is over.
+/// Recorder of a run's summary and metrics.
 struct RunRecorder {
     host: String,
     clock: Clock,
@@ -267,7 +268,7 @@ impl RunRecorder {
     }
 }
 
-/// The name of this machine, as its messages and ledger rows carry it.
+/// Returns the name of this machine, as used in messages and ledger rows.
 pub fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }

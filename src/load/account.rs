@@ -1,5 +1,7 @@
-//! Every listed file of a table that the target has gets its ledger row, `pending`, before the first delivery begins, whatever
-//! the reason for which it waits. So a file that is deleted before its turn is not forgotten.
+//! Records every listed file of the target's tables in the ledger, with the status `pending`, before the first
+//! delivery begins.
+//!
+//! A file that is deleted before its turn is therefore not forgotten, whatever it was waiting for.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use crate::decode::File;
 use crate::pg::{self, Tx};
 use crate::source::{Entity, Listed, Plan, TablePlan, Unrecorded};
 
-/// So many rows are written by one statement. Tests write fewer, so that they need several.
+/// Number of ledger rows written by one statement. Tests use a small number, so that they need several statements.
 const BATCH: usize = if cfg!(debug_assertions) { 3 } else { 8_192 };
 
 /// The advisory lock under which rows are written: class and number. Loaders that take stock at once would write the same rows
@@ -29,7 +31,7 @@ struct Missing<'a> {
 
 /// Tables that were looked up, and whether the target has them.
 struct Lookup<'a> {
-    /// those that it is known not to have
+    /// Entities that are known to have no table in the target.
     unmapped: &'a BTreeSet<Entity>,
     found: HashMap<Entity, bool>,
 }
@@ -66,7 +68,7 @@ impl Target {
         Ok(())
     }
 
-    /// The same for the files that the plan has no room for.
+    /// Records the files that the plan has no room for.
     async fn account_rest(
         &self,
         tx: &Tx,
@@ -150,7 +152,7 @@ impl Target {
         if rows.len() < files.len() { self.find_ids(tx, files, ids).await } else { Ok(()) }
     }
 
-    /// Enters the ids of the rows of these files, whoever wrote them.
+    /// Adds the ledger ids of `files` to `ids`, whichever loader wrote the rows.
     async fn find_ids(&self, tx: &Tx, files: &[Missing<'_>], ids: &mut HashMap<String, i64>) -> Result<(), Error> {
         let (columns, scope) = (Columns::of(files), self.feed.id());
         let parameters: [(&(dyn ToSql + Sync), Type); 6] = [

@@ -68,7 +68,7 @@ impl Arrivals {
         Ok(Self { batch, rows: sorter.sorted()?, read: None, next: (0, 0) })
     }
 
-    /// The next rows, without holes that are filled from elsewhere; none at the end.
+    /// Returns the next rows with all unset cells filled, or `None` after the last one.
     pub fn next(&mut self) -> Result<Option<Batch>, Error> {
         let mut filled = Batch::default();
         while self.next.0 < self.batch.len() && filled.tuples.len() <= BATCH {
@@ -94,7 +94,7 @@ impl Arrivals {
         Ok(())
     }
 
-    /// The first row that was found for a place, and the step that looked for it.
+    /// Returns the first row that was found for `place`, with the index of the step that looked for it.
     fn found(&mut self, place: u32) -> Result<Option<(usize, Vec<u8>)>, Error> {
         let mut found = None;
         loop {

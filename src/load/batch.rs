@@ -2,20 +2,20 @@
 
 use super::chain::Step;
 
-/// What a row wants.
+/// Effect of one row of a batch on the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowAction {
-    /// to be there as the tuple says; a hole keeps what the table has
+    /// Writes the tuple; an unset cell keeps the table's value.
     Put,
-    /// the same for a row that was deleted before: a hole is the column's default
+    /// Writes the tuple of a row that was deleted before; an unset cell gets the column's default.
     Fresh,
-    /// to be gone
+    /// Deletes the row.
     Gone,
-    /// nothing: whatever the table has under this key stays, because the row that spoke of it was rejected
+    /// Keeps the table's row with this key, because the file's row with the same key was rejected.
     Leave,
-    /// to be gone because the row moves to another key; the next record is where it arrives
+    /// Deletes the row because it moves to another key; the next record is the row under its new key.
     Away,
-    /// to arrive under a new key; a hole keeps what the row had under the old one
+    /// Writes the row under its new key; an unset cell keeps the value that the row had under the old key.
     Here,
 }
 
@@ -31,13 +31,13 @@ impl RowAction {
     }
 }
 
-/// One row of a batch, on loan.
+/// One row of a batch, borrowed from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     pub key: &'a [u8],
     pub tuple: &'a [u8],
     pub wish: RowAction,
-    /// whether the tuple has holes
+    /// `true` if the tuple has unset cells.
     pub holes: bool,
 }
 
@@ -46,19 +46,19 @@ pub struct Wanted<'a> {
 pub struct Batch {
     /// the tuples, one after the other
     pub tuples: Vec<u8>,
-    /// their sort keys, one after the other
+    /// Sort keys of the rows, concatenated.
     pub keys: Vec<u8>,
     rows: Vec<Slot>,
     /// rows (by place) whose holes are not filled from the table's row of the same key, and where they are filled from
     pub elsewhere: Vec<(usize, Vec<Step>)>,
-    /// in bytes
+    /// Size of `elsewhere` in bytes.
     pub elsewhere_size: usize,
-    /// whether some row has holes, and whether some row is not to be put
+    /// `true` if some row has unset cells; `mixed` is `true` if some row is not to be written.
     pub holes: bool,
     pub mixed: bool,
 }
 
-/// Where a row's tuple and key end, and what it wants.
+/// End of a row's tuple and key in the batch's buffers, and its action.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     tuple_end: u32,
@@ -68,7 +68,7 @@ struct Slot {
 }
 
 impl Batch {
-    /// An empty one with room for as much as `like` has.
+    /// Returns an empty batch with capacity for as much data as `like` holds.
     pub fn like(like: &Self) -> Self {
         let room = |used: usize| used + used / 8;
         Self {
@@ -110,7 +110,7 @@ impl Batch {
         self.mixed |= wish != RowAction::Put;
     }
 
-    /// Whether no row of it is to be put.
+    /// Returns `true` if no row of the batch changes the table.
     pub fn puts_nothing(&self) -> bool {
         self.mixed && self.rows().all(|row| row.wish == RowAction::Leave)
     }
@@ -127,7 +127,7 @@ impl Batch {
         self.rows.len().checked_sub(1).map_or(&[], |last| self.row(last).key)
     }
 
-    /// The tuples that are to be put, one after the other.
+    /// Returns the tuples of all rows to be written, concatenated.
     pub fn into_tuples(self) -> Vec<u8> {
         if !self.mixed {
             return self.tuples;

@@ -1,9 +1,11 @@
-//! Writes a delta whose rows stand in each other's way: unique values that move between rows, rows that refer to each other.
+//! Writes a delta whose rows collide while they are written: unique values that move between rows, or rows that refer
+//! to each other.
 //!
-//! The usual order was tried, failed and was undone. What the catalog says of the table's constraints decides what is tried
-//! instead, one way after the other, until one leads to the end. A row whose key survives is deleted only where nothing can
-//! notice that; elsewhere it is parked: its values are set to null or to a free value, and set right afterwards. So no
-//! way changes another table, and the counts are those of the usual order.
+//! This module is used after the usual order of statements has failed and was rolled back. The table's constraints
+//! decide which other ways are tried, one after the other, until one succeeds. A row whose key survives is deleted
+//! only if no reference and no trigger can notice that. Otherwise the row is parked: its values are set to null or to
+//! a free value, and to their final values afterwards. No way changes another table, and the counts are those of the
+//! usual order.
 
 use super::catalog::Table;
 use super::constraints::{Constraints, Extremes, Kind, Parking};
@@ -16,7 +18,7 @@ use crate::pg::Tx;
 /// One way to write a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// in the usual order, while constraints that can wait do so
+    /// The usual order, with deferrable constraints deferred.
     Deferred,
     /// rows that are in the way are parked first
     Parked(Kind),
@@ -29,7 +31,7 @@ enum Way {
 const SAVE: &str = "savepoint written";
 const UNDO: &str = "rollback to savepoint written";
 const DEFER: &str = "set constraints all deferred";
-/// What was deferred is checked, so that an error belongs to the delivery's rows and not to its commit.
+/// Statement that checks the deferred constraints now, so that an error fails the delivery and not its commit.
 const CHECK: &str = "set constraints all immediate";
 
 /// Marks the point to come back to.
@@ -41,7 +43,7 @@ pub(super) async fn begin(tx: &Tx) -> Result<(), Error> {
 pub(super) fn may_help(error: &Error, table: &Table) -> bool {
     match code(error) {
         Some("23505" | "23P01" | "23503" | "23001") => !table.is_keyless() || table.refers_to_itself,
-        // what a reference does to the row that refers
+        // the foreign key's action on the referring row
         Some(code) => table.refers_to_itself && code.starts_with("23"),
         None => false,
     }
@@ -95,7 +97,8 @@ struct Careful<'a> {
 }
 
 impl Careful<'_> {
-    /// What may lead to the end, the gentlest way first. What is missing in another table no order brings.
+    /// Returns the ways that may succeed, least invasive first. No order of statements helps if a row is missing in
+    /// another table.
     fn ways(&self, first: &Error) -> Vec<Way> {
         let Constraints { deferrable, replaceable, acts, .. } = self.constraints;
         let keyed = !self.table.is_keyless();
@@ -186,7 +189,7 @@ impl Careful<'_> {
         self.remove().await?;
         *arrived = delta.resets.is_empty();
         table.check_written("amended", amends, again.count())?;
-        // rows with defaults are amended where they stand
+        // Rows with defaults are updated in place.
         let reset = delta.put_resets(tx, table).await?;
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let inserted = copy_spool(tx, &sql::copy_in(table, &all), &again).await?;
@@ -235,7 +238,7 @@ impl Careful<'_> {
         .await
     }
 
-    /// How many of the rows sent as amended differ, by their types' equality.
+    /// Returns the number of rows sent as amended that differ from the table's by their types' equality.
     async fn count_amends(&self) -> Result<u64, Error> {
         let (all, mut amends) = ((0..self.table.columns.len()).collect::<Vec<_>>(), 0);
         self.batches(&self.delta.amends, &all, async |arrays, _| {
@@ -249,7 +252,7 @@ impl Careful<'_> {
         Ok(amends)
     }
 
-    /// The highest and lowest wanted values of the columns in which rows may be parked.
+    /// Returns the highest and lowest new values of the columns in which rows may be parked.
     async fn extremes(&self) -> Result<Extremes, Error> {
         let (delta, all) = (self.delta, (0..self.table.columns.len()).collect::<Vec<_>>());
         let (measured, mut extremes) = (self.constraints.measured(self.table), Extremes::default());

@@ -26,19 +26,19 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// the names of the others
     pub generated: Vec<String>,
-    /// which of them are the key, in the key's order; none for a table whose rows only count as whole rows
+    /// Indexes of the key columns, in the key's order; empty for a table without a key.
     pub key: Vec<usize>,
     /// rows of it may refer to other rows of it
     pub refers_to_itself: bool,
-    /// has an index beside its primary key in which no two rows may be alike
+    /// `true` if the table has a unique index beside its primary key.
     pub constrained: bool,
     /// the names of its triggers that run before each row is written, and may keep it from being written
     pub row_triggers: Option<String>,
     /// changes with every change of its columns or its indexes
     fingerprint: String,
-    /// why it cannot be loaded, whatever the file
+    /// Reason for which no file can be loaded into the table.
     refused: Option<Refused>,
-    /// whether it was not looked up now, but is what it was when it was loaded last
+    /// `true` if the definition is that of an earlier delivery and was not looked up now.
     remembered: bool,
     /// others may write to it while it is loaded
     shared: bool,
@@ -49,7 +49,7 @@ pub struct Column {
     pub name: String,
     pub wire: ColumnEncoding,
     pub not_null: bool,
-    /// the table fills it where nobody says a value
+    /// The column has a default or is filled by the table if no value is given.
     pub has_default: bool,
     /// the type that travels: the one below a domain
     pub base: Type,
@@ -65,7 +65,7 @@ pub struct Column {
 }
 
 impl Table {
-    /// A table as a test imagines it.
+    /// Builds a table for a test.
     #[cfg(test)]
     pub(super) fn of(schema: &str, name: &str, columns: Vec<Column>, key: &[usize]) -> Self {
         let (schema, name, key) = (schema.into(), name.into(), key.to_vec());
@@ -137,9 +137,9 @@ impl Table {
         }))
     }
 
-    /// Locks it: readers go on, writers wait, so that nobody else changes the table while its rows are counted. Whether it
-    /// has no row, if a full load is pending. Under the lock it must still be the table that was found. A `few` rows are
-    /// looked up one by one, though the planner would rather read a small table.
+    /// Locks the table: readers continue, other writers wait, so that the counts are exact. Returns `true` if the
+    /// table has no row and a full load is pending. Fails if the table is no longer the one that was looked up. With
+    /// `few`, rows are looked up by the key's index, even if the planner would scan a small table.
     pub(super) async fn enter(
         &self,
         tx: &Tx,
@@ -169,13 +169,13 @@ impl Table {
         let first: Vec<_> = (!few).then(|| AS_PLANNED.to_owned()).into_iter().chain(wait.before(&name)).collect();
         let first = first.join("; ");
         let planned = async { if first.is_empty() { Ok(()) } else { tx.batch_execute(&first).await } };
-        // one after the other, but without waiting in between
+        // pipelined: sent one after the other without waiting for the answers
         let (planned, row) = tokio::join!(planned, tx.query_typed_one(&sql, &parameters));
         match planned.and(row) {
             Ok(row) if !row.get::<_, bool>(0) => Err(self.altered()),
             Ok(row) if !row.get::<_, bool>(1) => Err(Error::NotAsLeft { table: name }),
             Ok(row) => Ok(row.get::<_, Option<bool>>(2).unwrap_or(false)),
-            // what was remembered may be gone
+            // the remembered table may have been dropped
             Err(error) if self.remembered && error.code().is_some_and(is_unknown_name) => Err(self.altered()),
             Err(error) => Err(tx.error(error).into()),
         }
@@ -192,7 +192,7 @@ impl Table {
         &self.fingerprint
     }
 
-    /// `"schema"."name"`.
+    /// Returns the name as `"schema"."name"`.
     pub fn quoted(&self) -> String {
         quote::qualified(&self.schema, &self.name)
     }
@@ -201,12 +201,12 @@ impl Table {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// Whether its rows only count as whole rows.
+    /// Returns `true` if the table has no key, so that only whole rows can be compared.
     pub fn is_keyless(&self) -> bool {
         self.key.is_empty()
     }
 
-    /// Its columns, as who reads a file must know them.
+    /// Returns the columns in the form that the decoder needs.
     pub(super) fn shape(&self) -> Vec<decode::Column> {
         let column = |(index, column): (usize, &Column)| decode::Column {
             name: column.name.clone(),
@@ -218,7 +218,7 @@ impl Table {
         self.columns.iter().enumerate().map(column).collect()
     }
 
-    /// Whether Postgres must be asked for the binary form of some cells.
+    /// Returns `true` if some column's binary form must be requested from Postgres.
     pub fn asks(&self) -> bool {
         self.columns.iter().any(|column| matches!(column.wire, ColumnEncoding::ServerCast(_)))
     }
@@ -239,7 +239,8 @@ impl Table {
         }
     }
 
-    /// Where whole rows are compared, null comes before any value, and equal values that read differently are two.
+    /// Appends the sort key of a cell of a table without a key. Null sorts before any value, and equal values that
+    /// are spelled differently get different keys.
     fn whole_row_key(&self, column: usize, cell: tuple::Framed<'_>, out: &mut Vec<u8>) {
         out.push(u8::from(!cell.is_null()));
         if !cell.is_null() {
@@ -317,8 +318,8 @@ async fn find_row(tx: &Tx, entity: &Entity, schema: &str, fingerprint: &str) -> 
     Ok(None)
 }
 
-/// What was read of tables before: reading it again costs more than a small file does. As long as a table's fingerprint is
-/// the same, so is its shape.
+/// Cache of table definitions. Reading a definition costs more than loading a small file, and the definition cannot
+/// have changed while the table's fingerprint is the same.
 #[derive(Clone, Default)]
 pub(super) struct Catalog {
     shapes: Arc<Mutex<HashMap<u32, Known>>>,
@@ -332,7 +333,8 @@ pub(super) struct Catalog {
 type Known = (String, Arc<Shape>);
 
 impl Catalog {
-    /// The table as it was when it was loaded or looked up last; `enter` tells whether it still is.
+    /// Returns the table as it was when it was last looked up or loaded. `enter` checks whether the definition still
+    /// holds.
     pub fn recall(&self, entity: &Entity) -> Option<Arc<Table>> {
         locked(&self.tables).get(entity).cloned()
     }
@@ -366,7 +368,7 @@ impl Catalog {
     }
 }
 
-/// Whether Postgres does not know a table or a schema.
+/// Returns `true` if Postgres does not know a table or a schema.
 fn is_unknown_name(code: &SqlState) -> bool {
     [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code)
 }
@@ -436,7 +438,7 @@ impl Column {
         }
     }
 
-    /// In a whole row jsonb has no order but that of its bytes, and only Postgres knows which it would store.
+    /// Makes a jsonb column of a table without a key compare the stored bytes, which only Postgres can compute.
     fn compare_as_stored(&mut self) {
         if self.wire == ColumnEncoding::Jsonb {
             let type_name = "jsonb".to_owned();
@@ -463,7 +465,7 @@ impl Column {
     }
 }
 
-/// A type by its number; what it is called does not matter on the wire.
+/// Returns the type with this oid. The name does not matter for the binary protocol.
 fn type_of(oid: u32) -> Type {
     Type::from_oid(oid).unwrap_or_else(|| Type::new(String::new(), oid, Kind::Simple, String::new()))
 }

@@ -11,13 +11,13 @@ use super::fold::MergedRow;
 use super::sort::Record;
 use super::tuple;
 
-/// Where the holes of a row are filled from. Steps are followed in order; what is still a hole after the last one is the
+/// Source of a row's unset cells. Steps are followed in order; cells that are unset after the last step get the
 /// column's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// the row that the table has under this key, given as a tuple; if there is one, it is the last step
     Row(Vec<u8>),
-    /// these cells
+    /// These cells.
     Cells(Vec<u8>),
 }
 
@@ -28,7 +28,8 @@ impl Step {
     }
 }
 
-/// What becomes of a key. Without steps, the holes of `RowAction::Put` are filled from the table's row of the same key.
+/// Result for one key. Without steps, unset cells of `RowAction::Put` are filled from the table's row with the same
+/// key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
     pub word: MergedRow,
@@ -50,7 +51,7 @@ pub struct Chain {
 
 /// A row between the key that it leaves and the key at which it arrives.
 enum Moving {
-    /// there is nothing that could move
+    /// No row that could move.
     Nothing,
     /// the table's row of this key, if it has one
     OfTable(Vec<u8>),
@@ -105,7 +106,7 @@ impl Chain {
         self.values.insert(key.to_vec(), value);
     }
 
-    /// The row under `key` is about to move: `tuple` holds its key and nothing else.
+    /// Records that the row with `key` is about to move. `tuple` holds its key and nothing else.
     fn leave(&mut self, key: &[u8], tuple: &[u8]) {
         let gone = Value::of(MergedRow::of(RowAction::Gone, tuple, false));
         self.moving = match self.values.insert(key.to_vec(), gone) {
@@ -121,7 +122,7 @@ impl Chain {
         };
     }
 
-    /// A row arrives. One that was nowhere before says only what the table's row of the new key becomes, as one that does not
+    /// Records that a row arrives at `key`. If the row had no known old key, it is treated as a row that does not
     /// move.
     fn arrive(&mut self, key: &[u8], tuple: &[u8], holes: bool) {
         let moving = std::mem::replace(&mut self.moving, Moving::Nothing);
@@ -154,7 +155,7 @@ impl Chain {
     }
 }
 
-/// The tuple with all cells null that are not the key.
+/// Returns a copy of the tuple in which all cells outside the key are null.
 pub fn key_alone(tuple: &[u8], key: &[usize]) -> Vec<u8> {
     let mut out = Vec::new();
     tuple::begin(tuple::cells(tuple).count(), &mut out);
@@ -193,7 +194,7 @@ impl Value {
         }
     }
 
-    /// The value with other steps; cells that come first are taken at once.
+    /// Returns the value with other steps. Leading steps that are cells are applied at once.
     pub fn with_steps(mut word: MergedRow, steps: Vec<Step>) -> Self {
         let mut steps = steps.into_iter().peekable();
         while let Some(Step::Cells(cells)) = steps.next_if(|step| matches!(step, Step::Cells(_))) {

@@ -1,8 +1,8 @@
-//! A close look at what a delivery does to its table, for a plan and for a run that is held to one: which columns change and how
-//! often, some keys, and a digest of all that is written.
+//! Reports in detail what a delivery does to its table, for `plan` and `run --plan`: the columns that change and how
+//! often, sample keys, and a digest of all that is written.
 //!
-//! Only who was asked to looks so closely; whoever loads pays nothing for it. What differs is what Postgres
-//! calls different, as when it is written.
+//! The report is collected only on request; an ordinary run does not pay for it. Rows and cells differ if Postgres
+//! says so, as when they are written.
 
 use std::io;
 
@@ -18,7 +18,8 @@ use super::unnest::UnnestParams;
 use super::{Error, key_display, plan_fingerprint, sql, tuple};
 use crate::pg::Tx;
 
-/// What there was to see. Keys are their columns' values as Postgres prints them, in the key's order; long ones are cut.
+/// Result of the report. Keys are the key columns' values as Postgres prints them, in the key's order; long values
+/// are truncated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// the key's columns; none in a table without one
@@ -34,9 +35,9 @@ pub struct Seen {
 
 /// Looks while a delivery is applied.
 pub struct ChangeReport {
-    /// so many keys of each kind
+    /// Maximum number of sample keys of each kind.
     most: usize,
-    /// in how many rows each column of the table changes
+    /// Number of changed rows for each column of the table.
     columns: Vec<u64>,
     created: Vec<Vec<u8>>,
     removed: Vec<Vec<u8>>,
@@ -52,7 +53,7 @@ impl ChangeReport {
         Self { most, columns, created, removed, amended, reset: Spool::default(), digest: Sha256::new() }
     }
 
-    /// Rows that go into an empty table as they come.
+    /// Adds rows that are copied straight into an empty table.
     pub fn load(&mut self, batch: &Batch, table: &Table) {
         batch.rows().for_each(|wanted| self.digest.update(wanted.tuple));
         let room = self.most.saturating_sub(self.created.len());
@@ -63,7 +64,7 @@ impl ChangeReport {
         self.created.extend(put.take(room).map(|wanted| picked(wanted.tuple, &table.key)));
     }
 
-    /// What is about to be written.
+    /// Adds the delta that is about to be written.
     pub async fn before(&mut self, tx: &Tx, table: &Table, delta: &Delta) -> Result<(), Error> {
         self.digest(table, delta)?;
         if table.is_keyless() {
@@ -86,7 +87,8 @@ impl ChangeReport {
         Ok(())
     }
 
-    /// Where rows of a table without a key lie is another thing in a rehearsal: only their number counts.
+    /// Adds the delta to the digest. The removed rows of a table without a key are located by address, which is
+    /// another one in a dry run, so only their number counts.
     fn digest(&mut self, table: &Table, delta: &Delta) -> Result<(), Error> {
         let (whole, parts) = ([&delta.creates, &delta.amends], [&delta.partial, &delta.resets]);
         let removes = Some(&delta.removes).filter(|_| !table.is_keyless());
@@ -113,7 +115,7 @@ impl ChangeReport {
         Ok(())
     }
 
-    /// What was written: of rows that got defaults only now it is known how they differ.
+    /// Adds what has been written. How rows that got defaults differ is known only afterwards.
     pub async fn after(&mut self, tx: &Tx, table: &Table) -> Result<(), Error> {
         let reset = std::mem::take(&mut self.reset);
         self.compare(tx, table, &reset).await
@@ -177,7 +179,7 @@ impl ChangeReport {
         Ok(())
     }
 
-    /// All that was seen, as text.
+    /// Returns the whole report as text.
     pub async fn finish(self, tx: &Tx, table: &Table) -> Result<Seen, Error> {
         let named = table.columns.iter().map(|column| column.name.clone()).zip(self.columns);
         Ok(Seen {
@@ -191,7 +193,7 @@ impl ChangeReport {
     }
 }
 
-/// Where the key's columns stand among some columns.
+/// Returns the positions of the key's columns in `columns`.
 fn places(table: &Table, columns: &[usize]) -> Vec<usize> {
     table.key.iter().filter_map(|key| columns.iter().position(|column| column == key)).collect()
 }
@@ -202,7 +204,7 @@ fn picked(row: &[u8], columns: &[usize]) -> Vec<u8> {
     key
 }
 
-/// The first rows of a spool.
+/// Returns the first rows of a spool.
 fn first(rows: &Spool, most: usize) -> io::Result<Vec<Vec<u8>>> {
     let (mut tuples, mut row, mut found) = (rows.reader()?, Vec::new(), Vec::new());
     while found.len() < most && tuple::read(&mut tuples, &mut row)? {

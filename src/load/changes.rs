@@ -24,7 +24,7 @@ pub async fn apply<T>(
     let mut keys = UnnestParams::new(table, table.key.iter().copied());
     let first = intake.next().await;
     let (entered, current) = tokio::join!(enter, first_rows(tx, table, &first, &mut keys));
-    // a table that is another one by now explains whatever else went wrong
+    // If the table's definition has changed, that explains any other error, so this error comes first.
     entered?;
     let (mut next, mut current) = (first?, current?);
     while let Some(batch) = next {
@@ -42,7 +42,7 @@ pub async fn apply<T>(
     delta.write(tx, table, look).await
 }
 
-/// The rows that the first keys have, if they can be asked for already.
+/// Requests the table's rows for the first keys, if the keys are known already.
 async fn first_rows<'a>(
     tx: &'a Tx,
     table: &'a Table,

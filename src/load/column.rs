@@ -1,4 +1,4 @@
-//! How a column stands in SQL: its value, the binary form of a value, and how two values are told apart.
+//! SQL expressions for a column: its value, the binary form of a value, and the comparison of two values.
 
 use super::catalog::Column;
 use super::encode::{ColumnEncoding, Comparison, XML};
@@ -13,8 +13,9 @@ impl Column {
         }
     }
 
-    /// Returns the expression for the binary form of a value. That of XML leaves out the declaration, so its text travels in its
-    /// place and is read as it stands; not where it declares another encoding than UTF-8, from which it would be converted.
+    /// Returns the expression for the binary form of a value. The binary form of XML leaves out the declaration, so
+    /// the value's text is sent instead. A value that declares another encoding than UTF-8 is sent in binary form, as
+    /// its text would be converted.
     pub(super) fn sent(&self, value: &str) -> String {
         let send = &self.send;
         if !self.is_xml() {

@@ -1,7 +1,8 @@
-//! What the files say a table holds, against what it holds: both come in key order and are merged row by row.
+//! Compares a table with the content that its files define, for `verify`. Both sides come in key order and are merged
+//! row by row.
 //!
-//! Counts are exact, examples are few. Rows whose bytes differ go to a spool, and Postgres has the last word on which of
-//! them differ by their types' equality, and in which columns. Nothing is written.
+//! Counts are exact; only a few examples are kept. Rows whose bytes differ go to a spool, and Postgres decides which
+//! of them differ by their types' equality, and in which columns. Nothing is written.
 
 use std::cmp::Ordering;
 
@@ -23,7 +24,7 @@ pub struct Different {
     pub columns: Vec<String>,
 }
 
-/// What came of comparing a table with its files.
+/// Result of comparing a table with its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// the names of the key's columns; none for a table whose rows only count as whole rows
@@ -35,17 +36,17 @@ pub struct Comparison {
     /// rows of the table that the files do not say
     pub extra: u64,
     pub different: u64,
-    /// in how many rows a column differs; those in which it does
+    /// Number of rows in which a column differs, for each column that differs.
     pub columns: Vec<(String, u64)>,
     /// the first of each
     pub some_missing: Vec<Key>,
     pub some_extra: Vec<Key>,
     pub some_different: Vec<Different>,
-    /// cells that no file supplied, by column: their values are defaults of long ago, or somebody else's
+    /// Number of cells that no file supplied, by column. Their values are column defaults, or were written by others.
     pub untold: Vec<(String, u64)>,
     /// rows of the table whose keys only a rejected row names
     pub rejected: u64,
-    /// rows of the table that no file names; without a full load nobody can say whether they belong there
+    /// Number of the table's rows that no file names. Without a full load, it is unknown whether they belong there.
     pub unnamed: u64,
 }
 
@@ -54,12 +55,13 @@ impl Comparison {
         self.missing + self.extra + self.different == 0
     }
 
-    /// Rows of the table that were held against the files.
+    /// Returns the number of the table's rows that were compared with the files.
     pub fn compared(&self) -> u64 {
         self.rows.saturating_sub(self.unnamed + self.rejected)
     }
 
-    /// Why equal would say nothing: there are rows, and not one was held against the files.
+    /// Returns the reason for which an empty list of differences proves nothing: the table has rows, and none of them
+    /// was compared.
     pub fn proves_nothing(&self) -> Option<&'static str> {
         if !self.is_equal() || self.rows == 0 || self.compared() > 0 {
             return None;
@@ -75,7 +77,7 @@ impl Comparison {
 /// A comparison under way.
 pub struct Compare<'a> {
     table: &'a Table,
-    /// whether all rows of the table must be in the files
+    /// `true` if all rows of the table must be in the files.
     whole: bool,
     keep: usize,
     found: Comparison,
@@ -121,7 +123,7 @@ impl<'a> Compare<'a> {
         Ok(())
     }
 
-    /// The rows behind the last key that the files name.
+    /// Counts the table's rows behind the last key that the files name.
     pub async fn rest(&mut self, current: &mut TableCursor<'_>) -> Result<(), Error> {
         while let Some((_, row)) = current.row() {
             self.unnamed(row, current.address());
@@ -211,7 +213,7 @@ impl<'a> Compare<'a> {
         Ok(())
     }
 
-    /// A row of `sql::differences`.
+    /// Records a row of the answer to `sql::differences`.
     fn different(&mut self, answer: &Row, differ: &mut [u64]) {
         let table = self.table;
         let width = table.key.len();
@@ -230,7 +232,7 @@ impl<'a> Compare<'a> {
     }
 }
 
-/// Whether a row with this last word is in the table.
+/// Returns `true` if a row with this last action exists in the table.
 fn is_there(wish: RowAction) -> bool {
     matches!(wish, RowAction::Put | RowAction::Fresh | RowAction::Here)
 }

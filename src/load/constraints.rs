@@ -1,5 +1,5 @@
-//! The constraints of a table beyond its key, and the values with which rows can be parked: values that are in nobody's way
-//! while other rows take theirs. Read from the catalog only when rows stand in each other's way.
+//! Reads the constraints of a table beyond its key from the catalog, and finds values with which rows can be parked,
+//! that is values that no other row has or will get. Used only if rows collide while they are written.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use super::encode::ColumnEncoding;
 use super::{Error, sql};
 use crate::pg::{Tx, quote};
 
-/// What else than its key restricts the rows of a table.
+/// Constraints of a table beyond its key.
 pub(super) struct Constraints {
     indexes: Vec<Index>,
-    /// some constraint can be deferred
+    /// `true` if some constraint can be deferred.
     pub deferrable: bool,
-    /// a row of the table can be deleted and inserted again, and nobody notices
+    /// A row of the table can be deleted and inserted again without any reference or trigger noticing.
     pub replaceable: bool,
     /// deleting a row of the table changes other rows of it
     pub acts: bool,
@@ -35,11 +35,11 @@ struct Candidate {
     column: usize,
     /// the column refers to a table, so only null is free
     refers: bool,
-    /// another row refers to the column, so it is not to be touched
+    /// `true` if a foreign key refers to the column, so that it must not be changed.
     referred_to: bool,
 }
 
-/// With which values rows are parked.
+/// Kind of value with which rows are parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// null where the column can be null
@@ -50,7 +50,7 @@ pub(super) enum Kind {
     Below,
 }
 
-/// What to write into the rows that stand in the way of others.
+/// Values to write into the rows that are to be parked.
 pub(super) struct Parking {
     /// SQL for the value of a column; `v.n` is the row's number
     pub values: BTreeMap<usize, String>,
@@ -81,7 +81,8 @@ impl Constraints {
         })
     }
 
-    /// How rows can be parked; nothing where no index beside the key has a column to park.
+    /// Returns the values with which rows can be parked. They are empty if no index beside the key has a column that
+    /// can be used.
     pub async fn parking(&self, tx: &Tx, table: &Table, kind: Kind, wanted: &Extremes) -> Result<Parking, Error> {
         let mut parking = Parking { values: BTreeMap::new(), watched: Vec::new() };
         for index in &self.indexes {
@@ -108,7 +109,7 @@ impl Constraints {
         Ok(parking)
     }
 
-    /// The columns whose highest and lowest wanted values must be known before a free value can be found.
+    /// Returns the columns whose highest and lowest new values must be known before a free value can be found.
     pub fn measured(&self, table: &Table) -> Vec<usize> {
         let columns = self.indexes.iter().flat_map(|index| &index.columns).map(|candidate| candidate.column);
         let mut columns: Vec<usize> =
@@ -126,7 +127,7 @@ impl Candidate {
     }
 }
 
-/// A column of the table that is not in its key.
+/// Returns the index of a column that is not part of the table's key.
 fn free_column(table: &Table, name: &str) -> Option<usize> {
     table.column_named(name).filter(|column| !table.key.contains(column))
 }
@@ -135,7 +136,7 @@ fn free_column(table: &Table, name: &str) -> Option<usize> {
 #[derive(Default)]
 pub(super) struct Extremes(pub BTreeMap<usize, Vec<String>>);
 
-/// How a free value of a type is made.
+/// Kind of type, which decides how a free value is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Number,
@@ -170,7 +171,7 @@ impl Form {
     }
 }
 
-/// SQL for a value of a column that no row of the table has and none of the wanted ones; another one for each number `v.n`.
+/// Returns SQL for a value of a column that no row of the table has or will get; it differs for each number `v.n`.
 async fn free_value(tx: &Tx, table: &Table, column: usize, below: bool, wanted: &Extremes) -> Result<String, Error> {
     let Some(form) = Form::of(&table.columns[column]) else { return Ok("null".to_owned()) };
     let sign = if below { '-' } else { '+' };
@@ -190,7 +191,7 @@ async fn free_value(tx: &Tx, table: &Table, column: usize, below: bool, wanted: 
     Ok(format!("({}::pg_catalog.{type_name} {sign} {step})", quote::literal(&base)))
 }
 
-/// A text that hardly any row has: of 32 digits, or of one character for private use where the column has little room.
+/// Returns SQL for a text that hardly any row has: 32 digits, or one private-use character if the column is short.
 fn text(column: &Column, below: bool) -> String {
     let most = match column.wire {
         ColumnEncoding::Varchar { max } => max,

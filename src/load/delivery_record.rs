@@ -8,10 +8,10 @@ use super::{Counts, Error, Feed};
 use crate::pg::Tx;
 use crate::source::{Content, Object, Pending, Status};
 
-/// What a delivery's ledger rows are made of.
+/// Data from which a delivery's ledger rows are made.
 pub struct DeliveryRecord {
     pub id: i64,
-    /// what the table's rows are numbered with that the delivery writes
+    /// Revision that the ledger rows of this delivery get.
     pub revision: i64,
     pub pending: Pending,
     pub feed: Feed,
@@ -22,7 +22,7 @@ pub struct DeliveryRecord {
 }
 
 impl DeliveryTx {
-    /// What tells this try of the delivery from another.
+    /// Returns the identity of this attempt at the delivery.
     pub fn sign(&self) -> Sign {
         self.docket.sign()
     }
@@ -44,13 +44,13 @@ impl DeliveryRecord {
         Ok(ids)
     }
 
-    /// The row of a part that was loaded.
+    /// Returns the ledger row of a part that was loaded.
     pub fn loaded<'a>(&'a self, changes: &Changes, part: usize, id: i64) -> Line<'a> {
         let line = self.line(id, &self.pending.objects[part], Status::Loaded);
         changes.of_part(part, Line { reason: self.pending.remark.as_deref(), ..line })
     }
 
-    /// The new parts with their ids and keys.
+    /// Returns the new parts with their ids and keys.
     pub fn named(&self, others: Vec<(usize, i64)>) -> Vec<(usize, i64, &str)> {
         let all = others.into_iter().chain([(self.last_new(), self.id)]);
         all.map(|(part, id)| (part, id, self.pending.objects[part].listed.key.as_str())).collect()
@@ -91,22 +91,23 @@ impl DeliveryRecord {
         Ok(last)
     }
 
-    /// The place of the last object that is to be accounted for: it carries the effects.
+    /// Returns the index of the last object that needs a ledger row: its row carries the effects of the whole
+    /// delivery.
     pub fn last_new(&self) -> usize {
         self.pending.new_objects().last().unwrap_or(self.pending.objects.len() - 1)
     }
 
-    /// Every object of a delivery has its row before it begins.
+    /// Returns the ledger id of a part. Every object has its ledger row before its delivery begins.
     fn id_of(&self, part: usize) -> i64 {
         self.pending.objects[part].entry.unwrap_or(self.id)
     }
 
-    /// What tells this try from another.
+    /// Returns the identity of this attempt.
     pub fn sign(&self) -> Sign {
         Sign { id: self.id, revision: self.revision, started_at: self.started() }
     }
 
-    /// Seconds since 1970.
+    /// Returns the start time in seconds since 1970.
     fn started(&self) -> f64 {
         self.started_at.unix_timestamp_nanos() as f64 / 1e9
     }
@@ -139,18 +140,18 @@ impl DeliveryRecord {
     }
 }
 
-/// Why a delivery was given up.
+/// Reason for which a delivery was given up.
 #[derive(Debug, Clone, Default)]
 pub struct Why {
     pub words: String,
     /// the part that is to blame
     pub part: Option<usize>,
-    /// how many rows it would have removed
+    /// Number of rows that the snapshot would have removed.
     pub removes: Option<u64>,
 }
 
 impl Why {
-    /// For a reason alone.
+    /// Returns a reason that consists of a text alone.
     pub fn of(words: &str) -> Self {
         Self { words: words.to_owned(), ..Self::default() }
     }

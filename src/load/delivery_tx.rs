@@ -1,7 +1,9 @@
-//! One delivery at work: a transaction that holds the table's lease and lock, from `begin` to the signed ledger row.
+//! Runs one delivery: a transaction that holds the table's lease and lock, from `begin` to the commit of its ledger
+//! row.
 //!
-//! `apply` turns rows into changes, `seal` writes the ledger row and the message and commits: a `Receipt` exists only for
-//! what everybody can see. `note` gives the delivery up and writes down why. Dropped, a `DeliveryTx` leaves nothing.
+//! `apply` turns rows into changes. `seal` writes the ledger row and the message and commits; only a commit creates a
+//! `Receipt`. `note` gives the delivery up and records the reason. A `DeliveryTx` that is dropped leaves nothing in
+//! the database.
 
 mod lock;
 mod nulls;
@@ -34,10 +36,10 @@ use crate::source::{Entity, Pending, Status, Step, TablePlan};
 /// A change file of so many bytes has few rows.
 const FEW: u64 = 64 << 10;
 
-/// What came of the wish to begin.
+/// Outcome of `begin`.
 pub enum BeginOutcome {
     DeliveryTx(Box<DeliveryTx>),
-    /// another loader has the table
+    /// Another loader holds the table's lease.
     Busy,
     /// the ledger moved on since the plan was made, or the table is stopped
     Moved,
@@ -47,49 +49,49 @@ pub enum BeginOutcome {
     Reserved,
 }
 
-/// A delivery in hand.
+/// A delivery whose transaction is open.
 pub struct DeliveryTx {
     pub(super) tx: Tx,
     table: Arc<Table>,
     catalog: Catalog,
     lock_waits: LockWaits,
-    /// nobody else writes to the table, as TABLES says
+    /// `true` if no other program writes to the table, as `TABLES` says.
     sole_writer: bool,
     pub(super) docket: DeliveryRecord,
     guard: Guard,
-    /// whether the last loaded file of this kind had an op in front
+    /// `true` if the last loaded file of this kind had an operation column.
     had_op: Option<bool>,
     nulls: null_rule::Known,
-    /// how null is written, once it was decided for this delivery
+    /// Rule for null, once it was decided for this delivery.
     decision: Option<NullDecision>,
     bad_rows: BadRows,
     event_id: String,
-    /// which parts were loaded before, where late files are folded in
+    /// `true` for each part that was loaded before, if late files are folded in.
     loaded: Vec<bool>,
-    /// how many keys of each kind somebody wants to see
+    /// Number of sample keys of each kind to report, if a report was requested.
     look: Option<usize>,
     started: Instant,
 }
 
-/// What a delivery did to its table, not yet visible to anyone.
+/// Changes that a delivery made to its table, not yet committed.
 #[derive(Debug, Clone)]
 pub struct Changes {
     pending: Pending,
     counts: Counts,
-    /// how many rows the table had before, if they were counted
+    /// Number of rows that the table had before, if they were counted.
     before: Option<u64>,
     summary: Summary,
-    /// of each part
+    /// Number of rejected rows of each part.
     rejected: Vec<u64>,
     rejects: Option<Rejects>,
     feed: Feed,
     seen: Option<Seen>,
 }
 
-/// What rows did to the table.
+/// Effect of the delivery's rows on the table.
 struct Applied {
     counts: Counts,
-    /// how many rows the table had before, if they were counted
+    /// Number of rows that the table had before, if they were counted.
     before: Option<u64>,
 }
 
@@ -129,7 +131,8 @@ impl Target {
             (LeaseOutcome::Head(head, nulls), Some(id)) if !unrecorded && head.follows(after) => (head, nulls, id),
             (leased, _) => {
                 tx.rollback().await?;
-                // where nobody has it, the table was made since stock was taken, or the ledger moved on
+                // If no other loader has the lease, the table was created after the listing, or the ledger has
+                // changed.
                 return Ok(if matches!(leased, LeaseOutcome::Busy) { BeginOutcome::Busy } else { BeginOutcome::Moved });
             }
         };
@@ -165,7 +168,7 @@ impl Target {
         })))
     }
 
-    /// The table of the target that the entity is loaded into.
+    /// Returns the target table for the entity.
     pub(super) async fn table(&self, tx: &Tx, entity: &Entity) -> Result<Option<Table>, Error> {
         Table::find(tx, Some(&self.catalog), entity, self.settings.schema.as_deref()).await
     }
@@ -187,7 +190,7 @@ impl Target {
     /// file dearly.
     async fn take(&self, tx: &Tx, table: &Table, pending: &Pending) -> Result<LeaseOutcome, Error> {
         let (leased, marked) = tokio::join!(lease::take_for(tx, table, &self.feed, pending), tx.mark());
-        // the first of them to fail says why; after it, all do
+        // the first failure is the cause; after it, every statement fails
         let leased = leased?;
         marked?;
         Ok(leased)
@@ -226,12 +229,12 @@ impl Target {
 }
 
 impl DeliveryTx {
-    /// The number of the delivery.
+    /// Returns the delivery's id.
     pub fn id(&self) -> i64 {
         self.docket.id
     }
 
-    /// When it was begun.
+    /// Returns the time at which the delivery began.
     pub fn started(&self) -> Instant {
         self.started
     }
@@ -310,7 +313,7 @@ impl DeliveryTx {
         row_pipeline::Plan { table: &self.table, event_id: &self.event_id, rejects, leaves, loaded: &self.loaded }
     }
 
-    /// Where bad rows go, if they do not fail the delivery.
+    /// Returns the place for rejected rows, or `None` if a bad row fails the delivery.
     pub(super) fn rejects(&self) -> Option<Rejects> {
         let BadRows::Quarantine { most } = self.bad_rows else { return None };
         Some(Rejects::new(self.docket.pending.objects.iter().map(|object| object.new).collect(), most))
@@ -414,12 +417,12 @@ impl Changes {
         self.counts
     }
 
-    /// What a close look showed, if there was one.
+    /// Returns the change report, if one was requested.
     pub fn seen(&self) -> Option<&Seen> {
         self.seen.as_ref()
     }
 
-    /// The highest event id among the rows read.
+    /// Returns the highest event id among the rows that were read.
     pub fn max_event_id(&self) -> Option<i64> {
         self.summary.max_event_id
     }
@@ -428,7 +431,7 @@ impl Changes {
         let of = |parts: &[u64]| parts.get(part).copied().unwrap_or(0);
         let (rows_read, rejected) = (of(&self.summary.read), of(&self.rejected));
         let claimed = self.summary.claimed.as_ref().map(|claimed| match self.pending.file {
-            // a full load claims nothing but that its rows are there, and only where it has ops
+            // a full load without an operation column claims nothing
             File::Snapshot => serde_json::json!({"I": rows_read}),
             File::Changes => {
                 let [insert, update, delete] = claimed.get(part).copied().unwrap_or_default();

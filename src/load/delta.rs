@@ -22,7 +22,7 @@ use super::{Counts, Error, careful, sql, tuple};
 use crate::failpoint;
 use crate::pg::Tx;
 
-/// What is to be written, in spools.
+/// Rows to be written to a table, in spools.
 #[derive(Default)]
 pub struct Delta {
     pub(super) creates: Spool,
@@ -33,7 +33,7 @@ pub struct Delta {
     pub(super) amends: Spool,
     pub(super) removes: Spool,
     unchanged: u64,
-    /// rows of the table that stay because nobody knows what the file said of them
+    /// Number of the table's rows that are kept because the file's row with the same key was rejected.
     left: u64,
     /// reused
     scratch: Vec<u8>,
@@ -44,7 +44,7 @@ impl Delta {
         self.removes.count()
     }
 
-    /// How many rows of the table were met.
+    /// Returns the number of the table's rows that were compared.
     pub fn rows_met(&self) -> u64 {
         self.removes.count() + self.amends.count() + self.resets.count() + self.unchanged + self.left
     }
@@ -78,7 +78,7 @@ impl Delta {
         }
     }
 
-    /// The rows of the table after the last wanted one are not wanted either.
+    /// Removes the table's rows behind the last key of the batch stream.
     pub async fn remove_rest(&mut self, current: &mut TableCursor<'_>, table: &Table) -> Result<(), Error> {
         while let Some((_, row)) = current.row() {
             self.remove(row, current.address(), table)?;
@@ -92,7 +92,7 @@ impl Delta {
             RowAction::Leave => self.left += 1,
             RowAction::Gone | RowAction::Away => self.remove(row, address, table)?,
             RowAction::Fresh if wanted.holes => self.resets.push(wanted.tuple)?,
-            // whole rows are met where they are equal
+            // rows without a key are matched only if they are equal
             _ if table.is_keyless() => self.unchanged += 1,
             RowAction::Put | RowAction::Here if wanted.holes => {
                 self.scratch.clear();
@@ -124,7 +124,7 @@ impl Delta {
         Ok(self.removes.push(&self.scratch)?)
     }
 
-    /// Writes it; with a look, if somebody wants to see what changes.
+    /// Writes the delta, and adds it to `look` if a change report was requested.
     pub async fn write(mut self, tx: &Tx, table: &Table, look: Option<&mut ChangeReport>) -> Result<Counts, Error> {
         self.partial.settle()?;
         self.resets.settle()?;
@@ -135,8 +135,8 @@ impl Delta {
         Ok(counts)
     }
 
-    /// Writes it in the usual order; where rows stand in each other's way, again, with care. Fails if other rows were written than
-    /// were planned: a trigger keeps rows from being written.
+    /// Writes the delta in the usual order of statements, or in a more careful way if rows collide. Fails if the
+    /// number of written rows differs from the plan, that is if a trigger kept rows from being written.
     async fn put(self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
         let counts = self.put_somehow(tx, table).await?;
         let creates = self.creates.count() + self.partial.count();
@@ -160,7 +160,7 @@ impl Delta {
     /// refer to each other, creates come first, for amended rows may refer to them, and removes last: by then nothing refers
     /// to them any more.
     pub(super) async fn put_in_order(&self, tx: &Tx, table: &Table) -> Result<Counts, Error> {
-        // nothing is done until it is waited for
+        // futures do nothing until they are awaited
         let (create, amend, remove) =
             (self.put_creates(tx, table), self.put_amends(tx, table), self.put_removes(tx, table));
         let (create, (amend, reset), remove) = if table.refers_to_itself {
@@ -172,7 +172,7 @@ impl Delta {
         Ok(self.counts(create, (amend, reset), remove))
     }
 
-    /// What was sent as amended and found equal is unchanged.
+    /// Returns the counts. Rows that were sent as amended and turned out to be equal count as unchanged.
     pub(super) fn counts(&self, create: u64, (amend, reset): (u64, u64), remove: u64) -> Counts {
         let unchanged = self.unchanged + self.amends.count() - amend;
         Counts { create, amend: amend + reset, remove, unchanged, rejected: 0 }
@@ -287,7 +287,7 @@ async fn each(
     if arrays.is_empty() { Ok(()) } else { act(&arrays).await }
 }
 
-/// A count in an answer.
+/// Returns a count from a row of an answer.
 fn number(row: &Row, place: usize) -> u64 {
     u64::try_from(row.get::<_, i64>(place)).unwrap_or(0)
 }

@@ -1,4 +1,5 @@
-//! One row of a file becomes a tuple of the table, with its sort key — or a reason why it cannot.
+//! Encodes one row of a file as a tuple of the table with its sort key, or returns the reason for which it cannot be
+//! loaded.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::tuple;
 use crate::decode::cell::Cell;
 use crate::decode::{Op, Row};
 
-/// Why a cell cannot be loaded.
+/// Reason for which a cell cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum CellFault {
     #[error("null, and the column is not null")]
@@ -39,7 +40,7 @@ pub struct Encoder {
     asks: bool,
     /// the column whose highest value is the delivery's `max_event_id`
     event: Option<usize>,
-    /// where each cell of the row at hand starts, reused
+    /// Start of each cell of the current row; the buffer is reused.
     starts: Vec<usize>,
 }
 
@@ -76,7 +77,7 @@ impl Encoder {
         let (gone, mut holes) = (row.op == Op::Delete, false);
         for index in 0..self.table.columns.len() {
             self.starts.push(out.len());
-            // a delete needs its key and nothing else: sources log no more
+            // a delete needs only its key; many sources log nothing else
             if gone && !self.is_key[index] {
                 tuple::null(out);
             } else {
@@ -104,7 +105,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Whether the row was under another key before.
+    /// Returns `true` if the before-image shows that the row had another key.
     pub fn moves(&self, row: &Row<'_>) -> bool {
         let moved = |column: &usize| before(row, *column).is_some_and(|before| before != row.cell(*column));
         row.op == Op::Update && self.table.key.iter().any(moved)
@@ -147,7 +148,7 @@ impl Encoder {
         }
     }
 
-    /// The event id of the row that was just encoded; a delete has none.
+    /// Returns the event id of the row that was just encoded, or `None` for a delete.
     #[inline]
     pub fn event_id(&self, row: &Row<'_>, out: &[u8]) -> Option<i64> {
         let column = self.event.filter(|_| row.op != Op::Delete)?;
@@ -156,7 +157,7 @@ impl Encoder {
     }
 }
 
-/// The key's cell before the row moved. A key is never null: such a before-image says nothing.
+/// Returns the key cell of the before-image. A key is never null, so a null there is ignored.
 fn before<'a>(row: &Row<'a>, column: usize) -> Option<Cell<'a>> {
     row.before(column).filter(|cell| *cell != Cell::Null)
 }

@@ -1,14 +1,14 @@
-//! What happened to a key, folded into its last word, cell by cell.
+//! Folds all records of one key into one row action, cell by cell.
 //!
-//! Records of one key meet in file order. A supplied cell replaces what was said before, a hole keeps it; a delete clears
-//! all. In a snapshot nothing folds: a key must come once.
+//! Records of one key come in file order. A supplied cell replaces the earlier value, an unset cell keeps it, and a
+//! delete clears the row. Rows of a snapshot are never folded, because a key must occur only once.
 
 use super::batch::{Batch, RowAction, Wanted};
 use super::sort::{Mark, Record};
 use super::{Error, tuple};
 use crate::decode::File;
 
-/// What is known of one key so far.
+/// Row action that results from the records of one key so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergedRow {
     pub wish: RowAction,
@@ -26,7 +26,7 @@ impl MergedRow {
         Self { wish, tuple: tuple.to_vec(), holes }
     }
 
-    /// The word with its holes filled from other cells.
+    /// Returns the row with its unset cells filled from another tuple.
     pub fn filled(self, from: &[u8]) -> Self {
         let mut filled = Vec::with_capacity(self.tuple.len() + from.len());
         tuple::fill(&self.tuple, from, &mut filled);
@@ -34,7 +34,7 @@ impl MergedRow {
         Self { wish: self.wish, tuple: filled, holes }
     }
 
-    /// The word after another one was said.
+    /// Folds the next record of the key into the row.
     pub fn then(&mut self, wish: RowAction, tuple: &[u8], holes: bool) {
         let mut next = Self::of(wish, tuple, holes);
         if next.wish == RowAction::Put && holes {
@@ -89,7 +89,7 @@ impl Fold {
         Ok(())
     }
 
-    /// The last key is complete too.
+    /// Adds the last key's row to the batch.
     pub fn end(&mut self, batch: &mut Batch) {
         if let Some((_, key, MergedRow { wish, tuple, holes })) = self.open.take() {
             batch.push(Wanted { key: &key, tuple: &tuple, wish, holes });
@@ -101,7 +101,7 @@ impl Fold {
 mod tests {
     use super::*;
 
-    /// A tuple of text cells; `-` is a hole.
+    /// Builds a tuple of text cells; `-` is an unset cell.
     fn tuple_of(cells: &[&str]) -> Vec<u8> {
         let mut out = Vec::new();
         tuple::begin(cells.len(), &mut out);
@@ -148,7 +148,7 @@ mod tests {
         folds(&[(Put, &["1", "a", "-"]), (Put, &["1", "-", "b"])], Put, &["1", "a", "b"]);
         folds(&[(Put, &["1", "a", "b"]), (Gone, &["1", "∅", "∅"])], Gone, &["1", "∅", "∅"]);
         folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "a", "b"])], Put, &["1", "a", "b"]);
-        // what was deleted has no old cells to keep
+        // a deleted row has no old cells to keep
         folds(&[(Put, &["1", "a", "b"]), (Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"])], Fresh, &["1", "-", "c"]);
         folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"]), (Put, &["1", "-", "d"])], Fresh, &["1", "-", "d"]);
         folds(&[(Gone, &["1", "∅", "∅"]), (Put, &["1", "-", "c"]), (Put, &["1", "a", "-"])], Put, &["1", "a", "c"]);

@@ -41,7 +41,8 @@ fn with(mut cells: Cells, supplied: Supplied) -> Cells {
     cells
 }
 
-/// The plain reading. A row that is not there cannot move: its new key is written as if it had not.
+/// Applies the operations one after the other. A row that does not exist cannot move: its new key is written as by a
+/// plain update.
 fn one_by_one<'a>(mut table: Table, ops: impl IntoIterator<Item = &'a Op>) -> Table {
     for op in ops {
         let (key, cells, supplied) = match *op {
@@ -98,7 +99,7 @@ fn key_of(row: &[u8]) -> u8 {
     tuple::cells(row).next().map_or(0, |cell| cell.value()[0] - b'0')
 }
 
-/// The records that the intake makes of an operation.
+/// Returns the records that the pipeline makes of an operation.
 fn records(op: &Op) -> Vec<(RowAction, Vec<u8>)> {
     match *op {
         Op::Put(key, supplied) => vec![(RowAction::Put, row(key, supplied))],
@@ -113,7 +114,7 @@ fn record<'a>(target: &Target, part: u32, (wish, tuple): &'a (RowAction, Vec<u8>
     Record { mark: Mark { part, line: 1, wish: *wish, holes: tuple::has_hole(tuple) }, key, tuple }
 }
 
-/// What the table becomes if each folded row is carried out once.
+/// Returns the table after each folded row has been applied once.
 fn carry_out(before: &Table, batch: &Batch) -> Table {
     let mut table = before.clone();
     for (place, wanted) in batch.rows().enumerate() {
@@ -141,7 +142,7 @@ fn carry_out(before: &Table, batch: &Batch) -> Table {
     table
 }
 
-/// Files in which rows move; which of them were loaded before.
+/// Folds files in which rows move; `loaded` says which of them were loaded before.
 fn moved(files: &[Vec<Op>], loaded: &[bool]) -> Result<Batch, Error> {
     let (target, mut batch, mut key) = (target(), Batch::default(), Vec::new());
     let mut moves = Moves::new(target.clone(), loaded);
@@ -209,7 +210,8 @@ fn files() -> impl Strategy<Value = Vec<(bool, Vec<Op>)>> {
     prop::collection::vec((any::<bool>(), prop::collection::vec(op_or_move(), 0..4)), 1..5)
 }
 
-/// The files without what no source can do: rows move only from where they are to where none is, and none is inserted twice.
+/// Returns the files without operations that no source can produce: a row moves only from a key that exists to a free
+/// key, and is inserted only once.
 fn possible(table: &Table, files: Vec<(bool, Vec<Op>)>) -> Vec<(bool, Vec<Op>)> {
     let mut now = table.clone();
     let mut can = |op: &Op| {
@@ -225,7 +227,7 @@ fn possible(table: &Table, files: Vec<(bool, Vec<Op>)>) -> Vec<(bool, Vec<Op>)> 
     files.into_iter().map(|(late, ops)| (late, ops.into_iter().filter(&mut can).collect())).collect()
 }
 
-/// The operations of the files; of those only that were loaded before, if asked so.
+/// Returns the operations of the files, or only those of files that were loaded before.
 fn ops_of(files: &[(bool, Vec<Op>)], only_loaded: bool) -> impl Iterator<Item = &Op> {
     files.iter().filter(move |(late, _)| !(only_loaded && *late)).flat_map(|(_, ops)| ops)
 }
@@ -238,9 +240,9 @@ fn tables_before(files: &[(bool, Vec<Op>)], cells: impl Fn(u8) -> Cells) -> impl
     tables.filter(move |table| ops_of(&possible(table, files.to_vec()), false).count() == ops_of(files, false).count())
 }
 
-/// Returns true if what the files come to cannot be known from the table as the loaded ones left it: other tables from which
-/// they make the same come to another end, or a cell is needed that is in no place any more. Cells from `UNKNOWN` on stand for
-/// the cells that a table had before.
+/// Returns `true` if the result of the files cannot be known from the table that the loaded files left: other tables
+/// that would look the same now lead to another result, or a needed cell exists nowhere any more. Cells from
+/// `UNKNOWN` on stand for the cells that a table had before.
 fn is_lost(now: &Table, files: &[(bool, Vec<Op>)]) -> bool {
     const UNKNOWN: u8 = 128;
     let mut ends = BTreeSet::new();
@@ -277,9 +279,9 @@ fn what_can_be_known_of_late_files_is_not_refused() {
     let table: Table = [(1, *b"ABC"), (4, *b"DEF")].into();
     let chain = vec![Op::Move(4, 3, none), Op::Move(1, 4, none)];
     let cases: [[(bool, Vec<Op>); 2]; 5] = [
-        // what the late file says is of another row
+        // the late file's cells belong to another row
         [(true, vec![Op::Put(0, cells(b'a'))]), (false, chain.clone())],
-        // of the row that moves later
+        // they belong to the row that moves later
         [(true, vec![Op::Put(1, [Some(b'a'), None, None])]), (false, chain.clone())],
         // there and back
         [(true, vec![Op::Move(1, 2, none)]), (false, vec![Op::Move(2, 1, none)])],
@@ -317,8 +319,8 @@ proptest! {
         prop_assert_eq!(carry_out(&table, &moved(&[ops], &[]).expect("folded")), wanted);
     }
 
-    /// The loaded files have made the table what it is; then all files are folded in, in their order: right, or refused where
-    /// it cannot be known.
+    /// Folds all files in their order into a table to which the loaded ones were applied. The result is right, or
+    /// refused if it cannot be known.
     #[test]
     fn so_do_late_files_in_which_rows_move(table in table(), files in files()) {
         let files = possible(&table, files);
@@ -333,7 +335,7 @@ proptest! {
         }
     }
 
-    /// All files of a generation from an empty table on, with little room for those in which rows move.
+    /// Folds all files of a generation, beginning with an empty table and with little memory for rows that move.
     #[test]
     fn so_do_all_files_of_a_generation(ops in prop::collection::vec(op_or_move(), 0..40), room in 0usize..2_000) {
         prop_assert_eq!(carry_out(&Table::new(), &refolded(&ops, room)), one_by_one(Table::new(), &ops));

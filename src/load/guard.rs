@@ -3,7 +3,7 @@
 use super::Error;
 use super::settings::Share;
 
-/// What a snapshot may remove.
+/// Limit of the rows that a snapshot may remove.
 #[derive(Debug, Clone)]
 pub struct Guard {
     pub max_remove: Share,
@@ -15,8 +15,8 @@ pub struct Guard {
 const FEW: u64 = 100;
 
 impl Guard {
-    /// `removes` of the table's `rows` would go; `empty` is a snapshot without a row; `blind` says which of its rows
-    /// were rejected although nobody knows their keys.
+    /// Fails if the snapshot would remove too many of the table's `rows`. `empty` is a snapshot without a row.
+    /// `blind` names rejected rows of the snapshot whose keys are unknown.
     pub fn check(&self, removes: u64, rows: u64, empty: bool, blind: Option<&str>) -> Result<(), Error> {
         if let Some(shown) = self.released {
             let more = format!(": more than the {shown} when it was released");
@@ -42,7 +42,7 @@ fn held(removes: u64, rows: u64, why: impl Into<String>) -> Error {
     Error::Held { removes, rows, why: why.into() }
 }
 
-/// To one decimal, rounded up: never as little as a limit that it is above.
+/// Returns the percentage with one decimal, rounded up, so that it never looks as low as a limit that it exceeds.
 fn percent(part: u64, whole: u64) -> String {
     let tenths = (u128::from(part) * 1000).div_ceil(u128::from(whole.max(1)));
     match (tenths / 10, tenths % 10) {

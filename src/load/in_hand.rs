@@ -1,6 +1,8 @@
-//! Records which file was in hand when a loader died. A loader writes a row when it begins and deletes it at its orderly end. One
-//! that finds the row of another is careful until all that is pending is loaded: it commits a mark that names the file before
-//! each delivery. An ordinary run pays for two short transactions, and none of its deliveries pays for anything.
+//! Records which file was being loaded when a loader died.
+//!
+//! A loader writes a row when it starts and deletes the row at its orderly end. A loader that finds another loader's
+//! row commits a mark that names the file before each delivery, until all pending files are loaded. An ordinary run
+//! pays two short transactions for this, and its deliveries pay nothing.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +15,11 @@ use crate::source::{Entity, Pending};
 /// A loader that began, and what it found.
 #[derive(Debug, Clone, Default)]
 pub struct Process {
-    /// its number in `loader_processes`
+    /// Id in `loader_processes`.
     id: i64,
     /// loaders that began before and have not ended: they run, or they died
     others: Vec<i64>,
-    /// tables of which another loader had a file in hand
+    /// Tables of which another loader was loading a file.
     suspects: BTreeSet<Entity>,
 }
 
@@ -84,9 +86,9 @@ impl Target {
         Ok(tx.commit().await?)
     }
 
-    /// Marks the file of a delivery as in hand, in a transaction of its own. The delivery holds the table's lease, so another
-    /// loader whose mark is found has died, or lost its connection. Returns how often in a row that came to pass with this
-    /// version of the file.
+    /// Marks the file of a delivery as being loaded, in a transaction of its own. The delivery holds the table's
+    /// lease, so a mark of another loader belongs to a loader that has died or lost its connection. Returns how many
+    /// times in a row that has happened with this version of the file.
     pub async fn take_in_hand(&self, process: &Process, pending: &Pending) -> Result<u32, Error> {
         let carrier = &pending.carrier().listed;
         let (scope, entity) = (self.feed.id(), &pending.entity);

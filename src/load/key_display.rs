@@ -7,26 +7,26 @@ use super::unnest::UnnestParams;
 use super::{Error, sql};
 use crate::pg::Tx;
 
-/// The cells of a key as texts, in the key's order. Of a table without a key: where a row lies (`ctid`).
+/// Cells of a key as text, in the key's order; for a table without a key, the row's address (`ctid`).
 pub type Key = Vec<String>;
 
-/// So many are asked for at once.
+/// Number of keys that one query formats.
 const PIECE: usize = 1000;
-/// So many characters of a cell are shown.
+/// Maximum number of characters of a cell that are shown.
 const SHOWN: usize = 120;
 
-/// Has Postgres print keys.
+/// Returns keys as Postgres prints them.
 pub(super) async fn keys(tx: &Tx, table: &Table, keys: &[Vec<u8>]) -> Result<Vec<Key>, Error> {
     let arrays = UnnestParams::new(table, table.key.iter().copied());
     texts(tx, arrays, table.key.len(), keys).await
 }
 
-/// Has Postgres print where rows lie.
+/// Returns row addresses as Postgres prints them.
 pub(super) async fn addresses(tx: &Tx, addresses: &[Vec<u8>]) -> Result<Vec<Key>, Error> {
     texts(tx, UnnestParams::of_addresses(), 1, addresses).await
 }
 
-/// The first cells of an answer, which are those of a key.
+/// Returns the first cells of an answer, which are those of a key.
 pub(super) fn key(answer: &Row, width: usize) -> Key {
     (0..width).map(|place| cut(answer.get::<_, Option<&str>>(place).unwrap_or_default())).collect()
 }

@@ -10,23 +10,24 @@ use super::{Error, Feed, LEASE_CLASS};
 use crate::pg::{self, Tx};
 use crate::source::Pending;
 
-/// What came of asking for a table's lease.
+/// Outcome of the attempt to take a table's lease.
 pub(super) enum LeaseOutcome {
     Head(Head, null_rule::Known),
-    /// another loader has the table
+    /// Another loader holds the lease.
     Busy,
 }
 
-/// What the ledger says of one table, read again under the lease.
+/// State of one table's ledger, read again under the lease.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
-    /// its highest revision, 0 without one
+    /// Highest revision, or 0 without one.
     pub last_revision: i64,
     /// true if a row stops the table
     pub stopped: bool,
     /// true if a file of the delivery is accounted for already
     pub taken: bool,
-    /// whether its last row's file had an op in front, if it was loaded and is of the delivery's kind
+    /// `true` if the file of the table's last ledger row had an operation column; `None` if that row is not loaded or
+    /// of another kind.
     pub had_op: Option<bool>,
 }
 

@@ -11,7 +11,7 @@ use crate::decode::File;
 use crate::pg::{Parameter, Tx, calls};
 use crate::source::{Entry, Object, Pending, Request, Status, TablePlan};
 
-/// One row to write: an object of a delivery and what became of it.
+/// One ledger row to write: an object of a delivery and its outcome.
 #[derive(Debug)]
 pub struct Line<'a> {
     pub id: i64,
@@ -115,8 +115,7 @@ impl Columns {
     }
 }
 
-/// The rows of other versions say which one came in their place: those that were closed, and what was loaded once the new
-/// one is.
+/// Records in the rows of older versions of the object that this row replaces them.
 async fn replace(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     let sql = "update public.loader_deliveries set superseded_by = $1
         where id = any($2) and superseded_by is null and (status = 'skipped' or (status = 'loaded' and $3))";
@@ -127,7 +126,7 @@ async fn replace(tx: &Tx, line: &Line<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// All rows of a feed, in key order.
+/// Returns all ledger rows of a feed, in key order.
 pub async fn entries(tx: Tx, feed: &Feed) -> Result<impl Stream<Item = Result<Entry, Error>> + use<>, Error> {
     let parameters: [(i64, Type); 1] = [(feed.id(), Type::INT8)];
     let rows = tx.query_typed_raw(include_str!("ledger_entries.sql"), parameters).await;
@@ -137,7 +136,7 @@ pub async fn entries(tx: Tx, feed: &Feed) -> Result<impl Stream<Item = Result<En
 
 type Open = (Tx, std::pin::Pin<Box<RowStream>>);
 
-/// One row further; the transaction ends with the last one.
+/// Returns the next row and ends the transaction after the last one.
 async fn step(open: Option<Open>) -> Option<(Result<Entry, Error>, Option<Open>)> {
     let (tx, mut rows) = open?;
     match rows.next().await {
@@ -150,7 +149,7 @@ async fn step(open: Option<Open>) -> Option<(Result<Entry, Error>, Option<Open>)
     }
 }
 
-/// A row of `ledger_entries.sql`, by place: there may be a million.
+/// Parses a row of `ledger_entries.sql`, by column position, because there may be a million rows.
 fn entry(row: &Row) -> Result<Entry, Error> {
     let status: &str = row.get(6);
     Ok(Entry {
@@ -178,7 +177,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
     })
 }
 
-/// What tells one try of a delivery from another.
+/// Identity of one attempt at a delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct Sign {
     pub id: i64,
@@ -187,7 +186,7 @@ pub struct Sign {
     pub started_at: f64,
 }
 
-/// Whether the last loaded file of the delivery's kind had an op in front.
+/// Returns `true` if the last loaded file of the delivery's kind had an operation column.
 pub async fn had_op(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Option<bool>, Error> {
     let (scope, kind) = (feed.id(), pending.file.as_str());
     let mut parameters = one_table(&scope, pending);
@@ -196,7 +195,7 @@ pub async fn had_op(tx: &Tx, feed: &Feed, pending: &Pending) -> Result<Option<bo
     Ok(row.map_err(|error| tx.error(error))?.and_then(|row| row.get(0)))
 }
 
-/// The parameters that name the rows of one table: `$1` to `$3`.
+/// Returns the parameters that select the ledger rows of one table: `$1` to `$3`.
 fn one_table<'a>(scope: &'a i64, pending: &'a Pending) -> Vec<Parameter<'a>> {
     let entity = &pending.entity;
     vec![(scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)]
@@ -214,8 +213,7 @@ pub async fn is_loaded(tx: &Tx, sign: &Sign, host: &str) -> Result<bool, Error> 
     Ok(row.map_err(|error| tx.error(error))?.get(0))
 }
 
-/// What a version's row takes over from the row of the loaded version that has the same bytes: what was read, and when it was
-/// committed.
+/// Copies counts and commit time from the row of the loaded version that has the same bytes.
 pub async fn take_over(tx: &Tx, id: i64, before: i64) -> Result<(), Error> {
     let sql = "update public.loader_deliveries n
         set rows_read = o.rows_read, rows_rejected = o.rows_rejected, claimed = o.claimed, committed_at = o.committed_at,
@@ -226,7 +224,7 @@ pub async fn take_over(tx: &Tx, id: i64, before: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// A part that was loaded in an older generation and belongs to the new one as it is.
+/// Moves a part of an older generation, which was not rewritten, into the new generation.
 pub async fn carry_over(tx: &Tx, id: i64, generation: i32) -> Result<(), Error> {
     let sql = "update public.loader_deliveries set generation = $2 where id = $1 and generation <> $2";
     let carried = tx.execute_typed(sql, &[(&id, Type::INT8), (&generation, Type::INT4)]).await;
@@ -247,8 +245,8 @@ pub async fn close(tx: &Tx, table: &TablePlan) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many rows a held snapshot would have removed, if its release was asked for. None too if no number was shown, because it
-/// was held before its rows were compared: then it is guarded like any other.
+/// Returns the number of rows that a held snapshot would have removed, if its release was requested. Returns `None`
+/// if the snapshot was held before its rows were compared; it is then guarded like any other.
 pub async fn released(tx: &Tx, pending: &Pending) -> Result<Option<u64>, Error> {
     let ids: Vec<i64> = pending.objects.iter().filter_map(|object| object.entry).collect();
     if ids.is_empty() || pending.file == File::Changes {

@@ -1,6 +1,7 @@
-//! What an operator reads of the ledger and may change in it: ask for another try, release what is held, skip.
+//! Ledger queries and changes for operators: retry, release and skip.
 //!
-//! A retry or a release is only asked for here; the next iteration acts, under the lease, as for any other delivery.
+//! A retry or release is only requested here. The next iteration carries it out under the lease, like any other
+//! delivery.
 
 use std::collections::BTreeSet;
 
@@ -18,18 +19,18 @@ const WHICH: &str = include_str!("ledger_admin_which.sql");
 
 type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
-/// Which rows of the ledger to show.
+/// Filter for the ledger rows to show.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub status: Option<Status>,
-    /// one delivery's
+    /// Id of one delivery.
     pub delivery: Option<i64>,
     /// the table's name as the feed has it, with or without its schema
     pub entity: Option<String>,
     pub limit: u32,
 }
 
-/// What came of asking for something: the ledger rows it acted on, as JSON objects, at least one.
+/// Result of a request: the ledger rows that it changed, as JSON objects, at least one.
 #[derive(Debug)]
 pub struct Acted {
     pub id: i64,
@@ -43,7 +44,7 @@ pub struct Rest {
     pub parts: Vec<Object>,
 }
 
-/// What the ledger says of one table of the feed.
+/// State of one table of the feed in the ledger.
 #[derive(Debug, Deserialize)]
 pub struct TableState {
     pub schema: String,
@@ -52,12 +53,12 @@ pub struct TableState {
     pub last_loaded: Option<i64>,
     /// the delivery that was committed last
     pub last_delivery: Option<i64>,
-    /// of that delivery, all parts
+    /// Number of rejected rows of that delivery, all parts together.
     pub rows_rejected: u64,
-    /// all rows in quarantine, and the deliveries that they are of, by id
+    /// Number of all quarantined rows; `quarantined_of` has the ids of their deliveries.
     pub quarantined: u64,
     pub quarantine: Vec<i64>,
-    /// by id; those of versions that the bucket no longer shows are among them
+    /// Stopped deliveries by id, including versions that the bucket no longer shows.
     pub stops: Vec<StopRow>,
 }
 
@@ -80,7 +81,7 @@ pub struct Rejected {
     pub line: i64,
     pub column: Option<String>,
     pub reason: String,
-    /// as it stands in the file
+    /// The row's bytes as in the file.
     pub raw: Vec<u8>,
 }
 
@@ -92,7 +93,7 @@ impl Request {
         }
     }
 
-    /// What the ledger is to say of it, in SQL.
+    /// Returns the SQL for the new `reason` of the ledger row.
     fn reason(self) -> &'static str {
         match self {
             Self::Retry => "null",
@@ -100,7 +101,7 @@ impl Request {
         }
     }
 
-    /// The states in which it can be asked for.
+    /// Returns the states in which the request is possible.
     fn states(self) -> &'static [&'static str] {
         match self {
             Self::Retry => &["failed", "held", "late"],
@@ -112,7 +113,7 @@ impl Request {
 /// The states of what can be skipped.
 const SKIPS: &[&str] = &["failed", "held", "late", "gone"];
 
-/// For which deliveries a wish is.
+/// Returns the error message for a delivery in a state in which the request is not possible.
 fn only(wish: &str) -> &'static str {
     match wish {
         "release" => "only a delivery that is held can be released",
@@ -121,7 +122,7 @@ fn only(wish: &str) -> &'static str {
     }
 }
 
-/// What an operator can do in a state.
+/// Returns what an operator can do about a delivery in this state.
 fn possible(status: &str) -> &'static str {
     match status {
         "failed" => "A failed delivery can be retried or skipped",
@@ -135,12 +136,13 @@ fn possible(status: &str) -> &'static str {
 }
 
 impl Target {
-    /// The version of the loader's own tables; an error if it is not the one that this program knows. Changes nothing.
+    /// Returns the version of the loader's own tables. Fails if this program does not know the version. Changes
+    /// nothing.
     pub async fn schema_version(&self) -> Result<i32, Error> {
         Ok(migrate::bring_up_to_date(&self.pg, false).await?.version)
     }
 
-    /// Rows of the feed's ledger as JSON objects, newest first.
+    /// Returns ledger rows of the feed as JSON objects, newest first.
     pub async fn deliveries(&self, filter: &Filter) -> Result<Vec<Value>, Error> {
         let sql = "select row_to_json(l)::text from public.loader_deliveries l
             where scope = $1 and ($2 is null or status = $2)
@@ -161,14 +163,14 @@ impl Target {
         if scope == Some(self.feed.id()) { Ok(row) } else { Err(self.of_another(id, scope).await?) }
     }
 
-    /// What the ledger has of each table of the feed.
+    /// Returns the ledger's state of each table of the feed.
     pub async fn tables(&self) -> Result<Vec<TableState>, Error> {
         let scope = self.feed.id();
         let rows = self.read(include_str!("ledger_admin_tables.sql"), &[(&scope, Type::INT8)]).await?;
         rows.into_iter().map(|row| serde_json::from_value(row).map_err(|_| Error::Garbled)).collect()
     }
 
-    /// Why a table of the feed has none in the target; nothing if it has.
+    /// Returns the reason for which an entity has no table in the target, or `None` if it has one.
     pub async fn lacks(&self, entity: &Entity) -> Result<Option<String>, Error> {
         let tx = self.pg.begin("look a table up").await?;
         let found = Table::find(&tx, Some(&self.catalog), entity, self.settings.schema.as_deref()).await;
@@ -180,7 +182,7 @@ impl Target {
         }
     }
 
-    /// Rows of the feed that were kept aside: the newest delivery's first, in file order.
+    /// Returns the rejected rows of the feed, those of the newest delivery first, in file order.
     pub async fn rejects(&self, filter: &Filter) -> Result<Vec<Rejected>, Error> {
         let sql = "select r.delivery_id, r.object_key, r.line, r.column_name, r.reason, r.raw
             from public.loader_rejects r join public.loader_deliveries l on l.id = r.delivery_id
@@ -249,7 +251,8 @@ impl Target {
         values(tx, include_str!("ledger_admin_rest.sql"), &parameters).await
     }
 
-    /// Does the same to each delivery; or says which one it cannot be done to. What an earlier one took along is done.
+    /// Applies the same change to each delivery, or returns the id of one to which it cannot be applied. Rows that
+    /// were changed together with an earlier delivery are not changed again.
     async fn all(
         &self,
         tx: &Tx,
@@ -302,7 +305,7 @@ impl Target {
         }
     }
 
-    /// Why it cannot be done to `first`, or to some more of `ids` either.
+    /// Returns the error for `first`, and for others of `ids`, to which the change cannot be applied.
     async fn refusal(&self, first: i64, ids: &[i64], only: &'static str, states: &[&str]) -> Result<Error, Error> {
         let mut bad = Vec::new();
         for id in ids.iter().copied().collect::<BTreeSet<i64>>() {
@@ -323,7 +326,7 @@ impl Target {
         })
     }
 
-    /// An answer whose only column is JSON.
+    /// Runs a query whose only column is JSON.
     pub(super) async fn read(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Value>, Error> {
         let tx = self.pg.begin("read the ledger").await?;
         let values = values(&tx, sql, parameters).await;
@@ -332,7 +335,7 @@ impl Target {
     }
 }
 
-/// A refusal in a list of them.
+/// Returns a short form of an error, for a list of errors.
 fn short(error: &Error) -> String {
     match error {
         Error::NotInState { id, status, .. } => format!("delivery {id} {}", source::stands(status)),
@@ -340,7 +343,7 @@ fn short(error: &Error) -> String {
     }
 }
 
-/// The answer's only column as JSON.
+/// Returns the only column of an answer as JSON.
 pub(super) async fn values(tx: &Tx, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Value>, Error> {
     let rows = tx.query_typed(sql, parameters).await.map_err(|error| tx.error(error))?;
     rows.iter().map(|row| serde_json::from_str(row.get(0)).map_err(|_| Error::Garbled)).collect()

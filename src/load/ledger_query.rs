@@ -1,5 +1,5 @@
-//! What the status page reads of the ledger: on a connection of its own, in short transactions that write nothing, so that
-//! nobody who looks is in a loader's way. Only what is committed is seen, by a rehearsal's page too.
+//! Reads the ledger for the status page, on a connection of its own and in short read-only transactions, so that page
+//! views do not disturb a loader. Only committed data are read, also in a dry run.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub struct Reader {
     feed: Feed,
 }
 
-/// How the ledger stands.
+/// State of the whole ledger.
 #[derive(Debug)]
 pub struct Overview {
     pub tables: Vec<TableState>,
@@ -31,7 +31,7 @@ pub struct Overview {
     pub table_stops: Vec<TableStop>,
 }
 
-/// Which deliveries to list, at most `limit`.
+/// Selection of the deliveries to list, at most `limit`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub status: Option<Status>,
@@ -42,7 +42,7 @@ pub struct Wanted {
     pub limit: u32,
 }
 
-/// Where a list begins.
+/// Position at which a page of the list begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Start {
     #[default]
@@ -53,21 +53,21 @@ pub enum Start {
     After(i64),
 }
 
-/// Some deliveries, newest first, and whether there are others on either side.
+/// One page of the list of deliveries, newest first; `newer` and `older` say whether there are other pages.
 #[derive(Debug)]
 pub struct Listing {
     pub deliveries: Vec<Delivery>,
     pub newer: bool,
     pub older: bool,
-    /// all tables that the ledger has, as `schema.entity`
+    /// Names of all tables in the ledger, as `schema.entity`.
     pub tables: Vec<String>,
 }
 
-/// One delivery, with what was kept aside of it and what was told of it.
+/// One delivery with its rejected rows and its message.
 #[derive(Debug)]
 pub struct DeliveryDetails {
     pub delivery: Delivery,
-    /// the first of them, without what stands in the rows
+    /// The first rejected rows, without their content.
     pub rejects: Vec<Reject>,
     pub message: Option<Message>,
 }
@@ -106,7 +106,7 @@ pub struct Delivery {
     pub reason: Option<String>,
 }
 
-/// Where a row stood that was kept aside, and why.
+/// Position of a rejected row, and the reason for its rejection.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Reject {
     pub line: i64,
@@ -114,7 +114,7 @@ pub struct Reject {
     pub reason: String,
 }
 
-/// What was told of a delivery.
+/// The message about a delivery.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Message {
     pub subject: String,
@@ -124,7 +124,7 @@ pub struct Message {
     pub published_at: Option<String>,
 }
 
-/// So many rows that were kept aside are shown.
+/// Maximum number of rejected rows to show.
 const REJECTS: i64 = 100;
 
 type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -135,7 +135,7 @@ impl Reader {
         Ok(Self { pg: Pg::onlooker(settings)?, feed })
     }
 
-    /// How each table stands, and the newest deliveries.
+    /// Returns the state of each table, and the newest deliveries.
     pub async fn overview(&self, newest: u32) -> Result<Overview, Error> {
         let scope = self.feed.id();
         let feed: [(&(dyn ToSql + Sync), Type); 1] = [(&scope, Type::INT8)];
@@ -154,7 +154,7 @@ impl Reader {
         Ok(Overview { tables: tables?, newest: newest?, messages_waiting, table_stops: stops? })
     }
 
-    /// Some deliveries, newest first.
+    /// Returns one page of the list of deliveries, newest first.
     pub async fn list(&self, wanted: &Wanted) -> Result<Listing, Error> {
         let more = Wanted { limit: wanted.limit + 1, ..wanted.clone() };
         let scope = self.feed.id();
@@ -165,7 +165,7 @@ impl Reader {
         tx.rollback().await?;
         let (mut deliveries, limit) = (found?, wanted.limit as usize);
         let more = deliveries.len() > limit;
-        // one more than wanted shows that there are others; it is the last on the way that was gone
+        // one row more than the limit shows that there is another page; it is the last one in reading direction
         let (newer, older) = match wanted.page {
             Start::Newest => (false, more),
             Start::Before(_) => (true, more),
@@ -178,7 +178,7 @@ impl Reader {
         Ok(Listing { deliveries, newer, older, tables: tables? })
     }
 
-    /// All about one delivery of the feed; none if there is no such one.
+    /// Returns one delivery of the feed with all its details, or `None` if the feed has no such delivery.
     pub async fn dossier(&self, id: i64) -> Result<Option<DeliveryDetails>, Error> {
         let scope = self.feed.id();
         let row = "select row_to_json(l)::text from public.loader_deliveries l where id = $1 and scope = $2";
@@ -226,7 +226,7 @@ impl Reader {
     }
 }
 
-/// The answer's only column, JSON, as what it is.
+/// Deserialises the only column of an answer, which is JSON.
 async fn typed<T: for<'de> Deserialize<'de>>(tx: &Tx, sql: &str, parameters: Parameters<'_>) -> Result<Vec<T>, Error> {
     let rows = values(tx, sql, parameters).await?;
     rows.into_iter().map(|row| serde_json::from_value(row).map_err(|_| Error::Garbled)).collect()

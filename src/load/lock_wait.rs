@@ -1,7 +1,9 @@
-//! How long a delivery waits for the lock of its table. A wait that outlasts the server's `deadlock_timeout` makes Postgres
-//! cancel an autovacuum that holds the table, so waits are shorter than that; only a table whose lock was unavailable for
-//! ten minutes is waited for longer, once. A table that only the loader writes to is loaded beside an autovacuum, under a weaker
-//! lock (`delivery_tx/lock.rs`).
+//! Decides how long a delivery waits for the lock of its table.
+//!
+//! A wait that is longer than the server's `deadlock_timeout` makes Postgres cancel an autovacuum that holds the
+//! table, so waits are shorter than that. Only a table whose lock was unavailable for ten minutes is waited for
+//! longer, once. A table that only the loader writes to is loaded beside an autovacuum, under a weaker lock
+//! (`delivery_tx/lock.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,23 +15,23 @@ use super::Error;
 use crate::clock::Clock;
 use crate::pg::{LOCK_TIMEOUT, Tx};
 
-/// After this time without the lock, one attempt waits as long as for any other lock.
+/// Time without the lock after which one attempt waits as long as for any other lock.
 const SHORT_WAITS_FOR: Duration = Duration::from_secs(600);
 
 /// Sets the time that a lock is waited for to four fifths of `deadlock_timeout`, and to no more than our own timeout.
 const SHORT: &str = "select set_config('lock_timeout', \
     least(10000, ceil(extract(epoch from current_setting('deadlock_timeout')::interval) * 800))::int::text, true)";
 
-/// How long the next attempt waits for a table's lock.
+/// Time that the next attempt waits for a table's lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LockWait {
     /// Shorter than `deadlock_timeout`: never cancels an autovacuum.
     Short,
     /// `LOCK_TIMEOUT`: cancels an autovacuum that holds the table.
     Long,
-    /// Not at all: an autovacuum had the table a moment ago.
+    /// No wait: an autovacuum had the table a moment ago.
     NoWait,
-    /// As `Short`, for a lock that goes together with an autovacuum's, and lets others write.
+    /// Same wait as `Short`, for a lock that is compatible with an autovacuum's and does not block other writers.
     Shared,
 }
 
@@ -53,7 +55,7 @@ impl LockWait {
     }
 }
 
-/// Returns true if autovacuum workers, and nobody else, keep others from locking the table.
+/// Returns `true` if only autovacuum workers hold locks that keep others from locking the table.
 pub(super) async fn is_held_by_autovacuum(tx: &Tx, table: u32) -> Result<bool, Error> {
     let row = tx.query_typed_one(include_str!("lock_wait_autovacuum.sql"), &[(&table, Type::OID)]).await;
     Ok(row.map_err(|error| tx.error(error))?.get("vacuumed"))
@@ -70,9 +72,9 @@ pub(super) struct LockWaits {
 struct Tables {
     /// the time of the first attempt
     refused_since: HashMap<u32, Instant>,
-    /// those that an autovacuum had at the last attempt, and that only the loader writes to
+    /// Tables that an autovacuum held at the last attempt and that only the loader writes to.
     vacuumed: HashSet<u32>,
-    /// those that others wrote to, though nobody was to
+    /// Tables that others wrote to, although `TABLES` says that only the loader writes to them.
     disturbed: HashSet<u32>,
 }
 
@@ -129,8 +131,8 @@ impl LockWaits {
         tables.disturbed.insert(table);
     }
 
-    /// Returns true if a table may be loaded under the lock that lets others write: nobody did since its strong lock was
-    /// acquired last.
+    /// Returns `true` if the table may be loaded under the weaker lock: no other writer was noticed since the
+    /// stronger lock was last acquired.
     pub(super) fn may_share(&self, table: u32) -> bool {
         !self.tables().disturbed.contains(&table)
     }

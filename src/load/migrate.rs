@@ -18,7 +18,7 @@ const HISTORY: &str = "loader_schema_history";
 /// Starters queue here, so that one migrates and the others find it done.
 const MIGRATION_LOCK: (i32, i32) = (super::LEASE_CLASS, -2);
 
-/// What `bring_up_to_date` found.
+/// Result of `bring_up_to_date`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     pub applied: usize,
@@ -38,7 +38,7 @@ pub async fn bring_up_to_date(pg: &Pg, allowed: bool) -> Result<Done, Error> {
     }
     for migration in &missing {
         match apply(&tx, migration).await {
-            // whoever rehearses need not be who migrates
+            // The role of a dry run may lack the rights of the role that migrates.
             Err(Error::Pg(error)) if tx.is_rehearsal() && error.code() == Some("42501") => {
                 return Err(Error::SchemaMissing { missing: missing.len() });
             }
@@ -55,17 +55,17 @@ pub async fn bring_up_to_date(pg: &Pg, allowed: bool) -> Result<Done, Error> {
 }
 
 async fn wait_for_turn(tx: &Tx) -> Result<(), Error> {
-    // others may be migrating for longer than a lock is waited for elsewhere
+    // another process may migrate for longer than the usual lock timeout
     tx.batch_execute("set local lock_timeout = '5min'").await.map_err(|error| tx.error(error))?;
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
         [(&MIGRATION_LOCK.0, Type::INT4), (&MIGRATION_LOCK.1, Type::INT4)];
     let waited = tx.query_typed("select pg_advisory_xact_lock($1, $2)", &parameters).await;
     waited.map_err(|error| tx.error(error))?;
-    // a rehearsal goes on in this transaction
+    // a dry run continues in this transaction
     Ok(tx.batch_execute(pg::LOCK_TIMEOUT).await.map_err(|error| tx.error(error))?)
 }
 
-/// The migrations that the database does not have, oldest first.
+/// Returns the migrations that the database does not have, oldest first.
 async fn missing(tx: &Tx) -> Result<Vec<Migration>, Error> {
     let applied = applied(tx).await?;
     if let Some(newer) = applied.iter().copied().max().filter(|version| *version > newest()) {

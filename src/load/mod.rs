@@ -98,7 +98,7 @@ pub use verify::{Found, Verification};
 /// The class of our advisory locks: "peo" in ASCII. The second number is a table's oid.
 const LEASE_CLASS: i32 = 0x70_65_6f;
 
-/// What was done to the rows of a table.
+/// Number of a table's rows that were changed, by kind of change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     pub create: u64,
@@ -110,13 +110,13 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Whether anything changed.
+    /// Returns `true` if any row was changed.
     pub fn any(&self) -> bool {
         self.create + self.amend + self.remove > 0
     }
 }
 
-/// Where a row stands: its part (from 0) and line (from 1).
+/// Position of a row: its part (from 0) and line (from 1).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Place {
     pub part: usize,
@@ -155,7 +155,7 @@ pub enum Error {
     Cell { at: Place, column: String, fault: CellFault },
     #[error("{second}: the same key as {first}; a snapshot must have each key once")]
     Duplicate { first: Place, second: Place },
-    /// not the file's fault: it is read again, through the sorter
+    /// No fault of the file: it is read again, through the sorter.
     #[error("the rows are not in key order")]
     OutOfOrder,
     /// a first load found rows: the whole generation must be diffed
@@ -164,7 +164,7 @@ pub enum Error {
     /// `why` begins with what joins it to the number
     #[error("would remove {removes} of {rows} rows{why}")]
     Held { removes: u64, rows: u64, why: String },
-    /// not the file's fault: it is read again, in file order
+    /// No fault of the file: it is read again, in file order.
     #[error("rows move from key to key")]
     Moving,
     /// a late file moves a row, and a file that was loaded overwrote what the row has to keep
@@ -173,20 +173,20 @@ pub enum Error {
          already overwrote or removed the row's value; load the table again from a full load, or skip the file with a reason"
     )]
     Overwritten { column: String },
-    /// not the file's fault: it is read again
+    /// No fault of the file: it is read again.
     #[error("table {table} was altered while its file was read")]
     Altered { table: String },
-    /// not the file's fault: the table is looked up again
+    /// No fault of the file: the table is looked up again.
     #[error("the table is not what it was when it was loaded last")]
     Outdated,
-    /// not the file's fault: the next iteration finds out what became of the table
+    /// No fault of the file: the next iteration inspects the table.
     #[error("table {table} is not what the last delivery left")]
     NotAsLeft { table: String },
     #[error("{rejected} of {read} rows are bad, more than MAX_REJECTS={most}; the first: {first}")]
     TooManyRejects { rejected: u64, read: u64, most: settings::Share, first: String },
     #[error("table {table}: {why}")]
     Table { table: String, why: Refused },
-    /// not the file's fault: it is done again when nobody else can write to the table
+    /// No fault of the file: the delivery is repeated under a lock that blocks other writers.
     #[error("{lost} of {wanted} rows were not {how}")]
     Disturbed { lost: u64, wanted: u64, how: &'static str },
     #[error(
@@ -234,7 +234,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if a lock of somebody else's was not released in time.
+    /// Returns `true` if a lock held by another session was not released in time.
     fn is_lock_timeout(&self) -> bool {
         matches!(self, Self::Pg(error) if error.code() == Some("55P03"))
     }
@@ -248,7 +248,7 @@ impl Error {
         }
     }
 
-    /// The part of the delivery that is to blame, if one is.
+    /// Returns the faulty part of the delivery, if the error is about one.
     pub fn part(&self) -> Option<usize> {
         match self {
             Self::Rows(error) => Some(error.part),
@@ -267,12 +267,12 @@ pub struct Target {
     feed: Feed,
     host: String,
     clock: Clock,
-    /// what is known of the tables' shapes
+    /// Cache of table definitions.
     catalog: Catalog,
     lock_waits: LockWaits,
     /// set once the tables of an older ledger were noted
     adopted: Arc<AtomicBool>,
-    /// how many keys of each kind a rehearsal is to show
+    /// Number of sample keys of each kind in a change report.
     look: Option<usize>,
 }
 
@@ -285,12 +285,12 @@ impl Target {
         Ok(Self { pg, settings, feed, host, clock, catalog, lock_waits, adopted: Arc::default(), look: None })
     }
 
-    /// The same target for a dry run: everything happens in one transaction that is never committed.
+    /// Returns the same target for a dry run: everything happens in one transaction that is never committed.
     pub async fn rehearse(&self) -> Result<Self, Error> {
         Ok(Self { pg: self.pg.rehearse().await?, ..self.clone() })
     }
 
-    /// The same target, which looks closely at what each delivery changes and keeps so many keys of each kind.
+    /// Returns the same target with change reports that have up to `keys` sample keys of each kind.
     pub fn with_look(self, keys: usize) -> Self {
         Self { look: Some(keys), ..self }
     }
@@ -319,19 +319,19 @@ impl Target {
         Ok(tx.commit().await?)
     }
 
-    /// What the ledger has of this feed.
+    /// Returns the ledger entries of this feed.
     pub async fn known(&self) -> Result<Known<Error>, Error> {
         let tx = self.pg.begin("read the ledger").await?;
         let entries = ledger::entries(tx, &self.feed).await?;
         Ok(Known { entries: Box::pin(entries) })
     }
 
-    /// The publisher's turn; none if another process has it.
+    /// Acquires the publisher's lock, or returns `None` if another process holds it.
     pub async fn take_turn(&self) -> Result<Option<Turn>, Error> {
         outbox::take_turn(&self.pg, &self.feed).await
     }
 
-    /// How many messages wait to be published.
+    /// Returns the number of messages that are not yet published.
     pub async fn messages_waiting(&self) -> Result<u64, Error> {
         Ok(u64::try_from(outbox::count_waiting(&self.pg, &self.feed).await?).unwrap_or(0))
     }

@@ -22,9 +22,9 @@ use super::tuple;
 pub struct Moves {
     table: Arc<Table>,
     all: Chain,
-    /// what the table holds already
+    /// Moves of the loaded files, which the table holds already.
     loaded: Chain,
-    /// which parts of the delivery were loaded before
+    /// `true` for each part of the delivery that was loaded before.
     parts: Vec<bool>,
 }
 
@@ -52,11 +52,11 @@ impl Moves {
     }
 }
 
-/// Where the rows are now that the table had before the loaded files.
+/// Present positions of rows that the table had before the loaded files.
 struct Now<'a> {
     table: &'a Table,
     all: &'a Chain,
-    /// what the loaded files made of each key that they name
+    /// Result of the loaded files for each key that they name.
     loaded: BTreeMap<&'a [u8], Cow<'a, Value>>,
     /// the key under which a row is now, by the key under which it was
     keys: HashMap<Vec<u8>, &'a [u8]>,
@@ -66,7 +66,7 @@ impl<'a> Now<'a> {
     fn of(table: &'a Table, all: &'a Chain, loaded: &'a Chain) -> Self {
         let found = |value: &'a Value| match value.steps.is_empty() {
             true => Cow::Borrowed(value),
-            // a key that was free had no row that would have come first
+            // a free key has no row of its own
             false => {
                 let steps = value.steps.iter().filter(|step| !is_free(table, all, step));
                 Cow::Owned(Value::with_steps(value.word.clone(), steps.cloned().collect()))
@@ -82,7 +82,7 @@ impl<'a> Now<'a> {
         Self { table, all, loaded, keys }
     }
 
-    /// A value whose steps look where the rows are now; none if it stays as it is.
+    /// Returns the value with steps that lead to the rows' present positions, or `None` if the value stays as it is.
     fn look_for(&self, key: &[u8], value: &Value) -> Result<Option<Value>, Error> {
         if !value.looks() || value.steps.is_empty() && !self.loaded.contains_key(key) {
             return Ok(None);
@@ -113,8 +113,9 @@ impl<'a> Now<'a> {
         Ok(Some(Value::with_steps(value.word.clone(), found)))
     }
 
-    /// Where a row is now that a loaded file names, if the cells that are holes in `needs` are all as they were. Whether the table
-    /// had that row is known only if it moved; if it is not, what is taken in its place must be the same: the steps after it.
+    /// Returns the step to the present position of a row that a loaded file names. Fails if one of the cells that are
+    /// unset in `needs` was overwritten. Whether the table had that row is known only if it moved; otherwise the
+    /// steps in `after` must be the same as those of the loaded file.
     fn row_of(&self, was: &[u8], needs: &[u8], after: &[Step]) -> Result<Option<Step>, Error> {
         let mut needed = holes(needs).into_iter().peekable();
         let Some(first) = needed.peek().copied() else { return Ok(None) };

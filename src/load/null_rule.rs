@@ -1,5 +1,5 @@
-//! How null is written in the files of a table (`loader_null_rules`): decided with its first delivery, by what columns other
-//! than texts show, and kept until a full load is compared as a whole.
+//! Rule for null in the files of a table (`loader_null_rules`). It is decided with the table's first delivery, by the
+//! evidence of columns that are not text, and kept until a full load is compared as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,18 +16,18 @@ use crate::source::Entity;
 pub struct NullDecision {
     pub rule: NullRule,
     pub basis: Basis,
-    /// what the table's own files show
+    /// Evidence of the table's own files.
     pub own: Evidence,
 }
 
-/// How a rule is known.
+/// Evidence on which a rule is based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// the table's own files show it
     Own,
-    /// other tables of the feed show it
+    /// Evidence of other tables of the feed.
     Feed,
-    /// nothing shows it
+    /// No evidence.
     Assumed,
     /// FEED null= says it
     Given,
@@ -35,12 +35,12 @@ pub enum Basis {
     Before,
 }
 
-/// What is known of a table's rule under its lease.
+/// Knowledge about a table's rule, read under its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     /// none if nothing of the table was loaded
     pub decision: Option<NullDecision>,
-    /// what another table shows to the contrary of a rule that was assumed
+    /// Evidence of another table that contradicts an assumed rule.
     pub contrary: Option<String>,
 }
 
@@ -57,7 +57,7 @@ impl Basis {
         [Self::Own, Self::Feed, Self::Assumed, Self::Given].into_iter().find(|basis| basis.as_str() == text)
     }
 
-    /// Returns the word that stands in the ledger.
+    /// Returns the name under which the basis is stored in the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Own => "own",
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(decided(&none, &others_empty, false), Ok((Empty, Feed)));
         assert_eq!(decided(&none, &others_word, true), Ok((Words, Feed)));
         assert_eq!(decided(&empty, &others_empty, false), Ok((Empty, Own)));
-        // what is loaded again speaks for itself
+        // a table that is loaded again is decided by its own evidence
         assert_eq!(decided(&empty, &others_word, true), Ok((Empty, Own)));
         for (own, others, was_loaded) in [
             (&empty, &others_word, false),

@@ -1,5 +1,5 @@
-//! The outbox: `loader_notifications`. A message is written with the rows it speaks of; whoever publishes takes what
-//! waits, in the order in which it was written, one publisher at a time.
+//! The outbox, `loader_notifications`. A message is written in the transaction of the rows that it describes. A
+//! publisher sends the waiting messages in the order in which they were written; there is one publisher at a time.
 
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
@@ -41,7 +41,7 @@ pub async fn take_turn(pg: &Pg, feed: &Feed) -> Result<Option<Turn>, Error> {
     let tx = pg.begin("publish").await?;
     let (scope, number) = (feed.id(), feed.id() as i32);
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&PUBLISHER_CLASS, Type::INT4), (&number, Type::INT4)];
-    // a crash may forget that messages were published; then they are sent again, with the same id
+    // after a crash, messages that were published may be sent again, with the same id
     let sql = format!(
         "select pg_try_advisory_xact_lock($1, $2), set_config('synchronous_commit', 'off', true), {}",
         pg::IDLE_TIMEOUT
@@ -87,7 +87,7 @@ pub async fn write(tx: &Tx, delivery_id: i64, feed: &Feed, news: &News) -> Resul
     Ok(())
 }
 
-/// The function that writes it, with its parameters. A rehearsal draws no number.
+/// Returns the call of the SQL function that writes the message. A dry run draws no id from the sequence.
 pub fn call<'a>(delivery_id: &'a i64, scope: &'a i64, news: &'a News, draws: &'a bool) -> Call<'a> {
     let News { subject, message_id, payload } = news;
     let parameters: Vec<Parameter<'a>> = vec![
@@ -125,7 +125,7 @@ pub async fn prune(pg: &Pg, feed: &Feed, days: u32) -> Result<u64, Error> {
     Ok(pruned)
 }
 
-/// How many messages lie in a span of time.
+/// Number of messages in a period of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Republished {
     /// published once, and now waiting again
@@ -138,8 +138,8 @@ pub struct Republished {
 const WITHIN: &str = "n.scope = $1 and n.created_at >= to_timestamp($2) and n.created_at < to_timestamp($3)";
 
 impl Target {
-    /// Lets messages that were published wait again, so that they are sent once more, as they were; `since` and `until` are
-    /// seconds since 1970. With `dry_run` they are only counted.
+    /// Marks published messages as waiting, so that they are sent once more, unchanged. `since` and `until` are
+    /// seconds since 1970. With `dry_run` the messages are only counted.
     pub async fn republish(&self, since: f64, until: f64, dry_run: bool) -> Result<Republished, Error> {
         let scope = self.feed.id();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
@@ -162,7 +162,7 @@ impl Target {
         Ok(found)
     }
 
-    /// The feed's messages as JSON objects, newest first.
+    /// Returns the feed's messages as JSON objects, newest first.
     pub async fn messages(&self, waiting: bool, limit: u32) -> Result<Vec<Value>, Error> {
         let sql = "select row_to_json(n)::text from public.loader_notifications n
             where n.scope = $1 and (not $2 or n.published_at is null)

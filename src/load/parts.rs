@@ -12,7 +12,7 @@ use super::tuple;
 #[derive(Default)]
 pub struct Parts {
     sorter: Sorter,
-    /// all of them, each behind its columns, once `settle` was called
+    /// All rows, each behind its columns, once `settle` was called.
     sorted: Spool,
     count: u64,
 }
@@ -51,7 +51,7 @@ impl Parts {
         self.count == 0
     }
 
-    /// What was settled, which stays: the rows of one set of columns after those of another.
+    /// Returns the sorted rows, grouped by their set of columns. The rows remain stored.
     pub fn groups(&self) -> io::Result<Groups<impl Read + '_>> {
         Ok(Groups { rows: self.sorted.reader()?, next: None })
     }
@@ -65,7 +65,8 @@ pub struct Groups<R> {
 }
 
 impl<R: Read> Groups<R> {
-    /// The columns of the next rows, in the order of the table, and the rows; none at the end.
+    /// Returns the columns of the next group, in the order of the table, and its rows, or `None` after the last
+    /// group.
     pub fn next_group(&mut self) -> io::Result<Option<(Vec<usize>, Spool)>> {
         let Some((columns, row)) = self.take()? else { return Ok(None) };
         let mut rows = Spool::default();

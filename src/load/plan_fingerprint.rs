@@ -1,5 +1,5 @@
-//! What a plan is pinned to on this side: the database, the shape of its tables, and the settings that decide what a file does
-//! to them.
+//! Fingerprints of the target for a plan file: the database, the definitions of its tables, and the settings that
+//! decide how a file changes them.
 
 use std::fmt::Write;
 
@@ -12,7 +12,8 @@ use super::{Error, Target};
 use crate::source::Entity;
 
 impl Target {
-    /// The table's shape as a short digest: another one once the table was altered or made anew. None without a table.
+    /// Returns a short digest of the table's definition, which changes if the table is altered or recreated; `None`
+    /// without a table.
     pub async fn definition(&self, entity: &Entity) -> Result<Option<String>, Error> {
         let tx = self.pg.begin("look a table up").await?;
         let table = self.table(&tx, entity).await;
@@ -20,7 +21,7 @@ impl Target {
         Ok(table?.map(|table| digest(&format!("{};{};{}", table.oid, table.quoted(), table.fingerprint()))))
     }
 
-    /// The database's name.
+    /// Returns the name of the database.
     pub async fn database(&self) -> Result<String, Error> {
         let tx = self.pg.begin("name the database").await?;
         let row = tx.query_typed_one("select current_database()::text", &[]).await;
@@ -29,7 +30,7 @@ impl Target {
         Ok(name?)
     }
 
-    /// What the ledger has of these keys: key, etag, the number of the delivery and what became of it.
+    /// Returns key, etag, delivery id and status of each ledger row for these keys that is not pending.
     pub async fn accounted(&self, keys: &[&str]) -> Result<Vec<(String, String, i64, String)>, Error> {
         let sql = "select object_key, etag, id, status from public.loader_deliveries
             where scope = $1 and object_key = any($2) and status <> 'pending' order by id";
@@ -40,7 +41,7 @@ impl Target {
         Ok(rows?.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect())
     }
 
-    /// The settings that decide what a file does to its table, each with its variable.
+    /// Returns the settings that decide how a file changes its table, each with its variable.
     pub fn terms(&self) -> Vec<(&'static str, String)> {
         terms(&self.settings)
     }
@@ -60,12 +61,12 @@ fn terms(settings: &Settings) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A text's hash, short.
+/// Returns a short hash of a text.
 pub fn digest(text: &str) -> String {
     short(&Sha256::digest(text.as_bytes()))
 }
 
-/// The first 16 hexadecimal digits of a hash: enough to tell that something is not what it was.
+/// Returns the first 16 hexadecimal digits of a hash, which are enough to detect a change.
 pub fn short(hash: &[u8]) -> String {
     hash.iter().take(8).fold(String::new(), |mut digits, byte| {
         // writing to a String cannot fail

@@ -1,28 +1,28 @@
-//! Whether a pooler stands between us and the server. It can be told for sure: sessions of the server have names (process
-//! and start), and two connections that are both open have the same one only if somebody in between lends it out.
+//! Detects a connection pooler between the loader and the server. Server sessions have identities (process and start
+//! time), and two connections that are both open can have the same session only if a pooler shares it.
 
 use std::time::Duration;
 
 use super::{Error, Target};
 use crate::pg::{self, Pg};
 
-/// What was seen between us and the server.
+/// Kind of pooler between the loader and the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooler {
-    /// each connection has a session of its own, which ends with it
+    /// No pooler: each connection has its own session, which ends with the connection.
     Unseen,
-    /// a session is used again by whoever connects next
+    /// A session is reused by the next connection.
     Sessions,
-    /// each transaction may have another session
+    /// Each transaction may run in another session.
     Transactions,
 }
 
 /// A session of the server: its process, and since when it has been there.
 type Session = (i32, String);
 
-/// So often two connections are compared: under load a pooler may lend each another session.
+/// Number of comparisons of two connections: under load a pooler may give each connection another session.
 const TRIES: usize = 3;
-/// For a pooler to notice that a connection has ended.
+/// Time for a pooler to notice that a connection has ended.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Target {

@@ -1,5 +1,5 @@
-//! What a doctor asks of the target: which server it is, whether we may write to it, what the role lacks, and whether the
-//! feed's tables can be loaded. Each question is a transaction that may not write, so that nothing can be changed.
+//! Queries of the command `check` about the target: the server's version, the loader's rights, and whether the feed's
+//! tables can be loaded. Each query runs in a read-only transaction.
 
 use tokio_postgres::types::{ToSql, Type};
 
@@ -12,21 +12,21 @@ use crate::source::Entity;
 /// The server and the role, as the connection has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// as the server says it, like `18.6`
+    /// Version as the server reports it, like `18.6`.
     pub version: String,
     pub role: String,
     pub superuser: bool,
-    /// it follows another server
+    /// `true` if the server is a standby.
     pub standby: bool,
     /// transactions may not write
     pub read_only: bool,
     /// the protocol that the server sees, like `TLSv1.3`; none for plain text. Behind a pooler it is the pooler's
     pub tls: Option<String>,
-    /// whether the role may create tables in `public`
+    /// `true` if the role may create tables in `public`.
     pub creates: bool,
     /// the same as a number, like 180006
     pub number: i32,
-    /// why no table of the database can be kept equal to a feed
+    /// Reason for which no table of the database can be kept equal to a feed.
     pub unfit: Option<Unfit>,
 }
 
@@ -52,10 +52,10 @@ impl Unfit {
     }
 }
 
-/// What the role lacks at one of the loader's own tables.
+/// Rights that the role lacks on one of the loader's own tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grants {
-    /// with its schema, quoted where need be
+    /// Name with its schema, quoted if necessary.
     pub object: String,
     /// the statement that would grant it; none if nothing is missing
     pub wants: Option<String>,
@@ -66,12 +66,12 @@ pub struct Grants {
 pub struct Mapped {
     pub oid: u32,
     pub schema: String,
-    /// with its schema, quoted where need be
+    /// Name with its schema, quoted if necessary.
     pub object: String,
     pub keyless: bool,
-    /// why it cannot be loaded
+    /// Reason for which the table cannot be loaded.
     pub refused: Option<Refused>,
-    /// why its deliveries have no `max_event_id`
+    /// Reason for which the table's deliveries have no `max_event_id`.
     pub no_event_id: Option<String>,
     /// the statement that would grant what the role lacks
     pub wants: Option<String>,
@@ -81,7 +81,7 @@ pub struct Mapped {
 const OLDEST: i32 = 130_000;
 
 impl Server {
-    /// Whether our statements work there.
+    /// Returns `true` if the server's version supports the loader's statements.
     pub fn is_supported(&self) -> bool {
         self.number >= OLDEST
     }
@@ -107,7 +107,7 @@ impl Target {
         })
     }
 
-    /// What the role lacks at the loader's own tables and their sequences, those that are there.
+    /// Returns the rights that the role lacks on the loader's own tables and sequences, as far as they exist.
     pub async fn own_grants(&self) -> Result<Vec<Grants>, Error> {
         let tx = self.looking().await?;
         let rows = tx.query_typed(include_str!("preflight_own.sql"), &[]).await.map_err(|error| tx.error(error))?;
@@ -115,7 +115,8 @@ impl Target {
         Ok(rows.iter().map(|row| Grants { object: row.get("object"), wants: row.get("wants") }).collect())
     }
 
-    /// The table that the entity is loaded into, judged as a delivery would; `file` is the most that it has to take.
+    /// Returns the table for an entity, checked as before a delivery; `file` is the most demanding kind of file that
+    /// is expected.
     pub async fn mapped(&self, entity: &Entity, file: File) -> Result<Option<Mapped>, Error> {
         let tx = self.looking().await?;
         let found = Table::find_even_reserved(&tx, None, entity, self.settings.schema.as_deref()).await?;
@@ -138,7 +139,7 @@ impl Target {
         }))
     }
 
-    /// The tables of these schemas that are none of these: no folder of the feed is for them.
+    /// Returns the tables of these schemas for which the feed has no folder; `fed` lists those that have one.
     pub async fn unfed(&self, schemas: &[String], fed: &[u32]) -> Result<Vec<String>, Error> {
         let tx = self.looking().await?;
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&schemas, Type::TEXT_ARRAY), (&fed, Type::OID_ARRAY)];
@@ -148,7 +149,7 @@ impl Target {
         Ok(rows.iter().map(|row| row.get("object")).collect())
     }
 
-    /// A transaction that cannot write and does not wait.
+    /// Begins a transaction that cannot write and has a short statement timeout.
     async fn looking(&self) -> Result<Tx, Error> {
         let tx = self.pg.begin("look at the tables").await?;
         let sql = "set local transaction_read_only = on; set local statement_timeout = '10s'";

@@ -1,4 +1,5 @@
-//! What a delivery lacks in another table, or what another table still refers to: read from the answer of Postgres.
+//! Parses Postgres' error about a foreign key: the row that is missing in another table, or that another table still
+//! refers to.
 
 use tokio_postgres::types::Type;
 
@@ -15,11 +16,11 @@ pub struct Missing {
     pub table: String,
     /// the table of the feed, as far as the ledger has rows of it
     pub entity: Option<Entity>,
-    /// when the newest of its files that are loaded was written, in seconds since 1970
+    /// Time at which the newest loaded file of the table was written, in seconds since 1970.
     pub newest: Option<i64>,
-    /// what is wrong with which row
+    /// Description of the violation and its row.
     pub words: String,
-    /// what Postgres said
+    /// Postgres' error message.
     pub refused: String,
 }
 
@@ -101,7 +102,7 @@ impl Target {
     }
 }
 
-/// `(id)=(5)` of `Key (id)=(5) is not present in table "p".`
+/// Returns `(id)=(5)` from `Key (id)=(5) is not present in table "p".`
 fn key_of(detail: &str) -> Option<&str> {
     let from = detail.find('(')?;
     let to = from + detail.get(from..)?.rfind(") ")? + 1;

@@ -1,7 +1,7 @@
-//! All files of a generation, folded into what the table must hold, in constant memory.
+//! Folds all files of a generation into the rows that the table must hold, in constant memory.
 //!
-//! Records go through the sorter, like those of one change file. From the first row on that moves from key to key they go
-//! through the chain; what it holds is settled with what was said before whenever it grows large.
+//! Records go through the sorter, like those of one change file. From the first row on that moves to another key,
+//! records go through a `Chain`, which is merged with the sorted records whenever it grows large.
 
 use std::collections::HashMap;
 use std::mem;
@@ -19,9 +19,9 @@ use super::sinks::Sink;
 use super::sort::{Mark, Record, Sorted, Sorter};
 use crate::decode::File;
 
-/// What the chain may hold. Tests have little room, so that they go that way too.
+/// Maximum size of the chain in bytes. Tests use a small one, so that the chain is merged several times.
 const ROOM: usize = if cfg!(debug_assertions) { 4 << 10 } else { 8 << 20 };
-/// What a record takes beside its bytes.
+/// Memory of a record beside its bytes, in bytes.
 const APIECE: usize = 100;
 
 /// Takes the records of all files, in feed order.
@@ -29,9 +29,9 @@ pub struct Refold {
     table: Arc<Table>,
     sorter: Sorter,
     chain: Chain,
-    /// what it holds, about
+    /// Approximate size of the chain in bytes.
     chained: usize,
-    /// what it may hold
+    /// Maximum size of the chain in bytes.
     room: usize,
     /// rows move
     moving: bool,
@@ -59,13 +59,13 @@ impl Refold {
         Self::with_room(table, ROOM)
     }
 
-    /// The same with other room for the chain, in bytes.
+    /// Creates a refold whose chain may take up to `room` bytes.
     pub fn with_room(table: Arc<Table>, room: usize) -> Self {
         let (sorter, chain, row) = (Sorter::default(), Chain::new(&table.key), (Vec::new(), Vec::new()));
         Self { table, sorter, chain, chained: 0, room, moving: false, row }
     }
 
-    /// Takes rows whose cells were asked for, until nobody sends more.
+    /// Takes rows whose cells have been converted by Postgres, until the sender closes the channel.
     pub fn take_whole(&mut self, mut rows: mpsc::Receiver<Message<Whole>>) -> Result<(), Stopped> {
         let mut key = Vec::new();
         while let Some(Message::Batch(whole)) = rows.blocking_recv() {
@@ -81,7 +81,7 @@ impl Refold {
     /// Takes the next record, in feed order.
     pub fn take(&mut self, record: &Record<'_>) -> Result<(), Stopped> {
         self.moving |= record.mark.wish == RowAction::Away;
-        // a rejected row takes nothing back of what was said before
+        // a rejected row does not undo earlier records of its key
         if !self.moving || record.mark.wish == RowAction::Leave {
             return Ok(self.sorter.push(*record)?);
         }
@@ -99,7 +99,7 @@ impl Refold {
         outlet.end(done, Summary::default());
     }
 
-    /// What the chain says is said upon what was said before.
+    /// Merges the chain with the sorted records.
     fn settle(&mut self) -> Result<(), Stopped> {
         let mut words = Batch::default();
         let chain = mem::replace(&mut self.chain, Chain::new(&self.table.key));
@@ -131,7 +131,7 @@ impl Refold {
         })
     }
 
-    /// A row that comes from another key waits until that key was seen.
+    /// Adds a row, unless it comes from another key: such a row is added once the other key has been read.
     fn say(&mut self, row: Wanted<'_>, place: usize, before: Option<MergedRow>, moved: &Moved) -> Result<(), Stopped> {
         if moved.from.contains_key(&place) {
             return Ok(());
@@ -157,9 +157,9 @@ fn upon(before: Option<MergedRow>, row: Wanted<'_>) -> MergedRow {
 
 /// Rows that came from other keys, and what was there.
 struct Moved {
-    /// where a row's holes are filled from, by the row's place
+    /// Sources of a row's unset cells, by the row's index.
     from: HashMap<usize, Vec<Step>>,
-    /// what is known of the rows that are looked for, by the key as a tuple
+    /// Rows that are looked for, by the key as a tuple, as far as they were found.
     there: HashMap<Vec<u8>, Option<MergedRow>>,
     /// the same tuples by their sort keys
     keys: HashMap<Vec<u8>, Vec<u8>>,
@@ -184,7 +184,8 @@ impl Moved {
         }
     }
 
-    /// A row with its holes filled from where it was. The files began with an empty table: what they did not write is not there.
+    /// Returns a moved row with its unset cells filled from its old row. The files began with an empty table, so a
+    /// row that they did not write does not exist.
     fn arrive(&self, place: usize, row: Wanted<'_>) -> MergedRow {
         let mut word = MergedRow { wish: row.wish, tuple: row.tuple.to_vec(), holes: row.holes };
         for step in self.from.get(&place).into_iter().flatten() {

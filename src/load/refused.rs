@@ -1,6 +1,6 @@
-//! Why a table of the target cannot be loaded, in the words that the log, the ledger and `check` say.
+//! Reasons for which a table of the target cannot be loaded, in the words used by the log, the ledger and `check`.
 
-/// Why a table cannot be loaded.
+/// Reason for which a table cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("column {column}: the type {type_name} cannot be loaded; it has no binary form")]

@@ -9,12 +9,12 @@ use super::spool::Spool;
 use super::{Error, Place, tuple};
 use crate::pg::Tx;
 
-/// What becomes of a row that cannot be loaded.
+/// Treatment of rows that cannot be loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum BadRows {
-    /// it fails its delivery
+    /// Fails the delivery.
     Stop,
-    /// it is kept aside, and so are as many as this of a delivery's rows
+    /// Stores the row in `loader_rejects`, up to this share or number of a delivery's rows.
     Quarantine { most: Share },
 }
 
@@ -24,7 +24,8 @@ pub struct Rejects(Arc<Mutex<Kept>>);
 
 struct Kept {
     most: Share,
-    /// which parts are to be accounted for; the others were, when they were loaded
+    /// `true` for each part whose rejects are recorded; those of the other parts were recorded when the parts were
+    /// loaded.
     new: Vec<bool>,
     /// tuples of part, line, column, reason and bytes
     rows: Spool,
@@ -33,12 +34,12 @@ struct Kept {
     tuple: Vec<u8>,
 }
 
-/// How many there are.
+/// Number of rejected rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// of each part
+    /// Number of rejected rows of each part.
     pub parts: Vec<u64>,
-    /// rows whose key cannot be read, so that nobody knows which row of the table they speak of
+    /// Number of rejected rows whose key cannot be read, so that the table's rows with the same keys are unknown.
     pub blind: u64,
     /// the first, in words
     pub first: Option<String>,
@@ -50,20 +51,21 @@ impl Tally {
     }
 }
 
-/// One bad row.
+/// One rejected row.
 #[derive(Debug, Clone, Copy)]
 pub struct Reject<'a> {
     pub at: Place,
     pub column: Option<&'a str>,
     pub reason: &'a str,
-    /// as it stands in the file
+    /// The row's bytes as in the file.
     pub raw: &'a [u8],
-    /// whether its key cannot be read
+    /// `true` if the row's key cannot be read.
     pub blind: bool,
 }
 
 impl Rejects {
-    /// `new` says of each part whether it is to be accounted for; `most` is how many rows may be rejected.
+    /// Creates an empty set of rejects. `new` says for each part whether its rejects are recorded; `most` is the
+    /// limit.
     pub fn new(new: Vec<bool>, most: Share) -> Self {
         let (rows, tally) = (Spool::default(), Tally::default());
         Self(Arc::new(Mutex::new(Kept { most, new, rows, tally, tuple: Vec::new() })))
@@ -73,7 +75,7 @@ impl Rejects {
         self.kept().add(reject)
     }
 
-    /// The key of a row that was added before cannot be read after all.
+    /// Records that the key of a row that was added before cannot be read.
     pub fn blind(&self) {
         self.kept().tally.blind += 1;
     }
@@ -121,7 +123,7 @@ impl Rejects {
         copy_spool(tx, sql, &named).await.map(drop)
     }
 
-    /// A thread that panicked in between left a whole row or none.
+    /// Locks the rejects. A thread that panicked left a whole row or none, so a poisoned lock is safe to use.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

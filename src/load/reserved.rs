@@ -1,5 +1,6 @@
-//! Tables that are never loaded, whatever the rights of the loader's role: those of the system schemas, and the loader's own. A
-//! file for `pg_authid` would make a superuser, one for the outbox would publish any message.
+//! Tables that are never loaded, whatever the rights of the loader's role: those of the system schemas and the
+//! loader's own. A file for `pg_authid` could create a superuser, and a file for the outbox could publish any
+//! message.
 
 use super::Target;
 use crate::source::Entity;

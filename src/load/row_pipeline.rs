@@ -21,7 +21,7 @@ use super::sort::{Mark, Sorter};
 use super::{Error, Place};
 use crate::decode::{File, Op, Parts, Row, Rows};
 
-/// What was read, all in all.
+/// Statistics of the rows that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
     /// rows of each part
@@ -32,21 +32,21 @@ pub struct Summary {
     pub claimed: Option<Vec<[u64; 3]>>,
 }
 
-/// In which order the rows come.
+/// Order in which the rows come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// expected in key order, refused otherwise
     ByKey,
-    /// any: they are sorted here
+    /// Any order: the rows are sorted here.
     Any,
     /// rows move from key to key: folded in file order
     Moving,
 }
 
-/// How the rows are put into order.
+/// Method by which the rows are put into order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// not at all: the table is empty, and its rows only count as whole rows
+    /// No sorting: the table is empty and has no key.
     AsTheyCome,
     Straight,
     Sorted,
@@ -61,7 +61,7 @@ const AHEAD: usize = 3;
 pub struct RowPipeline<T = Batch> {
     batches: mpsc::Receiver<Message<T>>,
     summary: Summary,
-    /// whether the first batch comes only when all is read
+    /// `true` if the first batch comes only after all rows were read.
     pub sorts: bool,
 }
 
@@ -71,7 +71,8 @@ pub enum Message<T> {
     Failed(Error),
 }
 
-/// Rows whose cells are not all binary yet, with the places where they stand, and their bytes in the file if asked for.
+/// Rows with cells that Postgres must convert, with the rows' positions, and their bytes in the file if they are
+/// needed.
 #[derive(Debug, Default)]
 pub struct Draft {
     pub rows: Batch,
@@ -79,15 +80,15 @@ pub struct Draft {
     pub raw: Vec<Vec<u8>>,
 }
 
-/// What an intake needs besides the rows.
+/// Settings of a row pipeline.
 pub struct Plan<'a> {
     pub table: &'a Arc<Table>,
     pub event_id: &'a str,
-    /// where bad rows go; without it the first one fails the delivery
+    /// Store for bad rows; without it the first bad row fails the delivery.
     pub rejects: Option<&'a Rejects>,
-    /// whether whatever the table has under a bad row's key is left alone
+    /// `true` if the table's row with a bad row's key is kept.
     pub leaves: bool,
-    /// which parts were loaded before, if late files are folded in with them
+    /// `true` for each part that was loaded before, if late files are folded in with it.
     pub loaded: &'a [bool],
 }
 
@@ -130,7 +131,7 @@ impl<T> RowPipeline<T> {
         (sender, Self { batches, summary: Summary::default(), sorts: false })
     }
 
-    /// The next batch; none after the last one, when every byte was checked.
+    /// Returns the next batch, or `None` after the last one, when every byte has been checked.
     pub async fn next(&mut self) -> Result<Option<T>, Error> {
         match self.batches.recv().await {
             Some(Message::Batch(batch)) => Ok(Some(batch)),
@@ -139,26 +140,26 @@ impl<T> RowPipeline<T> {
                 Ok(None)
             }
             Some(Message::Failed(error)) => Err(error),
-            // the thread ended without a word: it panicked
+            // the thread ended without a last message: it panicked
             None => Err(Error::Panicked),
         }
     }
 
-    /// How many rows were read; complete after the last batch.
+    /// Returns the number of rows that were read; complete after the last batch.
     pub fn rows_read(&self) -> u64 {
         self.summary.read.iter().sum()
     }
 
-    /// What was read; complete after the last batch.
+    /// Returns the statistics; complete after the last batch.
     pub fn into_summary(self) -> Summary {
         self.summary
     }
 }
 
-/// Why the thread ends early.
+/// Reason for which the thread ends early.
 pub enum Stopped {
     Error(Error),
-    /// nobody listens any more: the delivery was given up
+    /// The receiver was dropped: the delivery was given up.
     Hangup,
 }
 
@@ -174,12 +175,12 @@ pub struct BatchSender<T> {
     pub batch: T,
 }
 
-/// What travels in pieces.
+/// Unit of rows that is sent through the channel.
 pub trait Chunk: Default {
-    /// in bytes
+    /// Returns the size in bytes.
     fn size(&self) -> usize;
 
-    /// An empty one; it will be about as large as this.
+    /// Returns an empty chunk with about as much capacity as this one uses.
     fn like(&self) -> Self;
 }
 
@@ -198,14 +199,14 @@ impl<T: Chunk> BatchSender<T> {
         self.sender.blocking_send(Message::Batch(batch)).map_err(|_| Stopped::Hangup)
     }
 
-    /// The last word: what was read, or what went wrong.
+    /// Sends the last message: the statistics, or the error.
     pub fn end(self, done: Result<(), Stopped>, summary: Summary) {
         let last = match done {
             Ok(()) => Message::End(summary),
             Err(Stopped::Error(error)) => Message::Failed(error),
             Err(Stopped::Hangup) => return,
         };
-        // nobody listens: the delivery was given up, and so is this
+        // The receiver is gone if the delivery was given up.
         let _ = self.sender.blocking_send(last);
     }
 
@@ -308,7 +309,7 @@ impl Reader {
         }
     }
 
-    /// A row that moves to another key is two records, or none.
+    /// Encodes a row that moves to another key as two records, or as none if it cannot be encoded.
     #[cold]
     fn moving(&mut self, row: &Row<'_>, sink: &mut impl Sink) -> Result<(), Stopped> {
         let (mut here, mut key, mut away, mut old_key) = Default::default();
@@ -332,8 +333,8 @@ impl Reader {
         self.summary.read[part] += 1;
     }
 
-    /// A row that cannot be encoded fails its delivery, or goes into quarantine; then a snapshot leaves alone whatever the
-    /// table has under its key.
+    /// Handles a row that cannot be encoded: fails the delivery, or quarantines the row. A snapshot then keeps the
+    /// table's row with the same key.
     #[cold]
     fn bad(&mut self, row: &Row<'_>, Fault { column, fault }: Fault, sink: &mut impl Sink) -> Result<(), Stopped> {
         let (at, column) = (Place::of(row), self.encoder.column(column).to_owned());
@@ -370,7 +371,7 @@ fn mark(row: &Row<'_>, wish: RowAction, holes: bool) -> Mark {
     Mark { part: row.part as u32, line: row.line, wish, holes }
 }
 
-/// Reads all rows into a sink, on the thread of whoever calls.
+/// Reads all rows into a sink, on the calling thread.
 pub fn read_into<P: Parts>(rows: Rows<P>, plan: &Plan<'_>, sink: &mut impl Sink) -> Result<Summary, Stopped> {
     let mut reader = Reader::new(plan, rows.file());
     reader.read(rows, sink)?;

@@ -16,7 +16,7 @@ pub struct Feed {
     /// `aws`, or scheme, host and port of another store
     pub endpoint: String,
     pub bucket: String,
-    /// without a slash at either end
+    /// Path without a slash at either end.
     pub path: String,
     /// the schema of all tables; empty for the feed's own
     pub target_schema: String,
@@ -43,8 +43,8 @@ impl Feed {
         self.id
     }
 
-    /// Returns the first key below the path, and the first key after them if there is one. A key below `data` lies between
-    /// `data/` and `data0`, the next character after the slash.
+    /// Returns the first key below the path, and the first key behind all of those, if there is one. Keys below
+    /// `data` lie between `data/` and `data0`, as `0` is the next character after the slash.
     fn keys(&self) -> (String, Option<String>) {
         if self.path.is_empty() {
             return (String::new(), None);
@@ -66,7 +66,7 @@ fn normal_endpoint(endpoint: &str) -> String {
     let default_port = if scheme == "http" { ":80" } else { ":443" };
     let host = host.strip_suffix(default_port).unwrap_or(&host);
     match host.strip_suffix('.').unwrap_or(host) {
-        // buckets of AWS are found under many names, by region
+        // AWS buckets have several endpoint names, by region
         host if host.ends_with(".amazonaws.com") => AWS.to_owned(),
         host => format!("{scheme}://{host}{rest}"),
     }
@@ -160,7 +160,7 @@ async fn claim(tx: &Tx, feed: &Feed) -> Result<u64, Error> {
     let sql = "update public.loader_notifications n set scope = l.scope from public.loader_deliveries l
         where n.scope is null and l.id = n.delivery_id and l.scope = $1";
     tx.execute_typed(sql, &[(&feed.id, Type::INT8)]).await.map_err(|error| tx.error(error))?;
-    // how null is written was decided with a delivery, and goes with it
+    // the rule for null was decided with a delivery, and moves with it
     let sql = "update public.loader_null_rules r set scope = l.scope from public.loader_deliveries l
         where l.id = r.delivery_id and l.scope = $1 and r.scope <> $1
           and not exists (select from public.loader_null_rules o

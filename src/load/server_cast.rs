@@ -43,12 +43,12 @@ pub async fn convert(
     let sorting = Ordering { table: plan.table.clone(), loaded: plan.loaded.to_vec(), file: order.0, way: order.1 };
     tokio::task::spawn_blocking(move || sorting.run(rows, BatchSender::new(sender)));
     let summary = convert_into(tx, plan, drafts, &whole).await?;
-    // if the thread is gone, it has told the intake why
+    // if the thread is gone, it has sent its error to the pipeline
     let _ = whole.send(Message::End(summary)).await;
     Ok(intake)
 }
 
-/// Sends whole rows on as they stand in their file.
+/// Converts the drafts and sends whole rows on, with their positions in the file.
 pub async fn convert_into(
     tx: &Tx,
     plan: &Plan<'_>,
@@ -116,19 +116,19 @@ impl Ordering {
 pub struct Whole {
     pub rows: Batch,
     pub marks: Vec<Mark>,
-    /// where each stood in its draft
+    /// Index of each row in its draft.
     places: Vec<usize>,
 }
 
 impl Whole {
-    /// The highest value of the event column among the rows that are not deletes.
+    /// Returns the highest value of the event column among the rows that are not deletes.
     fn max_event_id(&self, event: Option<(usize, &ColumnEncoding)>) -> Option<i64> {
         let (event, wire) = event?;
         let counted = self.rows.rows().filter(|row| matches!(row.wish, RowAction::Put | RowAction::Here));
         counted.filter_map(|row| event_value(wire, tuple::cells(row.tuple).nth(event)?.get()?)).max()
     }
 
-    /// The same without rows that move but the other half of which was refused.
+    /// Returns the rows without those that move and whose other half was refused.
     fn without_halves(self, refused: &HashSet<usize>) -> Self {
         let mut rest = Self::default();
         for ((row, mark), place) in self.rows.rows().zip(self.marks).zip(self.places) {
@@ -148,7 +148,7 @@ impl Whole {
 }
 
 impl Draft {
-    /// One row without a value: to find out whether it is the question that is refused.
+    /// Returns one row of nulls, with which a query that is itself refused can be told from a refused value.
     fn of_nulls(table: &Table) -> Self {
         let (mut tuple, mut draft) = (Vec::new(), Self::default());
         tuple::begin(table.columns.len(), &mut tuple);
@@ -158,7 +158,7 @@ impl Draft {
     }
 }
 
-/// Who asks.
+/// Data of the queries that convert cells.
 struct Asking<'a> {
     tx: &'a Tx,
     table: &'a Table,
@@ -187,7 +187,8 @@ impl Asking<'_> {
         Ok(Summary { max_event_id, ..drafts.into_summary() })
     }
 
-    /// All rows of a draft; where Postgres refuses, in halves, down to the row that is at fault.
+    /// Converts all rows of a draft. If Postgres refuses some, the draft is halved again and again until the faulty
+    /// row is found.
     async fn draft(&self, draft: &Draft) -> Result<Whole, Error> {
         let (mut whole, mut refused) = (Whole::default(), HashSet::new());
         let mut pieces = vec![(0, draft.rows.len())];
@@ -196,7 +197,7 @@ impl Asking<'_> {
                 Ok(answers) => self.take(draft, from, &answers, &mut whole)?,
                 Err(error) if !is_of_a_cell(&error) => return Err(error.into()),
                 Err(error) if to - from == 1 => {
-                    // a row that moves is two records, and refused as one
+                    // a row that moves is two records, which are refused together
                     let told = draft.marks[from].wish == RowAction::Here && refused.contains(&(from - 1));
                     refused.insert(from);
                     self.bad(draft, from, &error, &mut whole, told).await?;
@@ -211,7 +212,7 @@ impl Asking<'_> {
         Ok(if refused.is_empty() { whole } else { whole.without_halves(&refused) })
     }
 
-    /// The binary forms of some columns of some rows.
+    /// Requests the binary forms of some columns of some rows.
     async fn ask(&self, draft: &Draft, from: usize, to: usize, columns: &[usize]) -> Result<Vec<Answer>, pg::Error> {
         if from == to || columns.is_empty() {
             return Ok(Vec::new());
@@ -232,7 +233,7 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// The row with its texts replaced by the answer's values.
+    /// Appends the row with its texts replaced by the answer's values.
     fn splice(&self, row: Wanted<'_>, answer: &Answer, out: &mut Vec<u8>) -> Result<(), tokio_postgres::Error> {
         tuple::begin(self.table.columns.len(), out);
         let mut next = 0;
@@ -250,8 +251,8 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// One row that Postgres refuses: the column is found, and the row fails its delivery or goes into quarantine, unless
-    /// that was `told` before.
+    /// Handles one row that Postgres refuses: finds the column, and fails the delivery or quarantines the row, unless
+    /// that has been done before (`told`).
     async fn bad(
         &self,
         draft: &Draft,
@@ -283,7 +284,7 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// The column that is at fault, the code, and whether the row's key cannot be read.
+    /// Returns the faulty column, the SQLSTATE, and `true` if the row's key cannot be read.
     async fn blame(&self, draft: &Draft, place: usize, refusal: &pg::Error) -> Result<(usize, String, bool), Error> {
         let mut blamed = (self.columns[0], code_of(refusal));
         let mut blind = self.table.is_keyless();
@@ -301,7 +302,7 @@ impl Asking<'_> {
         Ok((blamed.0, blamed.1, blind))
     }
 
-    /// The row's key alone, so that a snapshot leaves alone whatever is there.
+    /// Adds a row of the key alone, so that a snapshot keeps the table's row with this key.
     async fn leave(&self, draft: &Draft, place: usize, whole: &mut Whole) -> Result<(), Error> {
         let row = draft.rows.row(place);
         let mut key_only = Vec::new();
@@ -320,11 +321,12 @@ impl Asking<'_> {
     }
 }
 
-/// `select inet_send(c1), array_send(c2) from json_to_recordset($1) as v (c1 inet, c2 integer[])`: as bytes, because the
-/// driver would look up a type that it does not know, and wait for ever behind this very answer.
+/// Returns a statement like `select inet_send(c1), array_send(c2) from json_to_recordset($1) as v (c1 inet, c2
+/// integer[])`. Values are requested as bytes, because the driver would look up an unknown type and wait forever
+/// behind this very answer.
 fn question(table: &Table, columns: &[usize]) -> String {
     let names = |column: &usize| match &table.columns[*column] {
-        // as a JSON string it would be taken for one
+        // a JSON text is passed as text, because `jsonb` would be read as a JSON string
         Column { wire: ColumnEncoding::ServerCast(asked), send, .. } if asked.type_name == JSONB => {
             format!("{send}(c{column}::jsonb)")
         }
@@ -339,7 +341,7 @@ fn question(table: &Table, columns: &[usize]) -> String {
     format!("select {} from json_to_recordset($1) as v ({})", list(&names), list(&typed))
 }
 
-/// An array of objects, one per row, with the texts of the columns.
+/// Returns a JSON array with one object per row that has the texts of the columns.
 fn json_of(draft: &Draft, from: usize, to: usize, columns: &[usize]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 * (to - from));
     for place in from..to {
@@ -359,7 +361,7 @@ fn json_of(draft: &Draft, from: usize, to: usize, columns: &[usize]) -> Vec<u8> 
     out
 }
 
-/// Whether Postgres refuses a value; some input functions call that a syntax error.
+/// Returns `true` if Postgres refuses a value; some input functions call that a syntax error.
 fn is_of_a_cell(error: &pg::Error) -> bool {
     !error.is_world() && error.code().is_some()
 }

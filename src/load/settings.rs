@@ -1,4 +1,4 @@
-//! What the Target is told: which database, which schema, and how far a snapshot may go.
+//! Settings of the target: database, schema, and the limits for snapshots.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,43 +8,43 @@ use crate::per_table::PerTable;
 use crate::pg::settings as postgres;
 use crate::source::Entity;
 
-/// Everything the Target needs to know beforehand.
+/// Settings of the target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub postgres: postgres::Settings,
-    /// All entities go into this schema; `None` = the feed's own.
+    /// Schema for all entities; `None` is the feed's own.
     pub schema: Option<String>,
-    /// How much a snapshot may remove before it is held.
+    /// Maximum share of a table that a snapshot may remove before it is held.
     pub max_remove: Share,
-    /// What becomes of a row that cannot be loaded.
+    /// Treatment of rows that cannot be loaded.
     pub bad_rows: BadRows,
     /// The column whose highest value is a delivery's `max_event_id`.
     pub event_id: String,
-    /// Whether to apply the embedded migrations at start.
+    /// `true` if the embedded migrations are applied at start.
     pub migrate: bool,
-    /// How long published messages are kept.
+    /// Number of days for which published messages are kept.
     pub keep_messages_days: u32,
-    /// True where nobody but the loader writes to the table.
+    /// `true` for tables to which only the loader writes.
     pub sole_writer: PerTable<bool>,
 }
 
 impl Settings {
-    /// Returns true if nobody but the loader writes to the entity's table.
+    /// Returns `true` if only the loader writes to the entity's table.
     pub fn is_sole_writer(&self, entity: &Entity) -> bool {
         *self.sole_writer.of(&entity.schema, &entity.name)
     }
 }
 
-/// Some of a table's or a file's rows.
+/// Share or number of a table's or a file's rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Share {
-    /// From 0 to 100.
+    /// Percentage from 0 to 100.
     Percent(f64),
     Rows(u64),
 }
 
 impl Share {
-    /// Whether it is less than `part` of `whole`.
+    /// Returns `true` if the share is less than `part` of `whole`.
     pub fn is_less_than(self, part: u64, whole: u64) -> bool {
         match self {
             Self::Percent(percent) => part as f64 > whole as f64 * percent / 100.0,
@@ -53,7 +53,7 @@ impl Share {
     }
 }
 
-/// As one writes it in a setting.
+/// Formats the share as in a setting.
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -63,7 +63,7 @@ impl fmt::Display for Share {
     }
 }
 
-/// It is neither a share nor a number of rows.
+/// Error for a text that is neither a share nor a number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither a percentage from 0% to 100% nor a whole number of rows")]
 pub struct NotAShare;

@@ -1,4 +1,4 @@
-//! Where encoded rows go on the intake's thread: straight into a batch, into the sorter, into the fold of rows that move, or into a draft.
+//! Sinks for encoded rows on the pipeline's thread: a batch, the sorter, the fold of rows that move, or a draft.
 
 use super::batch::{Batch, RowAction};
 use super::moves::Moves;
@@ -8,10 +8,10 @@ use super::{Error, Place};
 
 /// Takes rows one by one.
 pub trait Sink {
-    /// Where the next row's tuple and key are to be appended.
+    /// Returns the buffers to which the next row's tuple and key are appended.
     fn room(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>);
 
-    /// The row is complete; `raw` are its bytes in the file.
+    /// Completes the row; `raw` are its bytes in the file.
     fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Stopped>;
 }
 
@@ -51,7 +51,8 @@ impl Sink for Straight<'_> {
     }
 }
 
-/// A rejected row is no duplicate of a good one: `leaves` says that one of the two is, and the fold knows what to do then.
+/// Checks that a row's key is greater than the one before. If one of two rows with the same key was rejected
+/// (`leaves`), they are no duplicates: the rows are read again through the sorter, whose fold handles that case.
 fn check_order(before: &[u8], now: &[u8], before_at: Place, at: Place, leaves: bool) -> Result<(), Error> {
     match before.cmp(now) {
         _ if before_at == Place::default() => Ok(()),
@@ -100,7 +101,7 @@ impl Sink for Sorting<'_> {
     }
 
     fn end(&mut self, mark: Mark, _: &[u8]) -> Result<(), Stopped> {
-        // sorting sends nothing, so it would not notice that the delivery was given up
+        // sorting sends nothing, so the closed channel must be checked explicitly
         if self.outlet.is_closed() {
             return Err(Stopped::Hangup);
         }
@@ -163,7 +164,7 @@ impl Sink for Drafting {
         if self.keep_raw {
             draft.raw.push(raw.to_vec());
         }
-        // a row that moves is judged as one
+        // both records of a row that moves are kept or rejected together
         if mark.wish == RowAction::Away { Ok(()) } else { self.outlet.flush(BATCH) }
     }
 }

@@ -18,9 +18,9 @@ pub async fn load(
     intake: &mut RowPipeline,
     mut look: Option<&mut ChangeReport>,
 ) -> Result<Counts, Error> {
-    // the first batch may say that the file is not in order; nothing was begun then
+    // the first batch may fail because the file is not in key order; nothing has been written by then
     let mut next = intake.next().await?;
-    // a file lacks columns in all its rows, but not in those that were rejected
+    // a file lacks the same columns in all its rows, except in rejected ones
     while next.as_ref().is_some_and(Batch::puts_nothing) {
         next = intake.next().await?;
     }
@@ -40,7 +40,7 @@ pub async fn load(
     Ok(Counts { create, ..Counts::default() })
 }
 
-/// The same for rows that do not have all columns: the others get their defaults.
+/// Loads rows that lack some columns, which get their defaults.
 async fn load_parts(
     tx: &Tx,
     table: &Table,
@@ -56,8 +56,9 @@ async fn load_parts(
     delta.write(tx, table, look).await
 }
 
-/// The first batch, and the table. While rows are sorted here the server does its part, which may be to sort, too; rows that come
-/// as they stand may yet be found out of order, and then the table would have been read in vain.
+/// Returns the first batch and a cursor of the table. If rows are sorted here, the server prepares the cursor
+/// meanwhile. Otherwise the rows may turn out to be out of order, and the table would be read in vain, so the cursor
+/// is opened afterwards.
 async fn first<'a>(
     tx: &'a Tx,
     table: &'a Table,

@@ -10,15 +10,16 @@ use std::os::unix::fs::FileExt;
 
 use super::batch::RowAction;
 
-/// What is held in memory before a run is written.
+/// Maximum size of the rows in memory before a run is written, in bytes.
 const RUN: usize = 4 << 20;
-/// What is held of all runs together while merging, and of one at most.
+/// Maximum size of all runs' buffers together while merging, in bytes.
 const MERGE: usize = 3 << 20;
 const PIECE: usize = 64 << 10;
-/// So much of a record's key is in memory while merging; what follows is read where keys begin alike. Less than the least piece.
+/// Maximum size of a record's key that is kept in memory while merging, in bytes; the rest is read if two keys begin
+/// alike. Less than the smallest buffer.
 const KEY_HEAD: usize = 1 << 10;
 
-/// One record: where it came from, its key, its tuple.
+/// One record: its origin, its key and its tuple.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     pub mark: Mark,
@@ -26,13 +27,13 @@ pub struct Record<'a> {
     pub tuple: &'a [u8],
 }
 
-/// Where a record came from and what it wants.
+/// Origin of a record, and its action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     pub part: u32,
     pub line: u64,
     pub wish: RowAction,
-    /// whether the tuple has holes
+    /// `true` if the tuple has unset cells.
     pub holes: bool,
 }
 
@@ -49,12 +50,12 @@ impl<'a> Record<'a> {
         out.extend_from_slice(self.tuple);
     }
 
-    /// The length of the record that `bytes` begins with, if its head is there.
+    /// Returns the length of the record at the beginning of `bytes`, if its head is complete.
     fn length(bytes: &[u8]) -> Option<usize> {
         Some(FIXED + u32_at(bytes, 0)? as usize + u32_at(bytes, 4)? as usize)
     }
 
-    /// The record that `bytes`, which holds all of it, begins with.
+    /// Parses the record at the beginning of `bytes`, which contains all of it.
     fn parse(bytes: &'a [u8]) -> Self {
         let key_length = u32_at(bytes, 0).map_or(0, |length| length as usize);
         let length = Self::length(bytes).unwrap_or(0);
@@ -74,10 +75,10 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 #[derive(Default)]
 pub struct Sorter {
     arena: Vec<u8>,
-    /// the key's first bytes, then where the record lies: most comparisons end with the first bytes
+    /// The key's first bytes and the record's position. Most comparisons end with the first bytes.
     index: Vec<(u64, u32)>,
     file: Option<File>,
-    /// where each run ends in the file
+    /// End of each run in the file.
     runs: Vec<u64>,
 }
 
@@ -88,7 +89,7 @@ impl Sorter {
             self.write_run()?;
         }
         if self.arena.capacity() < RUN.max(length) {
-            // growing by steps would need the old room and the new at once
+            // growing step by step would need old and new memory at once
             self.arena.reserve_exact(RUN.max(length));
         }
         self.index.push((leading(record.key), self.arena.len() as u32));
@@ -99,7 +100,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Everything that was pushed, in key order.
+    /// Returns all records in key order.
     pub fn sorted(mut self) -> io::Result<Sorted> {
         let Some(_) = &self.file else {
             self.sort();
@@ -108,7 +109,7 @@ impl Sorter {
         if !self.index.is_empty() {
             self.write_run()?;
         }
-        // the merge needs the room that the last run took
+        // the merge needs the memory of the last run
         (self.arena, self.index) = (Vec::new(), Vec::new());
         let file = self.file.take().ok_or(io::ErrorKind::NotFound)?;
         Merge::new(file, &self.runs).map(Sorted::Merge)
@@ -116,7 +117,7 @@ impl Sorter {
 
     fn sort(&mut self) {
         let arena = &self.arena;
-        // records with one key stay in their order; a stable sort would take more room
+        // records with the same key keep their order; a stable sort would take more memory
         self.index.sort_unstable_by(|a, b| {
             let key = |at: u32| Record::parse(&arena[at as usize..]).key;
             a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))).then(a.1.cmp(&b.1))
@@ -240,13 +241,13 @@ impl Merge {
     }
 }
 
-/// One sorted run, read piece by piece.
+/// One sorted run, read through a buffer.
 struct Run {
     file: std::sync::Arc<File>,
-    /// where the record at hand begins in the file, and where the run ends
+    /// Position of the current record in the file, and the end of the run.
     at: u64,
     end: u64,
-    /// what is read at once
+    /// Size of the buffer in bytes.
     piece: usize,
     /// a part of the file, and where it begins there: the record's head is in it
     buffer: Vec<u8>,
@@ -258,7 +259,7 @@ impl Run {
         Self { file, at, end, piece, buffer: Vec::new(), buffer_at: at }
     }
 
-    /// What of the file is in memory from the record at hand on.
+    /// Returns the buffered bytes from the current record on.
     fn bytes(&self) -> &[u8] {
         self.buffer.get((self.at - self.buffer_at) as usize..).unwrap_or_default()
     }
@@ -271,7 +272,7 @@ impl Run {
         u32_at(self.bytes(), 0).map_or(0, |length| length as usize)
     }
 
-    /// The first bytes of the key, by which most comparisons end.
+    /// Returns the first bytes of the key, with which most comparisons end.
     fn key_head(&self) -> &[u8] {
         &self.bytes()[FIXED..FIXED + self.key_length().min(KEY_HEAD)]
     }
@@ -304,7 +305,7 @@ impl Run {
         Ok(true)
     }
 
-    /// The record at hand. What is not in memory is read into `large`.
+    /// Returns the current record, reading the part that is not buffered into `large`.
     fn record<'a>(&'a self, large: &'a mut Vec<u8>) -> io::Result<Record<'a>> {
         let (bytes, length) = (self.bytes(), self.length());
         if length <= bytes.len() {
@@ -366,7 +367,7 @@ mod tests {
         seen
     }
 
-    /// Few keys, so that one key comes often and in every run.
+    /// Returns keys of which each occurs often and in every run.
     fn keys(count: u64) -> Vec<String> {
         (0..count).map(|n| format!("key-{:05}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50)).collect()
     }
@@ -387,7 +388,8 @@ mod tests {
         assert_eq!(sort(&keys, &vec![1; 3 * PIECE + (RUN / 10)]).len(), 40);
     }
 
-    /// Keys that begin alike, also where the one ends; runs are told apart by what is not in memory.
+    /// Uses keys with long common prefixes, some of which are whole keys, so that they differ only in the part that
+    /// is not buffered.
     #[test]
     fn long_keys_are_compared_to_their_end() {
         let long = "k".repeat(3 * PIECE);

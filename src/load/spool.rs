@@ -1,5 +1,5 @@
-//! What waits for its turn: tuples kept in memory up to a limit, beyond it in an unnamed temporary file that the system
-//! removes with the process.
+//! Buffer for tuples: in memory up to a limit, beyond it in an unnamed temporary file that the system removes with
+//! the process.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -25,12 +25,12 @@ impl Spool {
         Ok(())
     }
 
-    /// How many tuples were added.
+    /// Returns the number of tuples.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// All bytes, in the order in which they came.
+    /// Returns all bytes in the order in which they were added.
     pub fn into_reader(mut self) -> io::Result<impl Read> {
         let file = match self.file.take() {
             Some(mut file) => {
@@ -42,7 +42,7 @@ impl Spool {
         Ok(Spilled { file, memory: io::Cursor::new(self.memory) })
     }
 
-    /// All bytes, which stay.
+    /// Returns all bytes; the spool keeps them.
     pub fn reader(&self) -> io::Result<impl Read + '_> {
         let file = match &self.file {
             Some(file) => {
@@ -60,7 +60,7 @@ impl Spool {
             Some(file) => file,
             None => self.file.insert(tempfile::tempfile()?),
         };
-        // somebody may have read it
+        // A reader may have moved the file's position.
         file.seek(SeekFrom::End(0))?;
         file.write_all(&self.memory)?;
         self.memory.clear();

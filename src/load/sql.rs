@@ -8,13 +8,13 @@ use super::encode::{ColumnEncoding, Comparison};
 use super::unnest::unnest;
 use crate::pg::quote;
 
-/// Rows of the given columns into the table.
+/// Copies rows of the given columns into the table.
 pub fn copy_in(table: &Table, columns: &[usize]) -> String {
     let names = columns.iter().map(|column| table.columns[*column].name.as_str());
     format!("copy {} ({}) from stdin (format binary)", table.quoted(), quote::list("", names))
 }
 
-/// The whole table in key order; where there is no key, in the order of whole rows, each with its address in front.
+/// Copies the whole table in key order; without a key, in the order of whole rows, each behind its address.
 pub fn copy_out(table: &Table) -> String {
     let value = |column: &Column| match column.is_xml() {
         true => column.sent(&column.value()),
@@ -26,7 +26,7 @@ pub fn copy_out(table: &Table) -> String {
     format!("copy (select {address}{columns} from {from} t order by {}) to stdout (format binary)", order(table))
 }
 
-/// The rows that have the given keys, in key order. A type that the driver may not know comes as its bytes.
+/// Selects the rows with the given keys, in key order. Types that the driver may not know are requested as bytes.
 pub fn rows_of_keys(table: &Table, source: &str) -> String {
     let value = |column: &Column| match column.wire {
         ColumnEncoding::ServerCast(_) => column.sent(&column.value()),
@@ -64,15 +64,15 @@ pub fn update(table: &Table, source: &str) -> String {
     )
 }
 
-/// How many of the given rows differ from those with their keys, column by column, the key aside. `None` for a table that is
-/// all key.
+/// Counts the given rows that differ from the table's rows with the same keys, for each column outside the key.
+/// `None` for a table that consists of its key alone.
 pub fn differing(table: &Table, source: &str) -> Option<String> {
     let others = others(table).map(|(index, column)| format!("count(*) filter (where {})", differs(index, column)));
     let counts = others.collect::<Vec<_>>().join(", ");
     (!counts.is_empty()).then(|| format!("select {counts} from {}", met(table, source)))
 }
 
-/// The keys, as text, of the first of the given rows that differ.
+/// Selects the keys, as text, of the first of the given rows that differ.
 pub fn differing_keys(table: &Table, source: &str, most: usize) -> String {
     let differ = others(table).map(|(index, column)| differs(index, column)).collect::<Vec<_>>().join(" or ");
     let (keys, from) = (key_texts(table).join(", "), met(table, source));
@@ -83,12 +83,12 @@ fn key_texts(table: &Table) -> Vec<String> {
     table.key.iter().map(|column| format!("t.{}::text", quote::ident(&table.columns[*column].name))).collect()
 }
 
-/// The columns that are not the key.
+/// Returns the columns outside the key.
 fn others(table: &Table) -> impl Iterator<Item = (usize, &Column)> + Clone {
     table.columns.iter().enumerate().filter(|(index, _)| !table.key.contains(index))
 }
 
-/// The given rows beside those with their keys.
+/// Returns the join of the given rows with the table's rows of the same keys.
 fn met(table: &Table, source: &str) -> String {
     let keys = key_match(table, table.key.iter().map(|column| (*column, *column)));
     format!("{} t join {source} on {keys}", table.quoted())
@@ -110,15 +110,15 @@ pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
     )
 }
 
-/// Counts the given rows that differ from those with their keys, and those whose keys are there. `None` for a table that is all
-/// key.
+/// Counts the given rows that differ from the table's rows with the same keys, and those whose keys exist. `None` for
+/// a table that consists of its key alone.
 pub fn count_differing(table: &Table, source: &str) -> Option<String> {
     let differ = others(table).map(|(index, column)| differs(index, column)).collect::<Vec<_>>().join(" or ");
     let select = || format!("select count(*) filter (where {differ}), count(*) from {}", met(table, source));
     (!differ.is_empty()).then(select)
 }
 
-/// Counts the rows that have the given keys; where there is no key, the given addresses.
+/// Counts the table's rows with the given keys, or with the given addresses if the table has no key.
 pub fn count_there(table: &Table, source: &str) -> String {
     let which = match table.is_keyless() {
         true => "t.ctid = v.c1 and t.tableoid = v.c2".to_owned(),
@@ -127,13 +127,13 @@ pub fn count_there(table: &Table, source: &str) -> String {
     format!("select count(*) from {} t join {source} on {which}", table.quoted())
 }
 
-/// The highest and the lowest of the given values, as texts, of the columns at some places.
+/// Selects the highest and the lowest of the given values, as text, of the columns at `places`.
 pub fn extremes(places: &[usize], source: &str) -> String {
     let both = places.iter().map(|place| format!("max(c{0})::text, min(c{0})::text", place + 1));
     format!("select {} from {source}", both.collect::<Vec<_>>().join(", "))
 }
 
-/// The highest value, or the lowest, of a column and some literals, as text.
+/// Selects the highest value, or the lowest, of a column and some literals, as text.
 pub fn extreme(table: &Table, column: usize, lowest: bool, literals: &[String]) -> String {
     let (one, all) = if lowest { ("min", "least") } else { ("max", "greatest") };
     let column = &table.columns[column];
@@ -179,8 +179,8 @@ pub fn delete_differing(table: &Table, source: &str) -> String {
     )
 }
 
-/// Which of the given rows differ from those with their keys: the key's columns as texts, then of each other column whether
-/// it differs.
+/// Selects the given rows that differ from the table's rows with the same keys: the key's columns as text, then for
+/// each other column whether it differs.
 pub fn differences(table: &Table, source: &str) -> String {
     let differ = others(table).map(|(index, column)| differs(index, column));
     format!(
@@ -192,14 +192,14 @@ pub fn differences(table: &Table, source: &str) -> String {
     )
 }
 
-/// The given keys, or addresses, of so many columns as texts.
+/// Selects the given keys, or addresses, of this number of columns as text.
 pub fn texts(columns: usize, source: &str) -> String {
     let texts: Vec<_> = (1..=columns).map(|number| format!("c{number}::text")).collect();
     format!("select {} from {source}", texts.join(", "))
 }
 
-/// A value differs where it reads differently, numbers of another scale aside. Nothing here is looked up in the search path
-/// of whoever runs it: a type of another schema has its `=` there.
+/// Returns the condition that a value differs. Values differ if their texts do, except for numbers of another scale.
+/// Nothing here depends on the session's search path: a type of another schema has its `=` in that schema.
 fn differs(index: usize, column: &Column) -> String {
     let (old, new, send) = (column.value(), format!("v.c{}", index + 1), &column.send);
     match column.comparison() {
@@ -231,13 +231,13 @@ fn order(table: &Table) -> String {
     terms.join(", ")
 }
 
-/// A key of one column that comes in one array is looked up without a join, which is planned sooner.
+/// Returns the condition for a key of one column given as one array, which avoids a join and is planned faster.
 fn one_array(table: &Table, source: &str) -> Option<String> {
     let [key] = table.key[..] else { return None };
     (source == unnest(1)).then(|| format!("{} = any($1)", table.columns[key].value()))
 }
 
-/// `t.key = v.c1 and …`; each pair is (place among the given columns, column).
+/// Returns `t.key = v.c1 and …`; each pair is (index among the given columns, column).
 fn key_match(table: &Table, pairs: impl Iterator<Item = (usize, usize)>) -> String {
     let one = |(place, column): (usize, usize)| format!("{} = v.c{}", table.columns[column].value(), place + 1);
     pairs.map(one).collect::<Vec<_>>().join(" and ")
@@ -286,7 +286,7 @@ mod tests {
         ]
     }
 
-    /// `just bless` writes the file anew; look at the difference.
+    /// Compares the statements with the golden file. `just bless` rewrites the file; look at the difference.
     #[test]
     #[allow(clippy::disallowed_methods, reason = "BLESS is for this test alone")]
     fn the_statements_are_those_in_the_golden_file() {

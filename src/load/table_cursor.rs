@@ -1,4 +1,5 @@
-//! What the table holds now, as tuples in key order: all of it by binary `COPY`, or the rows of given keys by a query.
+//! Reads the table's present rows as tuples in key order: all rows by binary `COPY`, or the rows with given keys by a
+//! query.
 
 use std::pin::Pin;
 
@@ -30,7 +31,7 @@ enum From {
 }
 
 impl<'a> TableCursor<'a> {
-    /// All rows of the table.
+    /// Opens a cursor over all rows of the table.
     pub async fn whole(tx: &'a Tx, table: &'a Table) -> Result<Self, Error> {
         let stream = tx.copy_out(&sql::copy_out(table)).await.map_err(|error| tx.error(error))?;
         let mut stream = Box::pin(stream);
@@ -43,7 +44,7 @@ impl<'a> TableCursor<'a> {
         Self::begin(tx, table, From::Copy { stream, rest }).await
     }
 
-    /// The rows that have the given keys.
+    /// Opens a cursor over the rows with the given keys.
     pub async fn of_keys(tx: &'a Tx, table: &'a Table, keys: &UnnestParams) -> Result<Self, Error> {
         let rows = tx.query_typed_raw(&sql::rows_of_keys(table, &keys.source()), keys.parameters()).await;
         let rows = Box::pin(rows.map_err(|error| tx.error(error))?);
@@ -57,12 +58,12 @@ impl<'a> TableCursor<'a> {
         Ok(current)
     }
 
-    /// The row at hand: its key and its tuple; none after the last.
+    /// Returns key and tuple of the current row, or `None` after the last one.
     pub fn row(&self) -> Option<(&[u8], &[u8])> {
         (!self.at_end).then_some((&self.key, &self.row))
     }
 
-    /// The address of the row at hand, as a tuple; only where there is no key.
+    /// Returns the address of the current row as a tuple; only for a table without a key.
     pub fn address(&self) -> &[u8] {
         &self.address
     }
@@ -110,7 +111,7 @@ impl<'a> TableCursor<'a> {
     }
 }
 
-/// A row that comes with its address in front becomes two tuples.
+/// Splits a row that begins with its address into two tuples.
 fn split_address(row: &mut Vec<u8>, address: &mut Vec<u8>) {
     address.clear();
     tuple::begin(2, address);
@@ -123,7 +124,7 @@ fn split_address(row: &mut Vec<u8>, address: &mut Vec<u8>) {
     *row = rest;
 }
 
-/// A result row as a tuple.
+/// Appends a result row as a tuple.
 pub fn append(row: &Row, out: &mut Vec<u8>) -> Result<(), tokio_postgres::Error> {
     tuple::begin(row.len(), out);
     for column in 0..row.len() {

@@ -12,14 +12,14 @@ use super::{Counts, Error, Feed, Target};
 use crate::pg::{self, Call, Parameter, Tx, calls};
 use crate::source::Entity;
 
-/// Why a table itself is stopped.
+/// Reason for which a table itself is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TableStatus {
-    /// it lost all its rows, or it is gone
+    /// The table lost all its rows, or it no longer exists.
     Emptied,
-    /// it holds another number of rows than were left in it
+    /// The table has another number of rows than the last delivery left in it.
     Changed,
-    /// another feed loaded it last
+    /// Another feed loaded the table last.
     Moved,
 }
 
@@ -39,7 +39,7 @@ impl TableStatus {
     }
 }
 
-/// What an operator may ask for a table.
+/// Operator's request for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// load it again from the newest full load
@@ -69,20 +69,20 @@ pub struct TableStop {
     pub status: Option<TableStatus>,
     pub why: String,
     pub requested: Option<Wish>,
-    /// who asked last
+    /// Operator who made the last request.
     pub actor: Option<String>,
 }
 
-/// What came of a wish to load a table again.
+/// Outcome of a request to load a table again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reloaded {
-    /// its files are pending again
+    /// The table's files are pending again.
     Pending,
-    /// another loader has the table
+    /// Another loader holds the table's lease.
     Busy,
 }
 
-/// What a delivery left in its table, to be noted in the delivery's transaction.
+/// State in which a delivery leaves its table, recorded in the delivery's transaction.
 pub struct Left<'a> {
     scope: i64,
     entity: &'a Entity,
@@ -92,14 +92,14 @@ pub struct Left<'a> {
 }
 
 impl<'a> Left<'a> {
-    /// `before` is how many rows the table had, if they were counted.
+    /// Creates the state; `before` is the number of rows that the table had, if they were counted.
     pub fn new(feed: &Feed, entity: &'a Entity, table: &'a Table, counts: Counts, before: Option<u64>) -> Self {
         let more = counts.create as i64 - counts.remove as i64;
         let rows = before.map(|before| before as i64 + more);
         Self { scope: feed.id(), entity, table, rows, more }
     }
 
-    /// The function that notes it, with its parameters.
+    /// Returns the call of the SQL function that records the state.
     pub fn call(&self) -> Call<'_> {
         let parameters: Vec<Parameter<'_>> = vec![
             (&self.scope, Type::INT8),
@@ -157,7 +157,7 @@ impl Noted {
         }
     }
 
-    /// The stop as it was noted; none if nothing stops the table and nothing was asked.
+    /// Returns the recorded stop, or `None` if the table is not stopped and nothing was requested.
     fn stop(&self) -> Option<TableStop> {
         let wanted = self.status.is_some() || self.requested.is_some();
         wanted.then(|| TableStop {
@@ -191,20 +191,20 @@ struct Now {
 }
 
 impl Now {
-    /// What a decision is kept for.
+    /// Returns the key of a cached judgement.
     fn judged(&self) -> String {
         format!("{}/{}/{}", self.oid, self.storage.as_deref().unwrap_or_default(), self.empty)
     }
 }
 
-/// What became of a table.
+/// Result of comparing a table with its recorded state.
 enum Judgement {
-    /// as it was noted
+    /// The recorded state still holds.
     Unchanged,
-    /// it is what was left, or may be taken for it; with its rows if they are known
+    /// The table is what was left, or can be accepted as such; with its number of rows if it is known.
     Fine(Option<i64>),
     Stop(TableStatus, String),
-    /// its rows would have to be counted
+    /// The table's rows must be counted to decide.
     Uncounted,
 }
 
@@ -225,7 +225,8 @@ impl Target {
         Ok(stops)
     }
 
-    /// The same for who only looks: nothing is noted, no lease is taken and no row is counted.
+    /// Returns the stopped tables for a read-only command: nothing is recorded, no lease is taken and no row is
+    /// counted.
     pub async fn table_stops(&self) -> Result<Vec<TableStop>, Error> {
         let mut stops = Vec::new();
         for noted in self.notable().await? {
@@ -286,7 +287,8 @@ impl Target {
         Ok(stop)
     }
 
-    /// The table as it is now; none if there is none. Nobody can rewrite it until the transaction ends.
+    /// Returns the table as it is now, or `None` if there is none. No session can rewrite it until the transaction
+    /// ends.
     async fn now(&self, tx: &Tx, noted: &Noted) -> Result<Option<(Table, Now)>, Error> {
         let Some(table) = self.table(tx, &noted.entity).await? else { return Ok(None) };
         let lock = format!("lock table {} in access share mode", table.quoted());
@@ -402,8 +404,8 @@ async fn count(tx: &Tx, table: &Table) -> Result<i64, Error> {
     Ok(tx.query_typed_one(&sql, &[]).await.map_err(|error| tx.error(error))?.get(0))
 }
 
-/// Whether somebody has the table locked, it vanished meanwhile, it may not be read or its name is not clear: then it is left
-/// for the next look.
+/// Returns `true` if the table is locked by another session, has just vanished, may not be read or has an ambiguous
+/// name. It is then left for the next inspection.
 fn is_in_the_way(error: &Error) -> bool {
     match error {
         Error::Pg(error @ pg::Error::Query { .. }) => {

@@ -1,4 +1,4 @@
-//! What an operator asks for a table that is no longer what was loaded, and what the loader does for it.
+//! Operators' requests for a table that is no longer what was loaded, and what the loader does to carry them out.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -80,7 +80,7 @@ impl Target {
         }
     }
 
-    /// What is noted of each table, as JSON objects.
+    /// Returns the recorded state of each table as JSON objects.
     pub async fn noted_tables(&self) -> Result<Vec<serde_json::Value>, Error> {
         let sql = "select json_build_object(
                 'table', schema_name || '.' || entity, 'target', target_schema || '.' || target_table,
@@ -96,7 +96,7 @@ fn word_of(row: &serde_json::Value, key: &str) -> String {
     row[key].as_str().unwrap_or_default().to_owned()
 }
 
-/// The tables that are stopped, or for which something was asked, as it was noted.
+/// Returns the recorded tables that are stopped or for which something was requested.
 pub async fn recorded(tx: &Tx, feed: &Feed) -> Result<Vec<TableStop>, Error> {
     let sql = "select schema_name, entity, status, stop_reason, requested, actor from public.loader_tables
         where scope = $1 and (status is not null or requested is not null) order by schema_name, entity";

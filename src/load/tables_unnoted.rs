@@ -10,8 +10,8 @@ use crate::pg::Tx;
 use crate::source::Entity;
 
 impl Target {
-    /// Notes the tables that an earlier version of the program loaded, as they are now. One that has no rows though the ledger
-    /// says that it has is stopped: nobody knows when it lost them.
+    /// Records the present state of the tables that an earlier version of the program loaded. A table that is empty
+    /// although the ledger says that it has rows is stopped, because it is unknown when it lost them.
     pub(super) async fn adopt(&self) -> Result<(), Error> {
         let tx = self.pg.begin("note the tables").await?;
         let scope = self.feed.id();
@@ -41,7 +41,7 @@ impl Target {
             Some(table) if has_rows => is_empty(&tx, table).await?,
             _ => false,
         };
-        // what has lost its rows is noted with a storage that it does not have, so that it is looked into
+        // an emptied table is recorded with a storage that it does not have, so that the next inspection finds it
         let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
             (&scope, Type::INT8),
             (&entity.schema, Type::TEXT),

@@ -6,9 +6,9 @@
 
 use std::io::{self, Read};
 
-/// What every binary `COPY` begins with: signature, flags, no extension.
+/// Beginning of every binary `COPY`: signature, flags, no extension.
 pub const HEADER: &[u8; 19] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What it ends with.
+/// End of every binary `COPY`.
 pub const TRAILER: &[u8; 2] = b"\xff\xff";
 
 const NULL: [u8; 4] = (-1i32).to_be_bytes();
@@ -27,13 +27,13 @@ pub fn hole(out: &mut Vec<u8>) {
     out.extend_from_slice(&HOLE);
 }
 
-/// A value whose bytes are at hand.
+/// Appends a value.
 pub fn value(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     out.extend_from_slice(bytes);
 }
 
-/// The tuple of some cells of another one.
+/// Appends the tuple of some cells of another one.
 pub fn pick(tuple: &[u8], columns: &[usize], out: &mut Vec<u8>) {
     begin(columns.len(), out);
     if let [only] = columns {
@@ -44,7 +44,7 @@ pub fn pick(tuple: &[u8], columns: &[usize], out: &mut Vec<u8>) {
     columns.iter().for_each(|column| out.extend_from_slice(all[*column].0));
 }
 
-/// The tuple with its holes filled from another one of as many cells.
+/// Appends the tuple with its unset cells filled from another tuple of the same width.
 pub fn fill(tuple: &[u8], from: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&tuple[..2]);
     for (cell, other) in cells(tuple).zip(cells(from)) {
@@ -56,7 +56,7 @@ pub fn has_hole(tuple: &[u8]) -> bool {
     cells(tuple).any(Framed::is_hole)
 }
 
-/// The places of the cells that are no holes.
+/// Returns the positions of the cells that are set.
 pub fn supplied(tuple: &[u8]) -> Vec<usize> {
     cells(tuple).enumerate().filter(|(_, cell)| !cell.is_hole()).map(|(place, _)| place).collect()
 }
@@ -103,7 +103,7 @@ impl<'a> Framed<'a> {
         self.0.starts_with(&HOLE)
     }
 
-    /// The bytes; none for null.
+    /// Returns the bytes, or `None` for null.
     pub fn get(self) -> Option<&'a [u8]> {
         (self.0[0] & 0x80 == 0).then(|| self.value())
     }
@@ -113,13 +113,13 @@ impl<'a> Framed<'a> {
     }
 }
 
-/// The value of the cell that starts at `at`; nothing for null.
+/// Returns the value of the cell that starts at `at`, which is empty for null.
 pub fn at(bytes: &[u8], at: usize) -> &[u8] {
     let length = cell_length(&bytes[at..]).unwrap_or(0);
     &bytes[at + 4..at + 4 + length]
 }
 
-/// The value of a binary integer of two, four or eight bytes.
+/// Returns the value of a binary integer of two, four or eight bytes.
 pub fn integer(bytes: &[u8]) -> i64 {
     match *bytes {
         [a, b] => i16::from_be_bytes([a, b]).into(),
@@ -128,7 +128,7 @@ pub fn integer(bytes: &[u8]) -> i64 {
     }
 }
 
-/// The length of the cell that `bytes` begins with; none at the end.
+/// Returns the length of the cell at the beginning of `bytes`, or `None` at the end.
 fn cell_length(bytes: &[u8]) -> Option<usize> {
     let length = i32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
     Some(usize::try_from(length).unwrap_or(0))

@@ -11,7 +11,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use super::catalog::{Column, Table};
 use super::tuple;
 
-/// What one statement takes at most.
+/// Maximum number of rows in one statement.
 const ROWS: u32 = 8_192;
 const BYTES: usize = 1 << 20;
 /// The same where rows should not be parted.
@@ -31,7 +31,7 @@ enum Form {
     Cells { types: Vec<Type>, cells: Vec<Bytes> },
 }
 
-/// One column's values in the binary form of a one-dimensional array, without its header.
+/// Values of one column in the binary form of a one-dimensional array, without its header.
 #[derive(Debug)]
 struct Array {
     array_type: Type,
@@ -41,12 +41,12 @@ struct Array {
     rows: u32,
 }
 
-/// One value of any type in its binary form, none for null.
+/// Value of any type in its binary form; `None` is null.
 #[derive(Debug)]
 pub struct Bytes(pub Option<Vec<u8>>);
 
 impl UnnestParams {
-    /// For tuples that hold the given columns of the table, in that order.
+    /// Creates parameters for tuples of the given columns of the table, in that order.
     pub fn new(table: &Table, columns: impl Iterator<Item = usize>) -> Self {
         let columns: Vec<&Column> = columns.map(|column| &table.columns[column]).collect();
         let types = || columns.iter().map(|column| column.base.clone()).collect();
@@ -58,7 +58,7 @@ impl UnnestParams {
         Self { form, rows: 0, bytes: 0 }
     }
 
-    /// For the addresses of rows: `ctid` and the number of the table that holds it.
+    /// Creates parameters for row addresses: `ctid` and the oid of the table that holds the row.
     pub fn of_addresses() -> Self {
         let (row, table) = ((Type::TID_ARRAY, Type::TID), (Type::OID_ARRAY, Type::OID));
         let arrays = [row, table].map(|(array, element)| Array::new(array, element.oid()));
@@ -87,7 +87,7 @@ impl UnnestParams {
         self.rows == 0
     }
 
-    /// Whether it is time to send.
+    /// Returns `true` if a statement has enough rows to be sent.
     pub fn is_full(&self) -> bool {
         let many = match &self.form {
             Form::UnnestParams(_) => self.rows >= ROWS,
@@ -96,7 +96,7 @@ impl UnnestParams {
         many || self.bytes >= BYTES
     }
 
-    /// Whether it is time to send, though all rows should go together.
+    /// Returns `true` if the statement must be sent even though all rows should go together.
     pub fn is_overfull(&self) -> bool {
         match &self.form {
             Form::UnnestParams(_) => self.bytes >= MOST_BYTES,
@@ -104,7 +104,7 @@ impl UnnestParams {
         }
     }
 
-    /// What the rows are called in SQL: something to select from, with the columns `c1`, `c2`, ….
+    /// Returns the rows' source in SQL: an expression to select from, with the columns `c1`, `c2`, ….
     pub fn source(&self) -> String {
         match &self.form {
             Form::UnnestParams(arrays) => unnest(arrays.len()),
@@ -112,7 +112,7 @@ impl UnnestParams {
         }
     }
 
-    /// The parameters of a statement.
+    /// Returns the parameters of a statement.
     pub fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
         match &self.form {
             Form::UnnestParams(arrays) => {
@@ -134,13 +134,13 @@ impl UnnestParams {
     }
 }
 
-/// `unnest($1, $2) as v (c1, c2)`.
+/// Returns `unnest($1, $2) as v (c1, c2)`.
 pub fn unnest(columns: usize) -> String {
     let parameters: Vec<_> = (1..=columns).map(|number| format!("${number}")).collect();
     format!("unnest({}) as v ({})", parameters.join(", "), names(columns))
 }
 
-/// `(values ($1, $2), ($3, $4)) as v (c1, c2)`.
+/// Returns `(values ($1, $2), ($3, $4)) as v (c1, c2)`.
 pub fn values(columns: usize, rows: usize) -> String {
     let mut list = String::new();
     for number in 1..=columns * rows {

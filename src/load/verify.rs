@@ -1,8 +1,8 @@
-//! Proves that a table is what its files say: the ledger tells which files made it, they are read and folded again, and the
-//! table is compared with that.
+//! Verifies that a table is what its files define: the files that the ledger names are read and folded again, and the
+//! table is compared with the result.
 //!
-//! Ledger and table are seen as they were at one moment, in a transaction that may not write; nobody is locked out
-//! meanwhile, and no lease is taken. A file is read as it was when it was loaded, or it says that it cannot be.
+//! Ledger and table are read as of one moment, in a read-only transaction; no lease is taken and no writer is
+//! blocked. A file must still be as it was when it was loaded; otherwise it is reported as not comparable.
 
 use std::mem;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::decode::{File, NullRule, Nulls, Parts, Rows, Shape, Watching};
 use crate::pg::Tx;
 use crate::source::{Entity, Listed, Loaded};
 
-/// What is known of a table that is to be verified.
+/// Result of looking up a table to verify.
 pub enum Found {
     Verification(Box<Verification>),
     /// the ledger has no loaded file of it
@@ -43,16 +43,16 @@ pub struct Verification {
     table: Arc<Table>,
     entity: Entity,
     pub generation: i32,
-    /// what was loaded of the newest generation
+    /// Loaded files of the newest generation.
     pub files: Vec<Loaded>,
-    /// how many files of it an operator skipped
+    /// Number of files of the generation that an operator skipped.
     pub skipped: u64,
     refold: Refold,
     /// rejected rows whose keys cannot be read
     pub blind: u64,
-    /// where the table and its partitions are stored
+    /// Storage of the table and its partitions.
     stored: String,
-    /// how null was written when the files were loaded
+    /// Rule for null with which the files were loaded.
     nulls: Option<NullDecision>,
 }
 
@@ -60,7 +60,7 @@ impl Target {
     /// Opens a table and its part of the ledger as they are now.
     pub async fn verification(&self, entity: &Entity) -> Result<Found, Error> {
         let tx = self.pg.begin("verify").await?;
-        // files are read while nothing is asked
+        // the session is idle while files are read
         let sql = "set transaction isolation level repeatable read, read only;
             set local idle_in_transaction_session_timeout = 0";
         tx.batch_execute(sql).await.map_err(|error| tx.error(error))?;
@@ -74,7 +74,7 @@ impl Target {
         let changes = files.iter().any(|file| file.file == File::Changes);
         table.check(if changes { File::Changes } else { File::Snapshot })?;
         let skipped = self.skipped(&tx, entity, generation).await?;
-        // to come back to, where Postgres refuses a value
+        // savepoint for the case that Postgres refuses a value
         tx.mark().await?;
         let stored = stored(&tx, table.oid).await?;
         let refold = Refold::new(table.clone());
@@ -105,7 +105,7 @@ impl Target {
     }
 }
 
-/// A row of `verify_files.sql`.
+/// Parses a row of `verify_files.sql`.
 fn loaded(row: &Row) -> Loaded {
     let number = |name: &str| row.get::<_, Option<i64>>(name).unwrap_or(0) as u64;
     let has_op: bool = row.get("has_op");
@@ -126,14 +126,15 @@ fn loaded(row: &Row) -> Loaded {
     }
 }
 
-/// The end of a transaction that has nothing to compare.
+/// Ends a transaction that has nothing to compare.
 async fn nothing(tx: Tx, found: Found) -> Result<Found, Error> {
     tx.rollback().await?;
     Ok(found)
 }
 
-/// The files of the server that hold the table, and its partitions, as they are now and not as this transaction sees them.
-/// Asking locks the partitions; coming back to the mark lets go of them, so that nobody has to wait.
+/// Returns the server's files of the table and its partitions, as they are now and not as this transaction sees them.
+/// The query locks the partitions; going back to the savepoint releases the locks, so that other sessions do not
+/// wait.
 async fn stored(tx: &Tx, oid: u32) -> Result<String, Error> {
     let sql = "select pg_catalog.string_agg(pg_catalog.format('%s %s', part, pg_catalog.pg_relation_filenode(part)), ',' order by part)
         from (select $1 as part union select relid::oid from pg_catalog.pg_partition_tree($1)) parts";
@@ -143,7 +144,7 @@ async fn stored(tx: &Tx, oid: u32) -> Result<String, Error> {
 }
 
 impl Verification {
-    /// What the rows of a file must look like: as they did when it was loaded.
+    /// Returns the format of a file's rows as it was when the file was loaded.
     pub fn shape(&self, file: &Loaded, dialect: &Dialect) -> Shape {
         let nulls = match (NullRule::given(dialect), &self.nulls) {
             (Some(rule), _) => NullDecision::given(rule).nulls(false),
@@ -197,7 +198,7 @@ impl Verification {
         read.map_err(error_of)
     }
 
-    /// The same where Postgres must be asked for the binary form of some cells.
+    /// Reads rows with cells that Postgres must convert.
     async fn ask<P>(&mut self, rows: Rows<P>, rejects: Option<&Rejects>) -> Result<Summary, Error>
     where
         P: Parts + Send + 'static,
@@ -248,7 +249,7 @@ impl Verification {
     }
 }
 
-/// What is not as it was when the file was loaded.
+/// Describes a difference to the state of the file when it was loaded.
 fn unlike(file: &Loaded, now: &Summary, rejected: u64) -> Option<String> {
     let read: u64 = now.read.iter().sum();
     let claimed = now.claimed.as_ref().and_then(|parts| parts.first().copied());

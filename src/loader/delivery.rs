@@ -24,7 +24,7 @@ use crate::retry::Backoff;
 use crate::source::{Download, IfSame, Pending, Source, Status, Step};
 use crate::terminal::Screen;
 
-/// What a delivery needs on its way.
+/// Runs deliveries, one after the other.
 pub struct DeliveryRunner {
     pub source: Source,
     pub target: Target,
@@ -35,15 +35,15 @@ pub struct DeliveryRunner {
     pub clock: Clock,
     pub book: PlanMode,
     pub screen: Screen,
-    /// what is known of loaders that died
+    /// Knowledge about loaders that died.
     pub process: Process,
 }
 
-/// What came of one delivery.
+/// Outcome of one delivery.
 pub enum Next {
     Loaded(Loaded),
     /// written down without loading: skipped or gone
-    SharedBacklog {
+    Noted {
         id: i64,
         revision: i64,
     },
@@ -54,11 +54,11 @@ pub enum Next {
     Reserved,
     /// a row of another table is missing, or still refers to what is removed
     Blocked(Missing),
-    /// so it waits for the other table, and why
+    /// The delivery waits for another table, with the reason.
     Waits(String),
     /// the plan is not true any more
     Relist,
-    /// neither is it, and its table must be diffed as a whole
+    /// The plan no longer holds, and the table must be compared as a whole.
     Whole,
 }
 
@@ -75,19 +75,20 @@ impl Next {
 #[derive(Debug, Clone, Copy)]
 pub struct Loaded {
     pub id: i64,
-    /// of its table, now
+    /// Revision of the table's ledger after the delivery.
     pub revision: i64,
-    /// whether it has a message
+    /// `true` if the delivery has a message.
     pub news: bool,
     pub took: Duration,
     pub counts: Counts,
 }
 
-/// How often the ledger is asked about a commit whose answer was lost: for about a minute.
+/// Number of times that the ledger is asked about a commit whose answer was lost: for about a minute.
 const SETTLE_TRIES: u32 = 15;
 
 impl DeliveryRunner {
-    /// One delivery from the bucket to its signed ledger row. The object may be open already.
+    /// Runs one delivery from the download to the commit of its ledger row. `opened` is the object, if its download
+    /// has begun.
     pub async fn walk(&self, pending: &Pending, after: i64, opened: Option<Download>) -> Result<Next, Error> {
         let next = match &pending.step {
             Step::Compare(step) => match self.compared(pending, step).await {
@@ -216,8 +217,8 @@ impl DeliveryRunner {
         Ok(changes?)
     }
 
-    /// Parts that turned out to have the bytes of what is loaded: nothing is applied. What follows was planned for a table that
-    /// has them as a new full load, so stock is taken again.
+    /// Handles parts that turned out to have the bytes of what is loaded: nothing is applied. The files that follow
+    /// were planned as changes to a new full load, so a new plan is made.
     async fn found_same(&self, work: DeliveryTx, pending: &Pending) -> Result<Next, Error> {
         match &pending.if_same {
             Some(IfSame { held: Some(reason), .. }) => self.note(work, pending, Status::Held, &Why::of(reason)).await,
@@ -240,10 +241,10 @@ impl DeliveryRunner {
         let id = work.note_same(generation).await?;
         self.book.enter(pending, id, plan_mode::DeliveryEnd::Noted(Status::Loaded, &why));
         events::noted(id, pending, Status::Loaded, &why, self.target.is_rehearsal());
-        Ok(Next::SharedBacklog { id, revision })
+        Ok(Next::Noted { id, revision })
     }
 
-    /// A delivery that could not be applied: written down, or left for another try.
+    /// Handles a delivery that could not be applied: records the reason, or leaves the delivery for another try.
     async fn give_up(&self, work: DeliveryTx, pending: &Pending, error: Error) -> Result<Next, Error> {
         match error_policy::of(&error) {
             ErrorPolicy::Stop(status) => {
@@ -257,14 +258,14 @@ impl DeliveryRunner {
                 };
                 self.note(work, pending, status, &why).await
             }
-            // what is gone may be a file that was loaded long ago: the new listing tells
+            // the file that is gone may have been loaded long ago: the new plan decides
             ErrorPolicy::Gone if pending.step == Step::Refold => {
                 work.leave().await?;
                 Ok(Next::Relist)
             }
             ErrorPolicy::Gone => {
                 let noted = self.note(work, pending, Status::Gone, &error_policy::why(&error, pending)).await?;
-                // what follows was planned for a table that has this snapshot
+                // the following deliveries were planned for a table that has this snapshot
                 Ok(if pending.file == File::Snapshot { Next::Relist } else { noted })
             }
             ErrorPolicy::Relist => {
@@ -285,7 +286,7 @@ impl DeliveryRunner {
         }
     }
 
-    /// A commit that failed, or of which nobody knows whether it did: the ledger tells.
+    /// Handles a commit that failed, or whose answer was lost: reads the ledger to find out.
     async fn unsealed(
         &self,
         pending: &Pending,
@@ -342,10 +343,10 @@ impl DeliveryRunner {
             self.metrics.delivery(&pending.label, pending.file.as_str(), status.as_str());
         }
         events::noted(id, pending, status, why, self.target.is_rehearsal());
-        Ok(if status.stops(pending.file) { Next::Stopped(status) } else { Next::SharedBacklog { id, revision } })
+        Ok(if status.stops(pending.file) { Next::Stopped(status) } else { Next::Noted { id, revision } })
     }
 
-    /// Counts what everybody can see; a rehearsal's is seen by nobody.
+    /// Updates the metrics for a committed delivery. Dry runs are not counted.
     fn count(&self, receipt: &Receipt, pending: &Pending) {
         if self.target.is_rehearsal() {
             return;
@@ -377,7 +378,7 @@ fn of_the_file(error: &Error) -> bool {
     matches!(error_policy::of(error), ErrorPolicy::Stop(_))
 }
 
-/// The other table, if a delivery failed for the sake of one.
+/// Returns the other table, if the delivery failed because of a reference to or from it.
 async fn missing(work: &DeliveryTx, error: &Error) -> Result<Option<Missing>, Error> {
     match error {
         Error::Target(load::Error::Pg(error)) => Ok(work.missing(error).await?),

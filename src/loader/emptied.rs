@@ -42,7 +42,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Whether a table that is to be loaded again will be, as far as the plan shows.
+    /// Returns `true` if the plan contains what is needed to load a table again as requested.
     fn goes_on(&self, stop: &TableStop, plan: &Plan) -> bool {
         let table = plan.tables.iter().find(|table| table.entity == stop.entity);
         stop.requested == Some(Wish::Reload)

@@ -18,7 +18,7 @@ pub enum Error {
     Moved { words: Vec<String>, done: usize },
 }
 
-/// What became of a plan that does not hold any more.
+/// Returns the sentence about a plan file that no longer holds, with the number of its deliveries that are done.
 fn kept(done: usize) -> String {
     match done {
         0 => "nothing was done".to_owned(),
@@ -36,32 +36,32 @@ impl From<source::PlannerError<load::Error>> for Error {
     }
 }
 
-/// What happens next.
+/// Next action after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorPolicy {
-    /// the world is at fault: nothing is written down, and everything is tried again later
+    /// Temporary failure: nothing is recorded, and the iteration is repeated later.
     Retry,
-    /// the same, but other tables need not wait
+    /// Temporary failure of one table: as `Retry`, but other tables continue.
     RetryTable,
-    /// the rows are not in the order that was hoped for: once more, in another way
+    /// The rows are not in the expected order: the file is read again in another way.
     Again(Order),
-    /// the table was not empty: its first load must be diffed at once
+    /// The table was not empty: its first load must be compared with it as a whole.
     Whole,
-    /// the bucket or the target is not what the plan was made for: take stock again
+    /// Bucket or target have changed since the plan was made: a new plan is made.
     Relist,
-    /// the object is gone: written down; a change file that is gone stops its table
+    /// The object is gone. This is recorded, and stops the table if the object is a change file.
     Gone,
-    /// the delivery is at fault: written down, and its table stops
+    /// The delivery is at fault. This is recorded, and the table stops.
     Stop(Status),
-    /// whether it was committed is not known: ask the ledger
+    /// It is unknown whether the delivery was committed: the ledger is read to find out.
     Settle,
-    /// a setting is wrong: the program ends
+    /// A setting is wrong: the program ends.
     Abort,
-    /// the run is held to a plan that is not true any more: it ends
+    /// The plan file of the run no longer holds: the run ends.
     Refuse,
 }
 
-/// The one place that decides.
+/// Returns the policy for an error. This is the only place that decides.
 pub fn of(error: &Error) -> ErrorPolicy {
     match error {
         Error::Source(error) => of_source(error),
@@ -97,7 +97,7 @@ fn of_target(error: &load::Error) -> ErrorPolicy {
         Overwritten { .. } => ErrorPolicy::Stop(Status::Late),
         Cell { .. } | Duplicate { .. } | TooManyRejects { .. } | Table { .. } => ErrorPolicy::Stop(Status::Failed),
         NullsMixed { .. } | NullsAssumed { .. } => ErrorPolicy::Stop(Status::Failed),
-        // a fault of the program that this file brings to light: other tables go on
+        // a bug in the program that this file reveals: other tables continue
         Panicked => ErrorPolicy::Stop(Status::Failed),
         Spill(_) => ErrorPolicy::RetryTable,
         Garbled => ErrorPolicy::Retry,
@@ -112,14 +112,14 @@ fn of_pg(error: &pg::Error) -> ErrorPolicy {
     match error {
         pg::Error::UnknownCommit { .. } => ErrorPolicy::Settle,
         pg::Error::Tls(_) => ErrorPolicy::Abort,
-        // a lock or a deadlock is one table's trouble
+        // a lock or a deadlock concerns one table
         error if matches!(error.code(), Some("55P03" | "40001" | "40P01" | "57014")) => ErrorPolicy::RetryTable,
         error if error.is_world() => ErrorPolicy::Retry,
         _ => ErrorPolicy::Stop(Status::Failed),
     }
 }
 
-/// What is in the way of what is tried again.
+/// Returns the reason of a temporary failure.
 pub fn reason(error: &Error) -> Reason {
     match error {
         Error::Source(source::Error::Spill(_)) | Error::Target(load::Error::Spill(_)) => Reason::Spool,
@@ -135,13 +135,13 @@ pub fn reason(error: &Error) -> Reason {
     }
 }
 
-/// Whether Postgres does not let us in. Waiting may mend it, so a service that runs tries again; at a start it is a fault of
-/// the configuration.
+/// Returns `true` if Postgres refuses the login. A running service tries again, since the cause may be fixed
+/// meanwhile; at a start it is a configuration error.
 pub fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::Target(load::Error::Pg(pg::Error::Refused(_))))
 }
 
-/// What the ledger will say about a delivery that was given up.
+/// Returns the reason that the ledger records for a delivery that was given up.
 pub fn why(error: &Error, pending: &Pending) -> Why {
     let (part, removes) = match error {
         Error::Target(load::Error::Held { removes, .. }) => (None, Some(*removes)),
@@ -151,7 +151,7 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
         }
         Error::Source(_) | Error::Moved { .. } => (None, None),
     };
-    // one of several files is named, which need not be the one on whose row this stands
+    // Of several files the faulty one is named, because its name need not be that on the ledger row.
     let named = part.and_then(|part| pending.objects.get(part)).filter(|_| pending.objects.len() > 1);
     let words = match (named, error) {
         (Some(object), Error::Target(load::Error::Duplicate { first, second })) if first.part != second.part => {
@@ -167,7 +167,7 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
     Why { words, part, removes }
 }
 
-/// What an operator can do about a table that delivery `id` stops, in a sentence.
+/// Returns a sentence about what an operator can do about a table that delivery `id` stops.
 pub fn advice(status: Status, id: i64) -> String {
     let waits = match status {
         Status::Held => "Nothing was applied and the table waits.",
@@ -181,7 +181,7 @@ pub fn advice(status: Status, id: i64) -> String {
     format!("{waits} {}{}.", first.collect::<String>(), letters.as_str())
 }
 
-/// What a person can do about a delivery that a plan shows, before it is one: one of these.
+/// Returns what an operator can do about a delivery that a plan predicts to stop its table: one of these.
 pub fn foreseen(status: Status) -> Vec<String> {
     let next: &[&str] = match status {
         Status::Failed => &[
@@ -206,7 +206,7 @@ pub fn foreseen(status: Status) -> Vec<String> {
     next.iter().map(|step| (*step).to_owned()).collect()
 }
 
-/// What a rehearsal says of it instead: the delivery will have been no delivery.
+/// Returns the sentence with which a dry run ends such a report, as there is no delivery yet to act on.
 pub fn foretold(status: Status) -> &'static str {
     match status {
         Status::Failed => "In a real run this would fail.",

@@ -1,4 +1,4 @@
-//! What the Loader says: the mission's lines, word for word, and what an operator must hear — once, when it changes.
+//! Log lines of the loader: the standard lines of a delivery, and what an operator must know, once per change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::notifier;
 use crate::source::{Entity, Pending, Plan, Source, Status, Step, TablePlan};
 use crate::status;
 
-/// What was said already.
+/// State of what has been logged already.
 #[derive(Debug, Default)]
 pub struct Said {
     pub(super) unmapped: BTreeSet<Entity>,
     /// folders that name a reserved table
     reserved: BTreeSet<Entity>,
     stopped: BTreeMap<Entity, i64>,
-    /// why tables themselves are stopped
+    /// Reasons for which tables themselves are stopped.
     tables: BTreeMap<Entity, String>,
     assumed: BTreeSet<Entity>,
     contradictions: Warned,
     broker: Option<String>,
-    /// how many files wait that the run's plan does not have
+    /// Number of waiting files that the run's plan does not have.
     left: usize,
     watches: bool,
     /// the trouble of each table that is tried again
@@ -42,7 +42,7 @@ pub fn begins(id: i64, pending: &Pending) {
     }
 }
 
-/// What is loaded together with the first object of a delivery.
+/// Returns how many other files belong to the delivery, for the end of its first line.
 fn together(pending: &Pending) -> String {
     let files = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
     let (all, late) = (pending.objects.len(), pending.new_objects().count());
@@ -121,12 +121,12 @@ pub fn processed(id: i64, took: Duration) {
     );
 }
 
-/// A delivery that was written down without loading.
+/// Logs a delivery that was recorded without being loaded.
 pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why, rehearsal: bool) {
     let key = &pending.objects[pending.blamed(why.part)].listed.key;
     let (entity, word, why) = (pending.entity.to_string(), status.as_str(), why.words.trim_end_matches('.'));
     if status.stops(pending.file) {
-        // what a rehearsal finds is not in the ledger, so there is nothing to steer
+        // a dry run leaves no delivery in the ledger that an operator could act on
         let advice =
             if rehearsal { error_policy::foretold(status).to_owned() } else { error_policy::advice(status, id) };
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
@@ -135,7 +135,7 @@ pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why, rehearsal: b
     }
 }
 
-/// What the bucket no longer shows, or shows again: one line for each row that it closes or opens.
+/// Logs the ledger rows of files that the bucket no longer shows, or shows again.
 pub fn closed(table: &TablePlan, rehearsal: bool) {
     let would = if rehearsal { "would be " } else { "" };
     let entity = &table.entity;
@@ -153,17 +153,17 @@ pub fn closed(table: &TablePlan, rehearsal: bool) {
     }
 }
 
-/// A delivery whose plan is not true any more.
+/// Logs a delivery whose plan no longer holds.
 pub fn relisted(id: i64, error: &Error) {
     tracing::info!(delivery = id, "Delivery {id}: {}; taking stock again.", sentence(error));
 }
 
-/// An iteration that outlived the grace after a stop.
+/// Logs that an iteration did not end within the grace period after a stop.
 pub fn given_up() {
     tracing::warn!("Not finished in time for the stop; what is in hand is rolled back and loaded next time.");
 }
 
-/// A commit whose answer was lost, while the ledger cannot be asked.
+/// Logs a commit whose answer was lost, while the ledger cannot be read.
 pub fn settles(id: i64, error: &Error) {
     tracing::warn!(
         delivery = id,
@@ -172,7 +172,7 @@ pub fn settles(id: i64, error: &Error) {
     );
 }
 
-/// A table that the world is in the way of, once for each trouble.
+/// Logs a temporary failure of a table, once for each reason.
 pub fn table_waits(said: &mut Said, entity: &Entity, error: &Error) {
     let words = sentence(error);
     if said.troubles.insert(entity.clone(), words.clone()).as_ref() != Some(&words) {
@@ -180,14 +180,14 @@ pub fn table_waits(said: &mut Said, entity: &Entity, error: &Error) {
     }
 }
 
-/// A table that waits for another one, once for each reason.
+/// Logs that a table waits for another one, once for each reason.
 pub fn waits_for(said: &mut Said, entity: &Entity, other: &Entity, words: &str) {
     if said.troubles.insert(entity.clone(), words.to_owned()).as_deref() != Some(words) {
         tracing::info!(entity = entity.to_string(), "{words}. It stays pending and is tried again after {other}.");
     }
 }
 
-/// The broker, when its state changes.
+/// Logs a change of the connection to NATS.
 pub fn broker(said: &mut Said, reached: &Result<(), String>) {
     match reached {
         Err(error) if said.broker.as_ref() != Some(error) => {
@@ -199,8 +199,8 @@ pub fn broker(said: &mut Said, reached: &Result<(), String>) {
     }
 }
 
-/// What is still pending of a plan, as gauges, and how many objects. `done` says how many deliveries of each table are. The
-/// files of an `unmapped` folder have no age: they wait for a table, of which another gauge tells.
+/// Sets the gauges of what a plan still has pending, and returns the number of objects. `done` is the number of
+/// finished deliveries of each table. Files of an `unmapped` folder have no age: another gauge counts such folders.
 pub fn pending(
     metrics: &Metrics,
     plan: &Plan,
@@ -225,7 +225,7 @@ pub fn pending(
     objects
 }
 
-/// What the plan shows that an operator must hear: assumptions, and tables that are stopped since the last time.
+/// Logs assumptions of a plan, and tables that are stopped since the last plan.
 pub fn plan(said: &mut Said, plan: &Plan) {
     for table in plan.tables.iter().filter(|table| table.assumed > 0) {
         if said.assumed.insert(table.entity.clone()) {
@@ -236,7 +236,7 @@ pub fn plan(said: &mut Said, plan: &Plan) {
     stopped(said, plan);
 }
 
-/// What a plan says of a table's files beside what they do.
+/// Returns the notes about a table's files that a plan shows.
 pub fn remarks(table: &TablePlan) -> Vec<String> {
     let assumed = (table.assumed > 0).then(|| assumed(table));
     assumed.into_iter().chain(contradictions::of(table)).collect()
@@ -266,10 +266,10 @@ fn stopped(said: &mut Said, plan: &Plan) {
     said.stopped = now;
 }
 
-/// So many differences are told one by one.
+/// Maximum number of differences to a plan that are logged.
 const DIFFERENCES: usize = 20;
 
-/// How a plan is not true any more.
+/// Logs the differences to the plan file.
 pub fn moved(error: &Error) {
     if let Error::Moved { words, .. } = error {
         words.iter().take(DIFFERENCES).for_each(|words| tracing::error!("{words}."));
@@ -279,7 +279,7 @@ pub fn moved(error: &Error) {
     }
 }
 
-/// Files that wait and that the run's plan does not have.
+/// Logs the waiting files that the run's plan does not have.
 pub fn left(said: &mut Said, files: &[String]) {
     if let Some(first) = files.first().filter(|_| files.len() != said.left) {
         let (waits, files) = (count(files.len() as u64, "file"), files.len());
@@ -288,13 +288,13 @@ pub fn left(said: &mut Said, files: &[String]) {
     said.left = files.len();
 }
 
-/// A run-once that waits for a reload to become quiet.
+/// Logs that a one-shot run waits until a reload's parts no longer change.
 pub fn waits(quiet: Duration) {
     let seconds = quiet.as_secs_f64().ceil();
     tracing::info!("A reload is pending; waiting {seconds} s for its parts to be quiet (SETTLE).");
 }
 
-/// Where the files are looked for, once.
+/// Logs where the files are looked for, once.
 pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
     if !std::mem::replace(&mut said.watches, true) {
         let (bucket, path, foreigners) = (source.bucket(), source.path(), plan.foreign);
@@ -317,7 +317,7 @@ pub fn watches(said: &mut Said, source: &Source, plan: &Plan) {
     }
 }
 
-/// What there is to say of a bucket that shows no file of a table.
+/// Returns the sentence about a bucket path without any file of a table.
 fn nothing(bucket: &str, path: &str, plan: &Plan) -> Option<String> {
     match plan.listed {
         0 => Some(format!("There is nothing below bucket_path {path:?} in bucket {bucket}; check both in SOURCE.")),
@@ -332,7 +332,7 @@ fn nothing(bucket: &str, path: &str, plan: &Plan) -> Option<String> {
     }
 }
 
-/// `1 row`, `2 rows`
+/// Returns a number with its noun: `1 row`, `2 rows`.
 fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
@@ -341,12 +341,12 @@ fn deliveries(number: u64) -> String {
     if number == 1 { "1 delivery".to_owned() } else { format!("{number} deliveries") }
 }
 
-/// The words of an error, for a sentence that ends here.
+/// Returns the error's text without a full stop.
 pub(super) fn sentence(error: &Error) -> String {
     error.to_string().trim_end_matches('.').to_owned()
 }
 
-/// The end of a run-once.
+/// Logs the end of a one-shot run.
 pub fn ended(outcome: &Outcome, rehearsal: bool) {
     let (loaded, stopped, waiting) = (outcome.loaded, outcome.stopped.len(), outcome.messages);
     if outcome.relist {
@@ -389,7 +389,7 @@ pub fn not_again(entity: &Entity, why: &str) {
     tracing::warn!("{entity}: cannot be loaded again: {why}.");
 }
 
-/// What an iteration came to: gauges, and tables without a table.
+/// Sets the gauges after an iteration, and logs folders without a table in the target.
 pub fn stock(said: &mut Said, metrics: &Metrics, outcome: &Outcome) {
     for status in Status::ALL.into_iter().filter(|status| status.stops(File::Changes)) {
         metrics.stopped_tables(status.as_str(), stopped_by(outcome, status.as_str()));
@@ -465,7 +465,7 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains("\npaper_engine_pending_objects 1\n"), "{text}");
         assert!(text.contains("\npaper_engine_oldest_pending_age_seconds{entity=\"e\"} 10\n"), "{text}");
-        // without a table it waits too, and for nobody's help in loading
+        // A folder without a table waits too, but not for an operator to fix its files.
         let unmapped = std::iter::once(plan.tables[0].entity.clone()).collect();
         assert_eq!(pending(&metrics, &plan, &BTreeMap::new(), &unmapped, at), 1);
         let text = metrics.render();

@@ -1,12 +1,12 @@
-//! Handles files that loaders died of: a loader that finds out that another one died notes which file is in hand, takes the
-//! table of such a file last, and after some deaths fails the file.
+//! Handles files with which loaders died. A loader that finds out that another one died marks each file before it
+//! loads it, loads the table of a suspected file last, and fails the file after several deaths.
 
 use super::delivery::DeliveryRunner;
 use super::{Error, Loader, Outcome, events};
 use crate::load::Why;
 use crate::source::{Pending, Step};
 
-/// So often in a row loaders may die with one version of a file in hand before the file fails.
+/// Number of consecutive loaders that may die with one version of a file before the file fails.
 const MOST_DEATHS: u32 = 5;
 
 impl Loader {
@@ -44,8 +44,8 @@ impl Loader {
 }
 
 impl DeliveryRunner {
-    /// Marks a file as in hand, if a loader may have died. Returns why the delivery fails if loaders died of it too often. The
-    /// table's lease must be held.
+    /// Marks a file as being loaded, if a loader may have died. Returns the reason for which the delivery fails if
+    /// too many loaders died with the file. The caller must hold the table's lease.
     pub(super) async fn take_in_hand(&self, pending: &Pending) -> Option<Why> {
         if !self.process.is_careful() || pending.step.note().is_some() || pending.step == Step::Same {
             return None;
@@ -53,7 +53,7 @@ impl DeliveryRunner {
         let key = &pending.carrier().listed.key;
         let deaths = match self.target.take_in_hand(&self.process, pending).await {
             Ok(deaths) => deaths,
-            // whatever is wrong with the target, the delivery will tell
+            // Any problem with the target will fail the delivery itself.
             Err(error) => {
                 tracing::warn!("{}. {key} is not noted as in hand.", events::sentence(&error.into()));
                 return None;

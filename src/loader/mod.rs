@@ -49,25 +49,25 @@ use quiet_period::QuietPeriod;
 use run_summary::RunSummary;
 use waiting::Waiting;
 
-/// Everything an iteration needs, handed in.
+/// Parts from which a loader is made.
 pub struct Parts {
     pub source: Source,
     pub target: Target,
     pub notifier: Notifier,
     pub dialect: Dialect,
-    /// how long a reload's parts must be quiet
+    /// Time for which a reload's parts must not have changed.
     pub settle: Duration,
     pub metrics: Arc<Metrics>,
     pub health: Health,
-    /// where to note what is pending
+    /// Store for what is pending, shared with the status page.
     pub noted: SharedBacklog,
     pub stopper: Stopper,
     pub clock: Clock,
     /// a plan to be made or to be held to, if there is one
     pub book: PlanMode,
-    /// where progress is drawn, if there is room for it
+    /// Terminal on which progress is drawn, if there is one.
     pub screen: Screen,
-    /// where a service leaves its metrics after each iteration
+    /// File to which a service writes its metrics after each iteration.
     pub metrics_file: Option<MetricsFile>,
 }
 
@@ -77,7 +77,7 @@ pub struct Loader {
     herald: OutboxPublisher,
     health: Health,
     noted: SharedBacklog,
-    /// when what is left of a table was counted last
+    /// Time at which a table's waiting files were last counted.
     counted: Option<Instant>,
     stopper: Stopper,
     settling: QuietPeriod,
@@ -85,9 +85,9 @@ pub struct Loader {
     stops: BTreeMap<Entity, TableStop>,
     /// tables that were looked for in the notes of other feeds
     looked_for: BTreeSet<Entity>,
-    /// what the next stock-taking must heed
+    /// Options of the next plan.
     asked: PlanOptions,
-    /// what was said already and is not said again until it changes
+    /// State of what has been logged, so that it is not repeated until it changes.
     said: events::Said,
     metrics_file: Option<MetricsFile>,
     tally: RunSummary,
@@ -95,17 +95,17 @@ pub struct Loader {
     waiting: Waiting,
 }
 
-/// What an iteration came to.
+/// Result of an iteration.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub loaded: u64,
-    /// how many deliveries of each table are loaded or noted
+    /// Number of each table's deliveries that are loaded or recorded.
     pub done: BTreeMap<Entity, usize>,
     /// the revision of each of these tables
     revisions: BTreeMap<Entity, i64>,
     /// a table was left in the middle, because another one waited for what it loaded
     paused: Option<Entity>,
-    /// tables that wait for somebody
+    /// Tables that need attention.
     pub stopped: BTreeMap<Entity, &'static str>,
     /// tables that another loader has, with work pending
     pub busy: u64,
@@ -115,13 +115,13 @@ pub struct Outcome {
     pub unmapped: BTreeSet<Entity>,
     /// feed tables that name a table of the target that is never loaded
     pub reserved: BTreeSet<Entity>,
-    /// why other files wait
+    /// Reasons for which other files wait.
     pub remarks: BTreeMap<Entity, WaitReason>,
     /// the plan is not true any more: take stock again
     pub relist: bool,
     /// messages that still wait for the broker
     pub messages: u64,
-    /// one table's trouble with the world; others went on
+    /// Temporary failure of one table; other tables continued.
     pub error: Option<Error>,
 }
 
@@ -129,7 +129,7 @@ impl Outcome {
     /// Notes what came of a delivery: the table's revision if the table can go on.
     fn take(&mut self, entity: &Entity, next: Next) -> Option<i64> {
         match next {
-            Next::Loaded(Loaded { revision, .. }) | Next::SharedBacklog { revision, .. } => {
+            Next::Loaded(Loaded { revision, .. }) | Next::Noted { revision, .. } => {
                 self.loaded += u64::from(matches!(next, Next::Loaded(_)));
                 *self.done.entry(entity.clone()).or_default() += 1;
                 self.revisions.insert(entity.clone(), revision);
@@ -158,11 +158,11 @@ impl Outcome {
 
 /// Files up to so many bytes are opened ahead of their turn.
 const SMALL: u64 = 1 << 20;
-/// So many small deliveries are told of together.
+/// Maximum number of small deliveries whose messages are published together.
 const TOGETHER: usize = 8;
-/// What is left of a table is counted for onlookers no more often.
+/// Minimum time between two counts of a table's waiting files for the status page.
 const COUNT: Duration = Duration::from_secs(1);
-/// How long an iteration may go on after a stop was asked for.
+/// Time that an iteration has left after a stop was requested.
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Loader {
@@ -209,13 +209,13 @@ impl Loader {
         }
     }
 
-    /// What was done so far, for whoever asks at the end.
+    /// Returns the summary of the run.
     pub fn tally(self) -> RunSummary {
         self.tally
     }
 
-    /// One iteration: what is pending now, loaded. Given up, and so rolled back, if a stop was asked for and the grace is
-    /// over.
+    /// Runs one iteration: loads what is pending now. If a stop was requested and the grace period is over, the
+    /// delivery in progress is rolled back.
     pub async fn iterate(&mut self) -> Result<Outcome, Error> {
         let stopper = self.stopper.clone();
         tokio::select! {
@@ -227,7 +227,8 @@ impl Loader {
         }
     }
 
-    /// Plan after plan, as long as there was no room for all and less is left each time.
+    /// Repeats planning and loading while files were left out of a plan for lack of memory and each round makes
+    /// progress.
     async fn load_pending(&mut self) -> Result<Outcome, Error> {
         let (mut outcome, mut before) = (Outcome::default(), u64::MAX);
         loop {
@@ -249,8 +250,8 @@ impl Loader {
         Ok(outcome)
     }
 
-    /// What is pending now, as far as there is room for it in a plan. How many files are left for the next plan, of tables of
-    /// which everything planned is done.
+    /// Loads what fits into one plan. Returns the number of files that are left for the next plan, of tables whose
+    /// planned deliveries are all done.
     async fn load_planned(&mut self, outcome: &mut Outcome) -> Result<u64, Error> {
         self.inspect_tables().await?;
         let plan = match self.take_stock_or_stop().await {
@@ -277,7 +278,7 @@ impl Loader {
         Ok(done.map(|table| table.later.objects).sum())
     }
 
-    /// The plan; none if a stop is asked for meanwhile, for nothing is in hand then.
+    /// Returns the plan, or `None` if a stop is requested meanwhile.
     async fn take_stock_or_stop(&mut self) -> Result<Option<(Plan, Unrecorded)>, Error> {
         let stopper = self.stopper.clone();
         tokio::select! {
@@ -345,7 +346,7 @@ impl Loader {
         Ok(plan)
     }
 
-    /// The deliveries of one table, in feed order, as far as they go.
+    /// Runs the deliveries of one table, in feed order, as far as possible.
     async fn table(&mut self, table: &TablePlan, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
         if table.closes() && self.corridor.target.close(table).await? {
             events::closed(table, self.corridor.target.is_rehearsal());
@@ -362,7 +363,8 @@ impl Loader {
         walked.and(told)
     }
 
-    /// They are told of beside those that follow; `untold` are those that still have to be.
+    /// Runs the deliveries of one table. The messages of finished deliveries are published beside the next ones;
+    /// `untold` are deliveries whose messages are still to be published.
     async fn deliveries(
         &mut self,
         (table, plan): (&TablePlan, &Plan),
@@ -387,7 +389,7 @@ impl Loader {
             }
             self.note_begin(pending);
             let ahead = open_ahead(&self.corridor.source, pending, table.pending.get(place + 1));
-            // boxed: the corridor's future is large, and deeper than the compiler likes
+            // boxed, because the runner's future is large and deeply nested
             let wait = opened.is_some() && untold.len() < TOGETHER;
             let tell = self.herald.tell(if wait { Vec::new() } else { std::mem::take(untold) });
             let walk = Box::pin(self.corridor.walk(pending, after, opened.take()));
@@ -416,7 +418,7 @@ impl Loader {
                 return Ok(());
             }
         }
-        // somebody asked for a late file, or a file came, between the looks
+        // A retry of a late file was requested, or a file arrived, since the listing.
         outcome.relist |= table.wants_history || table.wants_times;
         Ok(())
     }
@@ -428,7 +430,7 @@ impl Loader {
         Ok(first && parts == 2 && self.corridor.target.refers_to_itself(&table.entity).await?)
     }
 
-    /// From the next plan on, a table's full load is compared with it as a whole.
+    /// Has the next plan compare the table's full load with the table as a whole.
     fn load_whole(&mut self, entity: &Entity) {
         self.corridor.book.whole(entity);
         self.asked.whole.insert(entity.clone());
@@ -439,7 +441,8 @@ impl Loader {
         self.noted.begins(&pending.entity, InProgress { key, since });
     }
 
-    /// What is left is counted once a second at most: a plan may be long and its files small.
+    /// Records that a delivery ended. The waiting files are counted once per second at most, because a plan may be
+    /// long and its files small.
     fn note_end(&mut self, table: &TablePlan, done: usize) {
         let now = self.corridor.clock.monotonic();
         let due = self.counted.is_none_or(|at| now - at >= COUNT) && !self.corridor.target.is_rehearsal();
@@ -449,15 +452,16 @@ impl Loader {
         self.noted.ends(&table.entity, due.then(|| Files::of(table, done)));
     }
 
-    /// How many deliveries of a table are done, for everybody to see: of a rehearsal's none.
+    /// Returns the number of a table's deliveries that are committed; 0 in a dry run.
     fn done_of(&self, table: &TablePlan, outcome: &Outcome) -> usize {
         let done = outcome.done.get(&table.entity).copied().unwrap_or(0);
         if self.corridor.target.is_rehearsal() { 0 } else { done }
     }
 }
 
-/// The next delivery's object, opened while this one is at work: for small files the bucket's answer takes longer than the
-/// rest. A large one would wait too long with its connection open. What goes wrong shows when its turn has come.
+/// Opens the next delivery's object while this delivery runs, because for small files the bucket's answer takes
+/// longer than all the rest. A large file's connection would be open for too long. Errors are reported when the next
+/// delivery begins.
 async fn open_ahead(source: &Source, now: &Pending, next: Option<&Pending>) -> Option<Download> {
     let unread = |step: &Step| step.note().is_some() || matches!(step, Step::Same | Step::Compare(_));
     let small = |pending: &&Pending| pending.bytes() <= SMALL && !unread(&pending.step);

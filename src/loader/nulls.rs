@@ -1,5 +1,6 @@
-//! How the feed writes null, before it is loaded: the heads of the first files of tables that were never loaded are looked at,
-//! and of full loads that are to be compared as a whole. `target` decides by it.
+//! Collects evidence of how the feed writes null, before anything is loaded: from the heads of the first files of
+//! tables that were never loaded, and of full loads that are compared as a whole. The target decides the rule from
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -13,24 +14,25 @@ use crate::decode::{self, Evidence, Shape};
 use crate::load::{self, DeliveryTx, Target};
 use crate::source::{Entity, Listed, Pending, Plan, Source, Step, TablePlan};
 
-/// So much of a file is looked at, as it lies in the bucket.
+/// Number of bytes of a compressed file that are examined.
 const HEAD: usize = 64 << 10;
-/// So many files of a table are looked at, as long as none shows anything.
+/// Maximum number of a table's files that are examined while none shows any evidence.
 const FILES: usize = 4;
-/// So many tables are looked at at the same time.
+/// Number of tables that are examined at the same time.
 const AT_ONCE: usize = 8;
 
-/// What was seen of nulls in files that are still to be loaded.
+/// Evidence from files that are still to be loaded.
 #[derive(Debug, Default)]
 pub(super) struct NullEvidence {
     seen: Mutex<Looks>,
-    /// is held by the one look that decodes. Each thread that decodes keeps the memory of its longest row, so few of them may
+    /// Lock of the one decoding task. Each thread that decodes keeps memory for its longest row, so only one decodes
+    /// at a time.
     decoding: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Looks {
-    /// what the tables of the last plan show, with the files that were looked at
+    /// Evidence of the tables of the last plan, with the files that were examined.
     tables: BTreeMap<Entity, Look>,
     /// tables of which something was loaded, as far as that was asked
     loaded: HashSet<Entity>,
@@ -40,7 +42,7 @@ struct Looks {
 struct Look {
     files: Vec<Listed>,
     found: Evidence,
-    /// nothing of the table was loaded
+    /// `true` if nothing of the table was loaded.
     is_new: bool,
 }
 
@@ -147,7 +149,7 @@ impl NullEvidence {
         looks.tables.get(&pending.entity).filter(|look| look.files[0] == *first).map(|look| look.found.clone())
     }
 
-    /// What the other tables show that were never loaded.
+    /// Returns the evidence of the other tables that were never loaded.
     fn of_others(&self, entity: &Entity) -> Evidence {
         let mut all = Evidence::default();
         let looks = self.lock();

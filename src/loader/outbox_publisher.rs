@@ -15,7 +15,7 @@ use crate::load::Target;
 use crate::metrics::{Metrics, Stage};
 use crate::notifier::Notifier;
 
-/// How often the publisher's turn is asked for at the end, while somebody else has it: five seconds.
+/// Number of attempts to acquire the publisher's lock at the end while another loader holds it: five seconds.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,10 +31,10 @@ pub struct OutboxPublisher {
     said: events::Said,
 }
 
-/// What came of one try to publish the outbox.
+/// Outcome of one attempt to publish the outbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Round {
-    /// everything that waited was acknowledged
+    /// All waiting messages were acknowledged.
     Done,
     /// another loader is publishing
     Busy,

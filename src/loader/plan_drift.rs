@@ -1,11 +1,11 @@
-//! Whether bucket and tables are still what a plan was made for: a sentence for each difference. Pure.
+//! Compares bucket and tables with what a plan file was made for: one sentence for each difference. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::plan_file::{Counts, Delivery, File, PlanFile, Table};
 use crate::source::{Pending, TablePlan};
 
-/// Where a run stands: what the plan was pinned to, as it is now.
+/// Scope and settings of a run, with which those of the plan file are compared.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub bucket: String,
@@ -14,7 +14,7 @@ pub struct Place {
     pub settings: BTreeMap<String, String>,
 }
 
-/// What is another place, or another setting.
+/// Returns the differences of scope and settings.
 pub fn place(agreed: &PlanFile, now: &Place) -> Vec<String> {
     let places = [
         ("bucket", &agreed.bucket, &now.bucket, "SOURCE"),
@@ -35,7 +35,7 @@ pub fn place(agreed: &PlanFile, now: &Place) -> Vec<String> {
 
 fn setting(name: &str, planned: Option<&String>, now: Option<&String>) -> String {
     match (planned, now) {
-        // these are told as digests
+        // these are shown as digests
         (Some(planned), Some(now)) if name != "FEED" && name != "LIMITS" => {
             format!("{name} was {planned:?} when the plan was made, and is {now:?}")
         }
@@ -43,20 +43,20 @@ fn setting(name: &str, planned: Option<&String>, now: Option<&String>) -> String
     }
 }
 
-/// What is found of one table.
+/// State of one table, with which that of the plan file is compared.
 #[derive(Debug, Clone, Default)]
 pub struct Found<'a> {
-    /// how many of its planned deliveries this run did
+    /// Number of the table's planned deliveries that this run has done.
     pub done: usize,
-    /// what is pending
+    /// Pending deliveries of the table.
     pub now: Option<&'a TablePlan>,
     /// a digest of its shape; none without a table
     pub definition: Option<&'a str>,
-    /// what the ledger has of planned files that are not pending: their delivery and what became of it
+    /// Planned files that are not pending, with their delivery and its status.
     pub accounted: BTreeMap<String, String>,
 }
 
-/// What is different about one table.
+/// Returns the differences of one table.
 pub fn table(planned: &Table, found: &Found<'_>) -> Vec<String> {
     let Found { done, now, definition, accounted } = found;
     let (name, rest) = (planned.name(), rest(planned, *done));
@@ -87,12 +87,12 @@ pub fn table(planned: &Table, found: &Found<'_>) -> Vec<String> {
     words
 }
 
-/// What is left of a table's plan.
+/// Returns the planned deliveries that are not done yet.
 fn rest(planned: &Table, done: usize) -> &[Delivery] {
     &planned.deliveries[done.min(planned.deliveries.len())..]
 }
 
-/// Planned files that are not pending, as (key, etag).
+/// Returns the planned files that are not pending, as (key, etag).
 pub fn missing<'a>(planned: &'a Table, done: usize, now: Option<&TablePlan>) -> HashSet<(&'a str, &'a str)> {
     let pending = now.iter().flat_map(|now| &now.pending).flat_map(|pending| &pending.objects);
     let pending: BTreeSet<&str> = pending.map(|object| object.listed.key.as_str()).collect();
@@ -101,7 +101,8 @@ pub fn missing<'a>(planned: &'a Table, done: usize, now: Option<&TablePlan>) -> 
     missing.map(|file| (file.key.as_str(), file.etag.as_str())).collect()
 }
 
-/// How the files that are pending differ from those of the plan. What comes after all of the plan's does not matter.
+/// Returns the differences between the pending files and those of the plan. Files that come after all of the plan's
+/// are ignored.
 fn files(rest: &[Delivery], pending: &[Pending], accounted: &BTreeMap<String, String>) -> Vec<String> {
     let pending: Vec<Delivery> = pending.iter().map(Delivery::of).collect();
     let all = |deliveries: &[Delivery]| -> BTreeMap<String, File> {
@@ -136,7 +137,7 @@ fn files(rest: &[Delivery], pending: &[Pending], accounted: &BTreeMap<String, St
     words
 }
 
-/// What is to be done with a delivery, in words.
+/// Describes what a delivery does.
 fn way(delivery: &Delivery) -> String {
     let generation = delivery.generation;
     match delivery.step.as_str() {
@@ -150,7 +151,7 @@ fn way(delivery: &Delivery) -> String {
     }
 }
 
-/// What came of a delivery that was planned otherwise.
+/// Returns the difference if a delivery's result is not the planned one.
 pub fn effect(planned: &Delivery, found: &Delivery) -> Option<String> {
     let key = found.file();
     if planned.status != found.status {
@@ -168,7 +169,7 @@ pub fn effect(planned: &Delivery, found: &Delivery) -> Option<String> {
     if !changed.is_empty() {
         return Some(format!("{key} would now {}", changed.join(", and ")));
     }
-    // rows that were changed by hand, as many in one way as in the other
+    // the same number of rows was changed by hand in both directions
     let same = (&planned.effect, &planned.columns) == (&found.effect, &found.columns);
     (!same).then(|| format!("{key} would now change other rows, or other columns, though as many"))
 }
@@ -178,14 +179,14 @@ fn counted(counts: Counts) -> [(&'static str, u64); 5] {
     [("create", create), ("amend", amend), ("remove", remove), ("find", unchanged), ("reject", rejected)]
 }
 
-/// `amend 5 rows, planned 3`
+/// Returns `amend 5 rows, planned 3`.
 fn told(what: &str, now: u64, then: u64) -> String {
     let rows = if now == 1 { "row" } else { "rows" };
     let unchanged = if what == "find" { " unchanged" } else { "" };
     format!("{what} {now} {rows}{unchanged}, planned {then}")
 }
 
-/// A delivery that the plan does not have.
+/// Returns the sentence about a delivery that is not in the plan.
 pub fn unknown(pending: &Pending) -> String {
     format!("{} is not in the plan", pending.objects[0].listed.key)
 }

@@ -21,9 +21,9 @@ pub struct PlanFile {
     pub bucket: String,
     pub path: String,
     pub database: String,
-    /// those that decide what a file does, by their variable; long ones as a digest
+    /// Settings that decide what a file does, by variable; long values as a digest.
     pub settings: BTreeMap<String, String>,
-    /// how the run will end
+    /// Exit code with which the run will end.
     pub exit_code: u8,
     pub counts: Counts,
     /// tables to which something will happen, or which are stopped; in the order in which they are taken
@@ -32,20 +32,20 @@ pub struct PlanFile {
     pub left: Vec<Left>,
 }
 
-/// What happens to one table.
+/// Plan of one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     pub schema: String,
     pub entity: String,
     /// a digest of its columns and indexes, null without a table
     pub definition: Option<String>,
-    /// where it stands in the ledger: its highest delivery, 0 without one
+    /// Highest delivery id of the table in the ledger, or 0.
     pub last_delivery: i64,
-    /// its first load is compared with rows that were there before
+    /// `true` if the first load is compared with rows that were there before.
     pub whole: bool,
     /// the delivery that stops it already
     pub stopped: Option<Stop>,
-    /// what there is to know of its files' names and times
+    /// Notes about the names and times of the table's files.
     pub notes: Vec<String>,
     /// the key's columns
     pub key: Vec<String>,
@@ -75,18 +75,18 @@ pub struct Delivery {
     /// the run waits until its parts were quiet for SETTLE seconds
     pub settles: bool,
     pub files: Vec<File>,
-    /// what the ledger will say
+    /// Status that the delivery will have in the ledger.
     pub status: String,
     pub counts: Counts,
     pub columns: Vec<Column>,
     pub keys: Keys,
     /// a digest of the rows and keys that are written
     pub effect: String,
-    /// why it is not `loaded`, or what the ledger will say about it
+    /// Reason for a status other than `loaded`, or note for the ledger.
     pub why: Option<String>,
-    /// how many rows a held snapshot would remove
+    /// Number of rows that a held snapshot would remove.
     pub would_remove: Option<u64>,
-    /// what a person can do, one of these
+    /// Possible actions of an operator.
     pub next: Vec<String>,
 }
 
@@ -137,7 +137,7 @@ pub struct Left {
     pub why: String,
 }
 
-/// It is no plan that this program can hold itself to.
+/// Error for a file that is not a plan of a version that this program supports.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     #[error("it is no plan: line {line}, column {column}: {what}. `plan --out FILE` writes one")]
@@ -169,13 +169,14 @@ impl PlanFile {
         self.tables.iter().find(|table| table.schema == entity.schema && table.entity == entity.name)
     }
 
-    /// How many deliveries there are.
+    /// Returns the number of deliveries.
     pub fn deliveries(&self) -> usize {
         self.tables.iter().map(|table| table.deliveries.len()).sum()
     }
 }
 
-/// Serde's own words repeat what stands in the file.
+/// Returns the error for a file that cannot be parsed. Serde's own message is not used, because it repeats content of
+/// the file.
 fn no_plan(error: &serde_json::Error) -> Unreadable {
     let what = match error.classify() {
         serde_json::error::Category::Data => "something is missing, or not of its kind",
@@ -186,7 +187,7 @@ fn no_plan(error: &serde_json::Error) -> Unreadable {
 }
 
 impl Table {
-    /// `schema.table`
+    /// Returns `schema.table`.
     pub fn name(&self) -> String {
         format!("{}.{}", self.schema, self.entity)
     }
@@ -195,7 +196,7 @@ impl Table {
         Entity { schema: self.schema.clone(), name: self.entity.clone() }
     }
 
-    /// The first keys of each kind, of all deliveries, each once.
+    /// Returns the first keys of each kind of all deliveries, without duplicates.
     pub fn keys(&self, most: usize) -> Keys {
         let all = |of: fn(&Keys) -> &Vec<Vec<String>>| {
             let mut told = BTreeSet::new();
@@ -219,7 +220,7 @@ impl Table {
 }
 
 impl Delivery {
-    /// What is to be done, before anybody knows what comes of it.
+    /// Returns the delivery as planned, without its result.
     pub fn of(pending: &Pending) -> Self {
         let file = |object: &crate::source::Object| File {
             key: object.listed.key.clone(),
@@ -239,13 +240,13 @@ impl Delivery {
         }
     }
 
-    /// Whether it is the same work: the same versions of the same files, and the same to be done with them.
+    /// Returns `true` if both deliveries do the same with the same versions of the same files.
     pub fn is_same_work(&self, other: &Self) -> bool {
         let work = |delivery: &Self| (delivery.step.clone(), delivery.generation, delivery.files.clone());
         work(self) == work(other)
     }
 
-    /// The first file that is to be accounted for.
+    /// Returns the key of the first new file.
     pub fn file(&self) -> &str {
         let new = self.files.iter().find(|file| file.new).or(self.files.first());
         new.map_or("", |file| file.key.as_str())

@@ -1,5 +1,5 @@
-//! The book that deliveries are checked against: closed in an ordinary run; in a plan each delivery is written into it; in a
-//! run that is held to a plan each must be as it stands there before it is committed.
+//! Modes of recording deliveries in a plan. An ordinary run records nothing; `plan` records each delivery; `run
+//! --plan` checks before each commit that the delivery does what the plan file says.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use super::{Error, error_policy, plan_drift};
 use crate::load::{self, Changes, Seen, Why};
 use crate::source::{Entity, Pending, Status, TablePlan};
 
-/// What is kept of deliveries beside the ledger.
+/// Plan mode of a run.
 #[derive(Debug, Default)]
 pub enum PlanMode {
     #[default]
@@ -22,7 +22,7 @@ pub enum PlanMode {
 #[derive(Debug, Default)]
 pub struct Record {
     tables: Vec<Table>,
-    /// why a table's files could not be tried
+    /// Reasons for which a table's files could not be tried.
     troubles: BTreeMap<Entity, String>,
 }
 
@@ -30,11 +30,11 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Enforce {
     pub agreed: PlanFile,
-    /// how many deliveries of each table are done
+    /// Number of each table's deliveries that are done.
     done: Mutex<BTreeMap<Entity, usize>>,
 }
 
-/// What comes of a delivery.
+/// Result of a delivery.
 #[derive(Clone, Copy)]
 pub enum DeliveryEnd<'a> {
     Loaded(&'a Changes),
@@ -61,7 +61,7 @@ impl PlanMode {
         matches!(self, Self::Off)
     }
 
-    /// Before the commit: whether this may come of the delivery.
+    /// Checks before the commit that the result is the planned one.
     pub fn weigh(&self, pending: &Pending, end: DeliveryEnd<'_>) -> Result<(), Error> {
         let Self::Enforce(kept) = self else { return Ok(()) };
         let (found, done) = (delivery(pending, 0, end), kept.done(&pending.entity));
@@ -76,7 +76,7 @@ impl PlanMode {
         }
     }
 
-    /// After the commit: it is done.
+    /// Records after the commit that the delivery is done.
     pub fn enter(&self, pending: &Pending, id: i64, end: DeliveryEnd<'_>) {
         match self {
             Self::Off => {}
@@ -95,7 +95,7 @@ impl PlanMode {
         }
     }
 
-    /// A table of the plan, as it was seen first.
+    /// Records a table of the plan with its definition and notes.
     pub fn see(&self, plan: &TablePlan, definition: Option<String>, notes: Vec<String>) {
         let Self::Record(draft) = self else { return };
         let mut draft = locked(draft);
@@ -108,7 +108,7 @@ impl PlanMode {
         });
     }
 
-    /// Whether the draft has this table.
+    /// Returns `true` if the recorded plan has this table.
     pub fn has(&self, entity: &Entity) -> bool {
         match self {
             Self::Record(draft) => locked(draft).find(entity).is_some(),
@@ -116,27 +116,27 @@ impl PlanMode {
         }
     }
 
-    /// Tables whose first load is planned to be compared with what is there.
+    /// Returns the tables whose first load is planned to be compared with the table as a whole.
     pub fn whole_tables(&self) -> HashSet<Entity> {
         let tables = self.kept().into_iter().flat_map(|kept| &kept.agreed.tables);
         tables.filter(|table| table.whole).map(Table::entity).collect()
     }
 
-    /// The table's first load is compared with what is there.
+    /// Records that the table's first load is compared with the table as a whole.
     pub fn whole(&self, entity: &Entity) {
         if let Self::Record(draft) = self {
             locked(draft).table(entity).whole = true;
         }
     }
 
-    /// Why a table's files are not tried.
+    /// Records the reason for which a table's files could not be tried.
     pub fn trouble(&self, entity: &Entity, words: &str) {
         if let Self::Record(draft) = self {
             locked(draft).troubles.insert(entity.clone(), words.to_owned());
         }
     }
 
-    /// The tables that were written down, and why the files of others were not tried.
+    /// Returns the recorded tables, and the reasons for which other tables' files could not be tried.
     pub fn drafted(&self) -> (Vec<Table>, BTreeMap<Entity, String>) {
         match self {
             Self::Record(draft) => {
@@ -174,7 +174,7 @@ impl Enforce {
     }
 }
 
-/// A delivery and what comes of it.
+/// Returns a delivery with its result.
 fn delivery(pending: &Pending, id: i64, end: DeliveryEnd<'_>) -> Delivery {
     let work = Delivery { id, ..Delivery::of(pending) };
     match end {

@@ -1,5 +1,5 @@
-//! What a plan asks of the loader: when one is made, each table's shape is kept in mind; when the run is held to one, nothing is
-//! done before bucket, ledger and tables are found to be what the plan was made for.
+//! The loader's part of making and enforcing plan files. When a plan is made, each table's definition is recorded.
+//! Before a plan is enforced, bucket, ledger and tables are compared with those for which it was made.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl Loader {
         Ok(())
     }
 
-    /// A name that several tables match is told when its turn comes.
+    /// Returns the fingerprint of the table's definition. An ambiguous name is reported later, by the delivery.
     async fn definition(&self, entity: &Entity) -> Result<Option<String>, Error> {
         match self.corridor.target.definition(entity).await {
             Err(load::Error::Ambiguous { .. }) => Ok(None),
@@ -70,7 +70,7 @@ impl Loader {
         Ok(plan_drift::table(planned, &Found { done, now, definition: definition.as_deref(), accounted }))
     }
 
-    /// What became of files that are pending no more, as far as the ledger knows.
+    /// Returns the deliveries and states of files that are no longer pending, as far as the ledger has them.
     async fn accounted(&self, files: &HashSet<(&str, &str)>) -> Result<BTreeMap<String, String>, Error> {
         let keys: Vec<&str> = files.iter().map(|(key, _)| *key).collect();
         let rows = self.corridor.target.accounted(&keys).await?;
@@ -78,20 +78,20 @@ impl Loader {
         Ok(known.map(|(key, _, id, status)| (key, format!("delivery {id}, {status}"))).collect())
     }
 
-    /// Where this loader stands.
+    /// Returns scope and settings of this loader.
     pub async fn place(&self) -> Result<Place, Error> {
         let DeliveryRunner { source, target, dialect, .. } = &self.corridor;
         Place::find(source.bucket(), source.path(), dialect, target).await
     }
 
-    /// The plan that was made: its tables, and why others were not tried.
+    /// Returns the recorded tables of a plan, and the reasons for which other tables could not be tried.
     pub fn drafted(&self) -> (Vec<Table>, BTreeMap<Entity, String>) {
         self.corridor.book.drafted()
     }
 }
 
 impl Place {
-    /// Where a run stands that reads this path and loads this target.
+    /// Returns the scope and settings of a run with this source and target.
     pub async fn find(bucket: &str, path: &str, dialect: &Dialect, target: &Target) -> Result<Self, Error> {
         let (dialect, limits) = (format!("{dialect:?}"), format!("{:?}", dialect.limits));
         let terms = target.terms().into_iter().map(|(name, value)| (name.to_owned(), value));

@@ -24,7 +24,7 @@ pub struct Progress {
 impl Progress {
     pub fn start(screen: &Screen, id: i64, rows: Arc<AtomicU64>, bytes: Arc<AtomicU64>, listed: u64) -> Self {
         let meter = Meter { id, rows, bytes, listed };
-        // who wants no INFO wants no bar
+        // without INFO lines there is no bar either
         match screen.line().filter(|_| tracing::enabled!(tracing::Level::INFO)) {
             Some(line) => Self { task: tokio::spawn(draw(meter, line.pen())), _line: Some(line) },
             None => Self { task: tokio::spawn(say(meter)), _line: None },
@@ -54,14 +54,14 @@ async fn draw(meter: Meter, pen: Pen) {
     loop {
         let took = ticks.tick().await - begun;
         let (at, pen) = (meter.now(), pen.clone());
-        // a terminal that takes nothing (Ctrl-S) holds up the next drawing, and no work
+        // a stopped terminal (Ctrl-S) delays the next drawing, but no work
         if tokio::task::spawn_blocking(move || pen.draw(|room| at.bar(took, room))).await.is_err() {
             return;
         }
     }
 }
 
-/// What is counted while a delivery is read.
+/// Counters of a delivery that is being read.
 struct Meter {
     id: i64,
     rows: Arc<AtomicU64>,
@@ -76,7 +76,7 @@ impl Meter {
     }
 }
 
-/// How far it is.
+/// Progress at one moment.
 struct At {
     id: i64,
     rows: u64,
@@ -88,7 +88,7 @@ struct At {
 const LEAST: usize = 12;
 
 impl At {
-    /// `Delivery 26 [=======>      ] 12.3 of 45.6 MB, 123456 rows/s, 0:12 left`, in so many columns.
+    /// Returns `Delivery 26 [=======>      ] 12.3 of 45.6 MB, 123,456 rows/s, 0:12 left`, fitted into `room` columns.
     fn bar(&self, took: Duration, room: usize) -> String {
         let name = format!("Delivery {}", self.id);
         let words = self.words(took);
@@ -104,7 +104,7 @@ impl At {
         (self.bytes as f64 / self.listed.max(1) as f64).min(1.0)
     }
 
-    /// `[====>   ]`
+    /// Returns a bar like `[====>   ]`.
     fn cells(&self, cells: usize) -> String {
         let inner = cells - 2;
         let done = (inner as f64 * self.share()) as usize;
@@ -112,7 +112,7 @@ impl At {
         format!("[{}{head}{}]", "=".repeat(done), " ".repeat(inner - done - head.len()))
     }
 
-    /// The same in fewer and fewer words.
+    /// Returns the text beside the bar in three lengths, longest first.
     fn words(&self, took: Duration) -> [String; 3] {
         let seconds = took.as_secs_f64().max(0.001);
         if self.bytes >= self.listed {
@@ -135,7 +135,7 @@ impl At {
     }
 }
 
-/// `0:12`, `1:02:03`; a dash for what nobody can know.
+/// Returns `0:12` or `1:02:03`, or a dash if the time is unknown.
 fn clock(seconds: f64) -> String {
     if !seconds.is_finite() || seconds > 360_000.0 {
         return "-".to_owned();
@@ -147,7 +147,7 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-/// The rows of the whole delivery, if the rest is like what was read.
+/// Returns the estimated number of rows of the whole delivery.
 fn estimate(rows: u64, bytes: u64, listed: u64) -> u64 {
     let share = listed.max(bytes) as f64 / bytes.max(1) as f64;
     (rows as f64 * share).round() as u64

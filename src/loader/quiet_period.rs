@@ -1,4 +1,5 @@
-//! Whether a reload is complete: its set of parts must not have changed for a while, as this process watched it.
+//! Decides whether a reload is complete: its set of parts must not have changed for some time, as watched by this
+//! process.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ impl QuietPeriod {
         Self { quiet, clock, seen: HashMap::new() }
     }
 
-    /// How long a delivery still has to wait; none if it need not, or not any more.
+    /// Returns the time that a delivery still has to wait, or `None` if it can begin.
     pub fn wait(&mut self, pending: &Pending) -> Option<Duration> {
         let is_reload = matches!(pending.step, Step::Replace | Step::Same | Step::Stop(Status::Held, _));
         if !is_reload || pending.file == File::Changes {

@@ -6,7 +6,7 @@ use crate::decode;
 use crate::load::{self, DeliveryTx, Why};
 use crate::source::{Object, Pending, Step};
 
-/// What a full load must be, and what to do if it is not.
+/// Sentence about a full load in which a key is repeated.
 const ONCE: &str = "a snapshot must have each key once";
 
 impl DeliveryRunner {
@@ -51,7 +51,7 @@ impl DeliveryRunner {
         Ok((readable, lost))
     }
 
-    /// Names the place in the delivery's own file, and the deliveries that may have loaded the other row.
+    /// Names the position in the delivery's own file, and the deliveries that may have loaded the other row.
     async fn known_key(&self, work: &DeliveryTx, pending: &Pending, lost: &[Object]) -> Result<Option<Why>, Error> {
         let rows = decode::rows(self.source.open(pending).await?, work.shape(&self.dialect));
         let Some(place) = work.place_of_known_key(rows).await? else { return Ok(None) };

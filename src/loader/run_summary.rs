@@ -1,4 +1,4 @@
-//! What a run-once came to, over all its rounds: the one line of JSON that a job leaves behind.
+//! Summary of a one-shot run over all its iterations, as one line of JSON.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use crate::clock::stamp;
 use crate::decode::File;
 use crate::source::{Entity, Pending};
 
-/// What was done so far.
+/// Counts of what a run has done so far.
 #[derive(Debug, Default)]
 pub struct RunSummary {
     tables: BTreeMap<String, Table>,
-    /// tables that wait for somebody, with the status of what stops them
+    /// Tables that need attention, with the status of the stop.
     pub stopped: BTreeMap<Entity, &'static str>,
     /// objects that are listed and not loaded
     pub pending: u64,
@@ -24,7 +24,7 @@ pub struct RunSummary {
     pub messages: u64,
 }
 
-/// What was done to one table.
+/// Counts of what was done to one table.
 #[derive(Debug, Default, Serialize)]
 struct Table {
     /// deliveries that were loaded, by their kind
@@ -37,13 +37,13 @@ struct Table {
     remove: u64,
     unchanged: u64,
     rejected: u64,
-    /// of the objects, as listed
+    /// Size of the objects as listed, in bytes.
     bytes: u64,
-    /// of all these deliveries, as runs: first and last
+    /// Delivery ids as ranges: first and last.
     deliveries: Vec<(i64, i64)>,
 }
 
-/// What only who began the run knows.
+/// Data of the run that only its caller knows.
 pub struct Run<'a> {
     pub version: &'a str,
     pub host: &'a str,
@@ -52,7 +52,7 @@ pub struct Run<'a> {
     pub ended: OffsetDateTime,
     pub seconds: f64,
     pub end: End,
-    /// why it could not go on
+    /// Reason for which the run could not continue.
     pub error: Option<String>,
 }
 
@@ -61,7 +61,7 @@ impl RunSummary {
     pub fn take(&mut self, pending: &Pending, next: &Next) {
         let id = match next {
             Next::Loaded(loaded) => loaded.id,
-            Next::SharedBacklog { id, .. } => *id,
+            Next::Noted { id, .. } => *id,
             _ => return,
         };
         let table = self.tables.entry(pending.entity.to_string()).or_default();
@@ -83,7 +83,7 @@ impl RunSummary {
         table.bytes += pending.bytes();
     }
 
-    /// One object, for one line.
+    /// Returns the summary as a JSON object.
     pub fn summary(&self, run: &Run<'_>) -> Value {
         let tables = || self.tables.values();
         let stopped: BTreeMap<String, &str> =
@@ -109,7 +109,7 @@ impl RunSummary {
 }
 
 impl Table {
-    /// Most ids of a table follow each other, be there ever so many.
+    /// Adds a delivery id. Most ids of a table are consecutive, so ranges stay few.
     fn note(&mut self, id: i64) {
         match self.deliveries.last_mut() {
             Some((_, last)) if *last + 1 == id => *last = id,
@@ -161,7 +161,7 @@ mod tests {
         let mut tally = RunSummary { pending: 2, messages: 1, ..RunSummary::default() };
         tally.take(&pending(File::Snapshot), &loaded(1, 5, 0));
         tally.take(&pending(File::Changes), &loaded(2, 1, 2));
-        tally.take(&pending(File::Changes), &Next::SharedBacklog { id: 5, revision: 5 });
+        tally.take(&pending(File::Changes), &Next::Noted { id: 5, revision: 5 });
         tally.take(&pending(File::Changes), &Next::Busy);
         tally.stopped.insert(Entity { schema: "dbo".into(), name: "f".into() }, "held");
         let run = Run {

@@ -10,14 +10,14 @@ use super::run_summary::RunSummary;
 use super::{Error, Loader, Outcome, events};
 use crate::retry::Backoff;
 
-/// When a run-once iterates again.
+/// Time of the next iteration of a one-shot run.
 enum Round {
-    /// as the backoff says
+    /// After the delay of the backoff.
     Later,
     After(Duration),
 }
 
-/// How a run ended, as its exit code.
+/// Result of a run, with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
     Done,
@@ -42,7 +42,7 @@ impl End {
         }
     }
 
-    /// The code in a word.
+    /// Returns the result as a word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -65,14 +65,14 @@ impl End {
 
 /// A plan that is not true any more is made again after this.
 const RELIST: Duration = Duration::from_millis(200);
-/// How often a run-once tries to reach what does not answer, and to load a table that the world is in the way of.
+/// Number of attempts of a one-shot run to reach a service that does not answer.
 const TRIES: u32 = 5;
 const TABLE_TRIES: u32 = 3;
-/// So often a run-once makes a new plan because the last one was not true any more.
+/// Maximum number of new plans that a one-shot run makes because the last one no longer holds.
 const ROUNDS: u32 = 20;
 
 impl Loader {
-    /// One iteration, until nothing more is to be done. `wait` for reloads that are not quiet yet.
+    /// Repeats iterations until nothing is pending. With `wait`, waits for reloads whose parts have changed recently.
     pub async fn once(&mut self, wait: bool) -> Result<End, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut tries = 0;
@@ -91,7 +91,7 @@ impl Loader {
                     backoff.next()
                 }
                 Ok(mut outcome) => {
-                    // what failed for the sake of another table may have been tried again
+                    // a delivery that failed because of another table may have been retried
                     stopped.retain(|entity, _| !outcome.revisions.contains_key(entity));
                     stopped.append(&mut outcome.stopped);
                     loaded += outcome.loaded;
@@ -114,14 +114,15 @@ impl Loader {
         }
     }
 
-    /// A rehearsal has one transaction, and with it one try.
+    /// Returns `true` if the iteration may be tried again after this error. A dry run has one transaction, and so
+    /// only one attempt.
     fn may_try_again(&self, error: &Error, tries: u32) -> bool {
         let retried =
             matches!(error_policy::of(error), ErrorPolicy::Retry | ErrorPolicy::RetryTable | ErrorPolicy::Settle);
         retried && tries < TRIES && !self.corridor.target.is_rehearsal() && !self.stopper.requested()
     }
 
-    /// Whether a run-once has a reason for one more iteration.
+    /// Returns when a one-shot run needs another iteration, or `None` if it is done.
     fn another_round(&self, outcome: &Outcome, wait: bool, tries: u32) -> Option<Round> {
         if self.stopper.requested() {
             return None;
@@ -159,7 +160,7 @@ impl Loader {
                         self.corridor.metrics.success(self.corridor.clock.utc());
                     }
                     let random = rand::rng().random_range(least.as_secs_f64()..=most.as_secs_f64());
-                    // a plan that is never true must not become a loop without a pause
+                    // plans that never hold must not become a loop without a pause
                     if outcome.relist {
                         backoff.next().max(RELIST)
                     } else {
@@ -182,7 +183,7 @@ impl Loader {
             if let Some(file) = &self.metrics_file {
                 file.keep(&self.corridor.metrics);
             }
-            // it is for a run-once: a service would only grow by it
+            // the summary is for one-shot runs; in a service it would only grow
             self.tally = RunSummary::default();
             self.sleep(pause).await;
         }
@@ -199,7 +200,7 @@ impl Loader {
     }
 }
 
-/// How a run that could not go on ends.
+/// Returns the result of a run that could not continue.
 pub fn end_of(error: &Error) -> End {
     match error_policy::of(error) {
         ErrorPolicy::Abort => End::Misconfigured,

@@ -11,10 +11,10 @@ use crate::load::{Missing, Why};
 use crate::source::{Entity, Pending, Plan, TablePlan};
 use crate::status::WaitReason;
 
-/// How long a delivery waits for another table.
+/// Time for which a delivery waits for another table.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What waits for what.
+/// Tables that wait for other tables.
 #[derive(Debug, Default)]
 pub struct Waiting(BTreeMap<Entity, Wait>);
 
@@ -29,12 +29,12 @@ struct Wait {
     due: bool,
 }
 
-/// What is known of the other table when a delivery lacks something in it.
+/// State of the other table, of which a delivery lacks a row.
 pub struct Other {
     pub entity: Entity,
     /// files of it are still to be loaded
     pub has_pending: bool,
-    /// when the newest of its loaded files was written
+    /// Time at which the newest of its loaded files was written, in seconds since 1970.
     pub newest: Option<i64>,
 }
 
@@ -59,7 +59,7 @@ impl Waiting {
         (now - since >= PATIENCE).then(|| format!("it waited {} minutes for {}", PATIENCE.as_secs() / 60, other.entity))
     }
 
-    /// The tables that wait for each other, beginning with this one.
+    /// Returns the tables that wait for each other, beginning with this one.
     fn circle(&self, entity: &Entity) -> Option<Vec<Entity>> {
         let mut seen = vec![entity.clone()];
         let mut on = &self.0.get(entity)?.on;
@@ -75,7 +75,8 @@ impl Waiting {
         self.0.entry(entity.clone()).and_modify(|wait| wait.due = true);
     }
 
-    /// A table loaded something: it waits no more, and who waits for it is due. Returns true if somebody is.
+    /// Records that a table has loaded something, so that it no longer waits, and tables that wait for it can be
+    /// tried again. Returns `true` if there are such tables.
     pub fn loaded(&mut self, entity: &Entity) -> bool {
         self.0.remove(entity);
         let mut others = self.0.values_mut().filter(|wait| wait.on == *entity).peekable();
@@ -84,7 +85,7 @@ impl Waiting {
         any
     }
 
-    /// The tables that are to be tried again.
+    /// Returns the tables that are to be tried again.
     fn take_due(&mut self) -> Vec<Entity> {
         let due = self.0.iter_mut().filter_map(|(entity, wait)| std::mem::take(&mut wait.due).then(|| entity.clone()));
         due.collect()
@@ -94,7 +95,7 @@ impl Waiting {
 impl Loader {
     /// Walks all tables of a plan. Those that wait for another one are tried again after each delivery of it.
     pub(super) async fn tables(&mut self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
-        // the tables come last of whose files loaders may have died
+        // tables whose files may have killed loaders come last
         let mut places: Vec<usize> = (0..plan.tables.len()).collect();
         places.sort_by_key(|place| self.corridor.process.suspects(&plan.tables[*place].entity));
         let mut queue = VecDeque::from(places);
@@ -158,7 +159,7 @@ impl Loader {
         Ok(Next::Waits(words))
     }
 
-    /// The other table, if it is one of the feed.
+    /// Returns the other table, if it belongs to the feed.
     fn other(&self, missing: &Missing, plan: &Plan, outcome: &Outcome) -> Option<Other> {
         let planned = plan.tables.iter().find(|table| match &missing.entity {
             Some(entity) => table.entity == *entity,
@@ -170,7 +171,7 @@ impl Loader {
         Some(Other { entity, has_pending, newest: missing.newest })
     }
 
-    /// What failed for the sake of a table that loaded something since is tried again.
+    /// Retries deliveries that failed because of a table that has loaded something since.
     async fn retry_what_failed(&mut self, outcome: &mut Outcome) -> Result<(), Error> {
         if outcome.stopped.is_empty() || outcome.revisions.is_empty() || self.corridor.target.is_rehearsal() {
             return Ok(());
@@ -184,11 +185,11 @@ impl Loader {
     }
 }
 
-/// What is said of a delivery that failed for the sake of another table, before that table's name. The end of the words in the
-/// ledger, by which such deliveries are found again.
+/// Last sentence of the reason of a delivery that failed because of another table, before that table's name. Such
+/// deliveries are found again in the ledger by this sentence.
 const RETRIED: &str = "It is tried again when something is loaded into";
 
-/// What is left of a table's deliveries, after its last one left it at this revision.
+/// Returns the table's plan without its first `done` deliveries; `revision` is that of the last one.
 fn rest_of(table: &TablePlan, done: usize, revision: Option<i64>) -> TablePlan {
     let mut rest = table.clone();
     (rest.superseded, rest.gone, rest.revived) = (Vec::new(), Vec::new(), Vec::new());

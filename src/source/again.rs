@@ -4,12 +4,12 @@
 use super::entry::{Entry, Listed, Status};
 use crate::decode::File;
 
-/// What a wish to load a table again comes to.
+/// Outcome of a request to load a table again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Again {
     /// these ledger rows are to be pending again, all at once
     Rows(Vec<i64>),
-    /// it cannot be done
+    /// The request cannot be carried out, with the reason.
     Refused(String),
 }
 

@@ -4,7 +4,8 @@ use super::tests::{AT_0900, AT_0901, LOAD1, LOAD2, entry, listed, plan, whole_pl
 use super::*;
 use crate::source::{Request, Status};
 
-/// The plan for a change file that was loaded as version `b`, with a row in that state, after a loaded full load.
+/// Returns the plan for a change file that was loaded as version `b`, with a ledger row in that state, after a loaded
+/// full load.
 fn change(status: Status, requested: Option<Request>, etag: Option<&str>) -> Vec<String> {
     let row = Entry { requested, ..entry(7, AT_0900, "b", 10, status) };
     let listed_now = etag.map(|etag| listed(AT_0900, etag, 10));
@@ -12,7 +13,7 @@ fn change(status: Status, requested: Option<Request>, etag: Option<&str>) -> Vec
     plan(&bucket, &[entry(1, LOAD1, "a", 0, Status::Loaded), row])
 }
 
-/// The same for a part of a first load.
+/// Returns the plan for a part of a first load.
 fn part(status: Status, requested: Option<Request>, modified: Option<i64>) -> Vec<String> {
     let row = Entry { requested, ..entry(7, LOAD1, "a", 0, status) };
     let bucket: Vec<Listed> = modified.map(|modified| listed(LOAD1, "a", modified)).into_iter().collect();
@@ -150,7 +151,7 @@ fn held_stops_its_table() {
     assert_eq!(part(Status::Held, None, Some(0)), ["stopped by 7 held"]);
 }
 
-/// A second part of a reload of two, the first of which is held.
+/// Returns the plan for the second part of a two-part reload whose first part is held.
 fn held(requested: Option<Request>, second: Listed) -> Vec<String> {
     let held = Entry { requested, generation: 2, ..entry(7, LOAD1, "a2", 50, Status::Held) };
     let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded), entry(2, LOAD2, "b", 0, Status::Loaded), held];
@@ -182,7 +183,7 @@ fn from_held_to_superseded_when_it_is_written_again() {
     assert_eq!(plan(&[listed(LOAD1, "a3", 90)], &ledger), wanted);
 }
 
-/// A change file before a loaded one.
+/// Returns the plan for a change file before a loaded one.
 fn late(requested: Option<Request>, bucket: &[Listed]) -> Vec<String> {
     let late = Entry { requested, ..entry(7, AT_0900, "b", 90, Status::Late) };
     let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded), entry(2, AT_0901, "c", 61, Status::Loaded), late];

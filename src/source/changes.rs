@@ -12,10 +12,10 @@ use super::plan::{Later, Likeness, Object, Step, TablePlan};
 use super::unrecorded::Unrecorded;
 use crate::decode::dialect::Order;
 
-/// So many seconds may the clocks of writers differ.
+/// Maximum difference between the clocks of the files' writers, in seconds.
 const SLACK: i64 = 300;
 
-/// When it is a change file's turn: by the time in its name, unless `LastModified` was set to go before it.
+/// Position of a change file in feed order: by the time in its name, unless the order is set to `LastModified`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FeedPosition {
     /// `LastModified` if it decides, else 0
@@ -38,7 +38,7 @@ pub(super) struct PendingChanges {
     pub keeps: bool,
     files: BTreeMap<FeedPosition, Change>,
     later: Later,
-    /// when the newest of all was modified
+    /// Modification time of the newest file.
     newest: Option<i64>,
     /// the times of all change files, accounted for or not, if they are kept in mind
     times: Option<Vec<Times>>,
@@ -53,18 +53,18 @@ struct Change {
     rewritten_in: Option<i32>,
     /// an operator asked for another try
     again: bool,
-    /// it was loaded after the full load that is loaded again, and so follows it
+    /// `true` if the file was loaded after the full load that is loaded again, and so follows it.
     follows: bool,
     /// the generation whose full load contains another version, and that version's size
     contained: Option<(i32, u64)>,
 }
 
-/// What change files stand on.
+/// Full load to which change files belong.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Base {
     /// the generation that they belong to
     pub number: i32,
-    /// when its earliest part was written
+    /// Modification time of its earliest part.
     pub earliest: Option<i64>,
     /// a new generation is pending, so what was loaded before it says nothing about order
     pub renewed: bool,
@@ -122,7 +122,7 @@ impl PendingChanges {
         times.extend(accounted.map(|row| Times { named, written: row.modified, generation: Some(row.generation) }));
     }
 
-    /// A file that is listed, its row, and the rows of all its versions.
+    /// Adds a listed file, its ledger row, and the rows of all its versions.
     pub(super) fn see(&mut self, time: NameTime, listed: Listed, row: Option<&Entry>, rows: &[Entry]) {
         if row.is_some_and(Entry::is_accounted) {
             return;
@@ -144,24 +144,25 @@ impl PendingChanges {
         self.files.insert(turn, Change { object, rewritten_in, again, follows, contained });
     }
 
-    /// The files that are kept, in feed order.
+    /// Returns the kept files in feed order.
     pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
         self.files.values().map(|change| &change.object)
     }
 
-    /// Whether a change file was written after that, as far as `LastModified` says anything.
+    /// Returns `true` if a change file was written after this time, as far as `LastModified` can be trusted.
     pub(super) fn any_newer_than(&self, modified: Option<i64>) -> bool {
         self.order != Order::Name && self.newest.is_some_and(|newest| Some(newest) > modified)
     }
 
-    /// All of them, counted.
+    /// Returns the counts of all files.
     pub(super) fn counted(&self) -> Later {
         let mut all = self.later;
         self.files.iter().for_each(|(turn, change)| all.join(change.later(turn.time)));
         all
     }
 
-    /// Two files whose names and times contradict each other, by more than the clocks of writers may.
+    /// Returns two files whose names and times contradict each other by more than the clocks of their writers may
+    /// differ.
     pub(super) fn regression(&self) -> Option<(String, String)> {
         if self.order == Order::Modified {
             return None;
@@ -241,8 +242,8 @@ impl PendingChanges {
         }
     }
 
-    /// What the times of the change files say about the snapshot that they stand on; none if they were not kept in mind and
-    /// must be.
+    /// Returns what the times of the change files say about the snapshot to which they belong, or `None` if the times
+    /// must be collected first.
     pub(super) fn judge(&self, now: &Generation, base: Base) -> Option<Verdict> {
         let Some(earliest) = base.earliest.filter(|_| self.order == Order::Auto) else { return Some(Verdict::Genuine) };
         if self.released {
@@ -258,7 +259,8 @@ impl PendingChanges {
         Some(copied::judge(base.number, earliest, self.times.as_ref()?))
     }
 
-    /// What the times say about a first full load that comes after change files were loaded; none if they were not kept in mind.
+    /// Returns what the times say about a first full load that comes after change files were loaded, or `None` if the
+    /// times must be collected first.
     pub(super) fn judge_loaded(&self, earliest: i64) -> Option<Verdict> {
         match self.order {
             Order::Auto => Some(copied::judge(1, earliest, self.times.as_ref()?)),
@@ -266,7 +268,7 @@ impl PendingChanges {
         }
     }
 
-    /// How many pending files are assumed to follow the snapshot, because they were copied.
+    /// Returns the number of pending files that are assumed to follow the snapshot because they were copied.
     fn assumed(&self, base: Base, verdict: Verdict) -> usize {
         let Some(earliest) = base.earliest.filter(|_| self.order == Order::Auto && base.number <= 1) else { return 0 };
         let pending = self.times.iter().flatten().filter(|times| times.generation.is_none());
@@ -283,14 +285,15 @@ impl PendingChanges {
         older && self.order != Order::Name && verdict == Verdict::Genuine
     }
 
-    /// The same of a file that is gone: one that was evidently copied says nothing of its time.
+    /// Returns `true` if the snapshot contains a file that is gone. The time of a file that was evidently copied
+    /// proves nothing.
     pub(super) fn contains_gone(&self, turn: &FeedPosition, modified: i64, base: Base, verdict: Verdict) -> bool {
         let copied = self.order == Order::Auto && is_copied(turn.time, modified);
         !copied && self.is_contained(modified, base, verdict)
     }
 
-    /// All late files that are asked for, and what was loaded of the generation after the `first` of them, in feed order.
-    /// Of a file that is among the late ones the older version is left out.
+    /// Adds all late files whose retry was requested, and the loaded files of the generation after the `first` of
+    /// them, in feed order. If a late file is a new version of a loaded one, the loaded version is left out.
     fn refold(
         &self,
         first: &FeedPosition,
@@ -317,7 +320,8 @@ impl PendingChanges {
 }
 
 impl Change {
-    /// A version of a file that the full load contains: it is contained as well, for its name has the same time.
+    /// Returns the step for a version of a file that the full load contains. The new version is contained too,
+    /// because its name has the same time.
     fn of_a_contained_one(&self, base: Base) -> Option<Step> {
         let (number, size) = self.contained.filter(|(number, _)| *number == base.number && !base.renewed)?;
         if size == self.object.listed.size {
@@ -333,7 +337,7 @@ impl Change {
     }
 }
 
-/// A file that sorts before one that is loaded, or of which another version is.
+/// Returns `true` if the file sorts before a loaded one, or is another version of a loaded one.
 fn is_late(turn: &FeedPosition, change: &Change, now: &Generation, base: Base) -> bool {
     let before = now.last_change.as_ref().is_some_and(|last| turn < last);
     !base.renewed && (before || change.rewritten_in == Some(now.number))

@@ -21,9 +21,9 @@ use crate::clock::Clock;
 pub struct Bucket {
     pub(super) client: Client,
     pub(super) name: String,
-    /// for messages: where the bucket is
+    /// Address of the bucket, for messages.
     pub(super) endpoint: String,
-    /// whether others keep the credentials, and may change them
+    /// `true` if the credentials come from outside and may change.
     pub(super) rotates: bool,
 }
 
@@ -45,8 +45,8 @@ impl Bucket {
     }
 }
 
-/// What holds for any bucket. The SDK's own guard against stalled bodies is off: it would take our waiting for
-/// Postgres for a stall.
+/// Returns the settings for any bucket. The SDK's protection against stalled bodies is off, because it would count
+/// the time that we wait for Postgres.
 fn base(settings: &Settings, http: SharedHttpClient) -> aws_sdk_s3::config::Builder {
     let timeouts =
         TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
@@ -81,7 +81,7 @@ async fn from_chain(config: aws_sdk_s3::config::Builder, settings: &Settings) ->
 /// Credentials without an end of their own are asked for anew after so long.
 const ROTATION: Duration = Duration::from_secs(30);
 
-/// A region that is known is not looked for, which may take a second.
+/// Returns the default chain. A given region is not looked up, which could take a second.
 async fn chain(http: SharedHttpClient, region: Option<Region>) -> aws_config::SdkConfig {
     let chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     match region {
@@ -90,7 +90,7 @@ async fn chain(http: SharedHttpClient, region: Option<Region>) -> aws_config::Sd
     }
 }
 
-/// The chain from its beginning: it reads its files once only.
+/// Returns credentials from a new chain, because a chain reads its files only once.
 async fn from_chain_now(http: SharedHttpClient, region: Option<Region>) -> provider::Result {
     let Some(credentials) = chain(http, region).await.credentials_provider() else {
         return Err(CredentialsError::not_loaded("no credentials in the AWS default chain"));
@@ -102,12 +102,13 @@ async fn from_chain_now(http: SharedHttpClient, region: Option<Region>) -> provi
     Ok(credentials)
 }
 
-/// Whether the bucket is reached without TLS.
+/// Returns `true` if the bucket is reached without TLS.
 fn is_plain(settings: &Settings) -> bool {
     settings.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"))
 }
 
-/// The client reads the authorities' certificates when it is made, and where there are none it cannot say so.
+/// Returns the HTTP client with TLS. The certificates are loaded here first, because the client cannot report that
+/// there are none.
 fn tls_client() -> Result<SharedHttpClient, Error> {
     let found = rustls_native_certs::load_native_certs();
     match found.errors.first() {

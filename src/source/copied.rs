@@ -1,19 +1,19 @@
-//! Whether the times of a table's change files tell if a full load contains them. Pure.
+//! Decides from the times of a table's change files whether a full load contains them. Pure.
 //!
-//! An object that was copied has the time of the copying as its `LastModified`. That is decided once for all change files of a
-//! table, never file by file: no threshold cuts a feed in two. Where the files disagree, or may have been copied, the table is
-//! held and `FEED order=` decides.
+//! An object that was copied has the time of the copy as its `LastModified`. The decision is made once for all change
+//! files of a table, never per file, so that no threshold splits a feed. If the files disagree, or may have been
+//! copied, the table is held and `FEED order=` decides.
 
 /// A change file that was written so long after the time in its name was evidently copied: that is more than a time zone and
 /// the retries of an upload make.
 pub(super) const DAY: i64 = 86_400;
-/// If names span so much more time than the writing of their files took, the files may have been copied at once. It is more than
-/// a change of the clocks and the delay of one upload.
+/// If the names span this much more time than the writing of the files took, the files may have been copied at once.
+/// In seconds; more than a change of clocks and the delay of one upload.
 pub(super) const GATHERED: i64 = 90 * 60;
-/// Several files are copied at once, so that of one copying any may be the first by so much.
+/// Time within which any file of one copy may be the first, in seconds, because files are copied in parallel.
 const SLACK: i64 = 300;
 
-/// When a change file was made by its name, and written by its `LastModified`, in seconds since 1970.
+/// Time in a change file's name, and its `LastModified`, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
     pub named: i64,
@@ -22,23 +22,23 @@ pub(super) struct Times {
     pub generation: Option<i32>,
 }
 
-/// What the times of change files say about a full load.
+/// Result of comparing the times of change files with a full load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// they are those of the writing: the load contains what was written before it
+    /// The times are genuine: the load contains the files that were written before it.
     Genuine,
-    /// those before it were copied: all follow it, at a table's first full load
+    /// The files before it were copied: all of them follow the table's first full load.
     Copied,
-    /// neither is sure
+    /// Neither can be decided.
     Unsure(Unsure),
 }
 
-/// What makes it unsure.
+/// Numbers of contradicting files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unsure {
-    /// how many files were written before the load by their `LastModified`
+    /// Number of files that were written before the load by their `LastModified`.
     before: usize,
-    /// how many files were evidently copied
+    /// Number of files that were evidently copied.
     copied: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Copied buckets: what the times say, and that no feed is cut in two, whatever the files' ages and the order of the copying.
+//! Copied buckets: the results from their times, and that no feed is split, whatever the files' ages and the order of
+//! the copy.
 
 use proptest::prelude::*;
 
@@ -9,7 +10,7 @@ use crate::source::{Request, Status, Step};
 
 const HOUR: i64 = 3600;
 
-/// A change file that was made so long before the copying at `NINE + COPY`.
+/// Returns the name of a change file that was made `age` seconds before the copy at `NINE + COPY`.
 fn name(age: i64) -> String {
     let at = time::OffsetDateTime::from_unix_timestamp(NINE + COPY - age).expect("a time");
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
@@ -19,7 +20,7 @@ fn name(age: i64) -> String {
 /// Ten days after the hour of the other tests.
 const COPY: i64 = 10 * DAY;
 
-/// A file of that age, written so many seconds after the copying began.
+/// Returns a file of that age, written `after` seconds after the copy began.
 fn copied(age: i64, after: i64) -> Listed {
     listed(&name(age), "c", COPY + after)
 }
@@ -28,7 +29,7 @@ fn ages() -> Vec<i64> {
     vec![3 * DAY, 2 * DAY, 20 * HOUR, 2 * HOUR, 600]
 }
 
-/// The step of each change file, in feed order.
+/// Returns the step of each change file, in feed order.
 fn steps(bucket: &[Listed], ledger: &[Entry], order: Order) -> Vec<String> {
     let lines = lines(bucket, ledger, order);
     lines
@@ -170,15 +171,15 @@ fn plan_with(bucket: &[Listed], room: usize) -> Plan {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// A bucket that was copied whole, in any order and at any speed up to two hours: no file of it is skipped, and if one
-    /// is loaded, all are.
+    /// Copies a whole bucket in any order, at any speed up to two hours: no file is skipped, and if one is loaded,
+    /// all are.
     #[test]
     fn no_file_of_a_copied_bucket_is_skipped(
         files in prop::collection::vec((7200i64..20 * DAY, (0i64..7200).prop_map(Some)), 2..12),
         load in 0i64..7200, room in 1usize..20,
     ) {
         let named = |at: fn(i64, i64) -> i64| files.iter().map(|(age, _)| *age).reduce(at).unwrap_or_default();
-        // copied within a day, and so little apart that nobody can tell
+        // Copied within a day, and too close together for a decision.
         prop_assume!(named(i64::max) > DAY + 7200 || named(i64::max) - named(i64::min) > GATHERED + 7200);
         let bucket = bucket_of(&files, load);
         let plan = plan_with(&bucket, room);
@@ -189,8 +190,8 @@ proptest! {
         prop_assert_eq!(plan.tables[0].entity.clone(), entity());
     }
 
-    /// Files that were written when they were made are loaded or skipped by their times, beside any that were copied; or the
-    /// table is held. What was written after the full load is never skipped.
+    /// Files with genuine times are loaded or skipped by their times, beside any copied files, or the table is held.
+    /// A file that was written after the full load is never skipped.
     #[test]
     fn a_genuine_file_is_never_applied_if_it_is_contained_nor_skipped_if_it_is_not(
         genuine in prop::collection::vec((-DAY..9 * DAY, Just(None)), 1..8),
@@ -209,7 +210,7 @@ proptest! {
             let contained = listed.modified < NINE + COPY + load;
             match &pending.step {
                 Step::Changes => {
-                    // within the few minutes in which copies begin nobody can tell
+                    // No decision is possible within the few minutes in which copies begin.
                     let near = copies.iter().any(|_| (listed.modified - NINE - COPY).abs() < 2 * 7200);
                     prop_assert!(!contained || near, "{listed:?}");
                 }

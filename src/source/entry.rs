@@ -14,7 +14,7 @@ pub struct Listed {
 /// The SHA-256 of an object's bytes as they lie in the bucket.
 pub type Content = [u8; 32];
 
-/// What the ledger says of one version of one object.
+/// Ledger row of one version of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub id: i64,
@@ -24,36 +24,36 @@ pub struct Entry {
     pub file: File,
     pub generation: i32,
     pub status: Status,
-    /// what an operator asked for: it is pending again
+    /// Request of an operator: the delivery is pending again.
     pub requested: Option<Request>,
     /// closed because its version was no longer listed: pending again if it is listed after all
     pub superseded: bool,
-    /// it was loaded, and is to be loaded again with its generation
+    /// `true` if the version was loaded and is to be loaded again with its generation.
     pub reload: bool,
     /// the row of the version that came in its place
     pub superseded_by: Option<i64>,
-    /// it only added rows: nothing amended, removed or found unchanged
+    /// `true` if the delivery only created rows: none was amended, removed or unchanged.
     pub only_added: bool,
     /// the number of the delivery that wrote it, counted per table; 0 while it is only pending
     pub revision: i64,
-    /// how often this version of the object had come by then, from 1
+    /// Number of times that this version of the object has been listed anew, from 1.
     pub occurrence: i32,
     pub size: u64,
     /// none in rows from before it was kept, and of what was never downloaded
     pub content: Option<Content>,
-    /// it has the same bytes as a version that was loaded before, so that nothing was applied
+    /// `true` if the version has the bytes of one that was loaded before, so that nothing was applied.
     pub same: bool,
-    /// it was skipped because the full load of its generation contains it
+    /// `true` if the file was skipped because the full load of its generation contains it.
     pub contained: bool,
 }
 
 impl Entry {
-    /// Whether nothing is left to do for this version.
+    /// Returns `true` if nothing is left to do for this version.
     pub(super) fn is_accounted(&self) -> bool {
         matches!(self.status, Status::Loaded | Status::Skipped) && !self.superseded
     }
 
-    /// Whether a newer version's row can come in the place of this one.
+    /// Returns `true` if a newer version's row can replace this one.
     pub(super) fn is_replaceable(&self) -> bool {
         let open = self.status != Status::Skipped || self.superseded;
         open && self.superseded_by.is_none()
@@ -69,7 +69,7 @@ impl Entry {
         self.status.stops(self.file)
     }
 
-    /// Returns true if somebody tried to load it or decided about it.
+    /// Returns `true` if the version was tried, or an operator decided about it.
     pub(super) fn was_tried(&self) -> bool {
         self.status != Status::Pending
     }
@@ -82,12 +82,12 @@ pub(super) fn row_of_listed(rows: &[Entry], same: impl Fn(&Entry) -> bool) -> Op
     rows.last().filter(|row| same(row)).or(newest_loaded.filter(|row| same(row)))
 }
 
-/// What an operator may ask for.
+/// Request of an operator for a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// another try
     Retry,
-    /// let a held snapshot go on
+    /// Load a held snapshot.
     Release,
 }
 
@@ -135,7 +135,7 @@ impl Status {
     }
 }
 
-/// A state as the end of a sentence about a delivery: `failed`, `is held`.
+/// Returns a status as the end of a sentence about a delivery: `failed`, `is held`.
 pub fn stands(status: &str) -> String {
     if status == Status::Failed.as_str() { status.to_owned() } else { format!("is {status}") }
 }

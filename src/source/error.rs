@@ -1,4 +1,4 @@
-//! What can go wrong at the bucket, and whose fault it is.
+//! Errors of the bucket, and whether they are temporary.
 
 use std::io;
 
@@ -13,10 +13,10 @@ use super::client::Bucket;
 pub enum Error {
     #[error("cannot reach the bucket {bucket} at {endpoint}: {what}")]
     Unreachable { bucket: String, endpoint: String, what: String },
-    /// nothing that waiting mends: a wrong name, key or permission
+    /// A wrong name, key or permission, which waiting does not fix.
     #[error("the bucket {bucket} at {endpoint} refuses: {what}. {hint}")]
     Refused { bucket: String, endpoint: String, what: String, hint: &'static str },
-    /// this object cannot be had, whatever holds for the others
+    /// Failure of one object, while others can be read.
     #[error("{key}: cannot be read: {what}")]
     Object { key: String, what: String },
     #[error(
@@ -43,7 +43,7 @@ pub enum Error {
     Circle,
 }
 
-/// An error of an object's GET.
+/// Returns the error of an object's GET.
 pub(super) fn of_object(error: SdkError<GetObjectError>, bucket: &Bucket, key: &str) -> Error {
     let status = error.raw_response().map(|response| response.status().as_u16());
     match (status, error.code()) {
@@ -54,7 +54,7 @@ pub(super) fn of_object(error: SdkError<GetObjectError>, bucket: &Bucket, key: &
     }
 }
 
-/// An error of any other request.
+/// Returns the error of any other request.
 pub(super) fn of_bucket<E>(error: SdkError<E>, bucket: &Bucket) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -73,7 +73,7 @@ where
     }
 }
 
-/// A request whose task ended without an answer.
+/// Returns the error of a request whose task ended without an answer.
 pub(super) fn of_task(error: &JoinError, bucket: &Bucket) -> Error {
     let (name, endpoint) = (bucket.name.clone(), bucket.endpoint.clone());
     Error::Unreachable { bucket: name, endpoint, what: error.to_string() }
@@ -81,7 +81,7 @@ pub(super) fn of_task(error: &JoinError, bucket: &Bucket) -> Error {
 
 const CREDENTIALS: &str = "Check bucket_id and bucket_key in SOURCE.";
 
-/// What to do about an answer that waiting does not mend.
+/// Returns the advice for an answer that waiting does not fix, or `None` if it may be temporary.
 fn hint(status: Option<u16>, code: Option<&str>) -> Option<&'static str> {
     match (status?, code.unwrap_or_default()) {
         (404, _) => Some("Check bucket_name in SOURCE."),
@@ -95,7 +95,7 @@ fn hint(status: Option<u16>, code: Option<&str>) -> Option<&'static str> {
     }
 }
 
-/// The service's own code and words, or the chain of causes below it.
+/// Returns the service's own code and message, or the chain of causes.
 fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
     if let (Some(code), message) = (error.code(), error.message()) {
         let skew = body(error).and_then(skew).unwrap_or_default();
@@ -115,7 +115,7 @@ fn body<E>(error: &SdkError<E>) -> Option<&str> {
     std::str::from_utf8(error.raw_response()?.body().bytes()?).ok()
 }
 
-/// How wrong a clock is, where the store tells what time it was to us and to it.
+/// Returns the difference of the clocks, if the store reports the time of the request and its own.
 fn skew(body: &str) -> Option<String> {
     let of = |field: &str| {
         let (_, rest) = body.split_once(&format!("<{field}>"))?;

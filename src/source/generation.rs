@@ -1,4 +1,4 @@
-//! What the ledger has loaded of a table's newest full load and of the change files after it.
+//! Loaded files of a table's newest full load, and of the change files after it.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,25 @@ use super::changes::FeedPosition;
 use super::entry::Listed;
 use super::key::Part;
 
-/// What the ledger has loaded of a table's newest generation.
+/// Loaded files of a table's newest generation.
 #[derive(Debug, Default)]
 pub(super) struct Generation {
     pub number: i32,
     /// the unpacked key of each part, with its LastModified
     pub parts: BTreeMap<(Part, String), i64>,
     pub not_only_added: bool,
-    /// how many change files
+    /// Number of change files.
     pub change_files: u64,
-    /// how many listed change files were written again since they were loaded, and how many were not
+    /// Numbers of listed change files that were rewritten since they were loaded, and of those that were not.
     pub rewritten: u64,
     pub untouched: u64,
     pub last_change: Option<FeedPosition>,
-    /// its change files, if they are kept in mind: their rows, and the objects that are still as they were loaded
+    /// Change files, if they are collected: their ledger rows, and the objects that are unchanged since.
     pub loaded: BTreeMap<FeedPosition, (i64, Option<Listed>)>,
 }
 
 impl Generation {
-    /// Rows of older generations say nothing any more; a row of a newer one begins it.
+    /// Moves on to a newer generation. Returns `None` for rows of older generations, which no longer matter.
     pub fn reach(&mut self, number: i32) -> Option<&mut Self> {
         if number > self.number {
             *self = Self { number, ..Self::default() };

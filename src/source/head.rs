@@ -8,7 +8,7 @@ use super::object::check_version;
 use super::{Error, Listed, Source, error};
 use crate::decode::Head;
 
-/// How long the answer may take. Nothing waits for it that cannot do without.
+/// Maximum time to wait for the answer, which is optional.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Source {

@@ -1,5 +1,5 @@
-//! What was loaded, to be read once more: the files that made a table, in feed order, and whether the bucket still shows
-//! each of them as it was then.
+//! Finds the files that made a table, in feed order, so that they can be read again, and checks that the bucket still
+//! has each of them as it was.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub struct Loaded {
     /// inserts, updates and deletes that it claimed; none if it had no op
     pub claimed: Option<[u64; 3]>,
     pub attempts: i32,
-    /// when, in microseconds since 1970
+    /// Time of the commit, in microseconds since 1970.
     pub committed: i64,
 }
 
@@ -36,7 +36,7 @@ pub enum MissingVersion {
     Replaced(String),
 }
 
-/// When it was a file's turn. Parts come before changes.
+/// Position in feed order. Parts come before changes.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Part(Part, String),
@@ -93,7 +93,7 @@ fn sort(files: &mut [Loaded], path: &str, order: Order) -> Option<(String, Strin
     None
 }
 
-/// What is listed below the folder under the files' keys.
+/// Returns the listed objects with the files' keys.
 async fn shown(mut listing: Listing, files: &[Loaded]) -> Result<HashMap<String, Listed>, Error> {
     let wanted: std::collections::HashSet<&str> = files.iter().map(|file| file.listed.key.as_str()).collect();
     let mut shown = HashMap::new();
@@ -116,7 +116,7 @@ fn compare(file: &mut Loaded, shown: Option<&Listed>) -> Option<MissingVersion> 
     None
 }
 
-/// The folder that holds all keys, without the slash at its end.
+/// Returns the folder that contains all keys, without the slash at its end.
 fn common_folder<'a>(mut keys: impl Iterator<Item = &'a str>) -> &'a str {
     let first = keys.next().unwrap_or_default();
     let folder = |key: &'a str| key.rsplit_once('/').map_or("", |(folder, _)| folder);

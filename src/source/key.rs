@@ -23,15 +23,15 @@ impl fmt::Display for Entity {
 }
 
 impl Entity {
-    /// Qlik Replicate stores the changes of `orders` in the folder `orders__ct`: the table whose changes a folder of this name
-    /// may hold.
+    /// Returns the table whose changes a folder of this name may hold: Qlik Replicate stores the changes of `orders`
+    /// in the folder `orders__ct`.
     pub(super) fn changes_of(&self) -> Option<Self> {
         let name = self.name.strip_suffix("__ct").filter(|name| !name.is_empty())?;
         Some(Self { schema: self.schema.clone(), name: name.to_owned() })
     }
 }
 
-/// What a key says its object is.
+/// Kind of an object by its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParsedKey {
     Snapshot {
@@ -46,7 +46,7 @@ pub enum ParsedKey {
     Ignored(Ignored),
 }
 
-/// What an object is that is no file of a table.
+/// Kind of an object that is not a file of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ignored {
     /// `CDC_TXN-…`: the changes of all tables by transaction (PreserveTransactions)
@@ -55,12 +55,12 @@ pub enum Ignored {
     Dfm,
     /// `.tmp`: a file that is still being written
     Temporary,
-    /// stands for a folder: a key that ends in a slash, or in `_$folder$`
+    /// A marker of a folder: a key that ends in a slash, or in `_$folder$`.
     Marker,
     Other,
 }
 
-/// How many objects are no files of a table, by what they are.
+/// Number of objects that are not files of a table, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IgnoredCounts {
     pub transactions: u64,
@@ -70,7 +70,7 @@ pub struct IgnoredCounts {
     pub other: u64,
 }
 
-/// Where a part stands in a full load: its segment folder or prefix (0 without one), then its number.
+/// Position of a part in a full load: its segment folder or prefix (0 without one), then its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part {
     segment: u32,
@@ -117,12 +117,13 @@ fn parse_below(path: &str, key: &str) -> Option<ParsedKey> {
     }
 }
 
-/// Anything may be the name of a table, but for what would break the lines of a log.
+/// Returns `true` if the text can be the name of a table. Only characters that would break log lines are excluded.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// The segment that the folders below a table name: 0 without one; none if a folder is neither a segment nor of a date.
+/// Returns the segment that the folders below a table name, 0 without one, or `None` if a folder is neither a segment
+/// nor a date.
 fn segment_of(mut folders: &[&str]) -> Option<u32> {
     let mut segment = None;
     while let Some((first, rest)) = folders.split_first() {
@@ -137,7 +138,8 @@ fn segment_of(mut folders: &[&str]) -> Option<u32> {
     Some(segment.unwrap_or(0))
 }
 
-/// `LOAD0000000A` (one to eight digits), or `SEGMENT3_LOAD0000000A`, or the first below a folder `segment3`; or Qlik's `LOAD_3_10`.
+/// Parses `LOAD0000000A` (one to eight digits), `SEGMENT3_LOAD0000000A`, `LOAD…` below a folder `segment3`, or Qlik's
+/// `LOAD_3_10`.
 fn parse_part(in_folder: u32, stem: &str) -> Option<Part> {
     let (prefix, number) = stem.split_once("LOAD")?;
     if let Some(numbers) = number.strip_prefix('_').filter(|_| prefix.is_empty()) {
@@ -163,7 +165,7 @@ fn decimal(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// `20220922-095853123`: a date, a time, and up to six digits of a fraction.
+/// Parses `20220922-095853123`: a date, a time, and up to six digits of a fraction.
 fn parse_time(stem: &str) -> Option<NameTime> {
     let (date, time) = stem.split_once('-')?;
     if date.len() != 8 || !(6..=12).contains(&time.len()) {
@@ -181,7 +183,7 @@ impl NameTime {
         self.unix_seconds().map(|_| self)
     }
 
-    /// Seconds since 1970 if the name's time is UTC.
+    /// Returns seconds since 1970, if the name's time is UTC.
     pub fn unix_seconds(self) -> Option<i64> {
         let field = |divisor: u64, modulus: u64| u8::try_from(self.second / divisor % modulus).ok();
         let month = time::Month::try_from(field(100_000_000, 100)?).ok()?;

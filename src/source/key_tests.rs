@@ -146,7 +146,7 @@ fn names_are_taken_literally() {
 }
 
 proptest! {
-    /// Whatever a key holds, it is read or foreign, and its table's name breaks no line.
+    /// Any key is parsed or ignored, and its table's name breaks no line.
     #[test]
     fn no_key_panics(
         pieces in prop::collection::vec(

@@ -11,7 +11,7 @@ fn asked(row: Entry) -> Entry {
     Entry { requested: Some(Request::Retry), ..row }
 }
 
-/// A full load at 0, and 09:01 and 09:03 loaded after it.
+/// Returns a bucket and ledger with a full load at 0, and 09:01 and 09:03 loaded after it.
 fn loaded() -> (Vec<Listed>, Vec<Entry>) {
     let bucket = vec![listed(LOAD1, "a", 0), listed(AT_0901, "c", 61), listed(AT_0903, "e", 181)];
     let ledger = vec![
@@ -176,7 +176,7 @@ fn names_that_contradict_the_times_are_noted() {
     assert_eq!(regression(200_000, 90, Order::Auto), None, "a copied file's time says nothing");
 }
 
-/// The rows in whose place the pending objects come.
+/// Returns the ledger rows that the pending objects replace.
 fn replaces(bucket: &[Listed], ledger: &[Entry]) -> Vec<Vec<i64>> {
     let plan = whole_plan(bucket, ledger, Order::Auto);
     let pending = plan.tables.into_iter().flat_map(|table| table.pending);

@@ -15,7 +15,7 @@ use super::sorter::{Sorted, Sorter};
 use super::{Error, error};
 use crate::url;
 
-/// So many pages in a row that begin like one before: the listing will never end, whatever its tokens are.
+/// Number of consecutive pages that begin like an earlier page, after which the listing is taken for an endless loop.
 const STALE_PAGES: u32 = 3;
 
 /// The objects below a path. While one page is walked the next is on its way; no more than these two are held.
@@ -31,7 +31,7 @@ pub(super) struct Listing {
     last_key: String,
 }
 
-/// A page on its way. It is given up when nobody waits for it any more.
+/// Request for a page. It is aborted when dropped.
 type Answer = AbortOnDropHandle<Result<ListObjectsV2Output, SdkError<ListObjectsV2Error>>>;
 
 impl Listing {
@@ -44,7 +44,7 @@ impl Listing {
         listing
     }
 
-    /// The same, for a store that does not list in key order: all of it is read and sorted first.
+    /// Opens a listing of a store that does not list in key order: the whole listing is read and sorted first.
     pub(super) async fn sorted(bucket: &Bucket, path: &str) -> Result<Self, Error> {
         let mut listing = Self::new(bucket, path);
         let (mut sorter, mut begun, mut stale) = (Sorter::default(), HashSet::new(), 0);
@@ -60,7 +60,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The next object; none after the last.
+    /// Returns the next object, or `None` after the last one.
     pub(super) async fn next(&mut self) -> Result<Option<Listed>, Error> {
         let Some(listed) = self.pull().await? else { return Ok(None) };
         if listed.key <= self.last_key && !self.last_key.is_empty() {
@@ -99,7 +99,7 @@ impl Listing {
             }
             self.ask(Some(next));
         }
-        // some stores do not heed the wish, and say so
+        // Some stores ignore the requested encoding, and say so.
         let encoded = page.encoding_type == Some(EncodingType::Url);
         let objects = page.contents.unwrap_or_default().into_iter();
         self.page = objects.filter_map(|object| listed(object, encoded)).collect::<Vec<_>>().into_iter();
@@ -116,7 +116,7 @@ impl Listing {
     }
 }
 
-/// An object without a key, an etag or a time is none.
+/// Returns an object, or `None` if it lacks a key, an etag or a time.
 pub(super) fn listed(object: Object, encoded: bool) -> Option<Listed> {
     let key = object.key?;
     Some(Listed {
@@ -128,7 +128,7 @@ pub(super) fn listed(object: Object, encoded: bool) -> Option<Listed> {
     })
 }
 
-/// A key as the store encodes it: like a form, in which a plus is a blank.
+/// Decodes a key as the store encodes it: like a form, in which a plus is a space.
 pub(super) fn decoded(key: &str) -> String {
     url::decode(&key.replace('+', " ")).unwrap_or_else(|_| key.to_owned())
 }

@@ -51,7 +51,7 @@ pub use unrecorded::{Unrecorded, Waiting};
 
 use crate::decode::dialect::Order;
 
-/// The ledger's rows for this bucket and path, in key order (byte by byte); whoever keeps the ledger makes it.
+/// Ledger rows of this bucket and path, in key order (byte by byte), provided by the target.
 pub struct Known<E> {
     pub entries: Pin<Box<dyn Stream<Item = Result<Entry, E>> + Send>>,
 }
@@ -76,7 +76,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// `order` says what decides the order of change files.
+    /// Connects to the source. `order` decides the order of change files.
     pub async fn connect(settings: &Settings, order: Order) -> Result<Self, Error> {
         let unordered = Arc::default();
         Ok(Self { bucket: Bucket::connect(settings).await?, path: settings.path.clone(), order, unordered })
@@ -90,9 +90,9 @@ impl Source {
         &self.path
     }
 
-    /// What to load next: the listing and the ledger walked side by side, in key order. `Error::Unordered` comes once, from
-    /// a store that does not list in key order; from then on its listing is sorted here. `asked` is what the last plan brought
-    /// to light. Beside the plan come the files without a row that there was no room for in it.
+    /// Plans what to load next: the listing and the ledger are merged in key order. `Error::Unordered` comes once,
+    /// from a store that does not list in key order; from then on its listing is sorted here. `asked` has the options
+    /// from the last plan. Files without a ledger row that do not fit into the plan are returned beside it.
     pub async fn pending<E>(
         &self,
         known: Known<E>,

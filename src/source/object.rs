@@ -1,7 +1,8 @@
-//! The download of a pending delivery: pinned by etag, bytes counted, a short or stalled body never taken for its end.
+//! Download of a pending delivery, pinned by etag. Bytes are counted, and a short or stalled body is never taken for
+//! a complete one.
 //!
-//! A `Download` is read on a thread of its own, beside the runtime; it asks the runtime for each piece. What goes wrong
-//! here is the world's fault and passes through the reader as a `source::Error`.
+//! A `Download` is read on a thread of its own and requests each piece from the runtime. Failures of the download are
+//! temporary and pass through the reader as a `source::Error`.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -21,7 +22,8 @@ use super::{Error, error};
 use crate::decode::Parts;
 use crate::failpoint;
 
-/// How long the bucket may send nothing while we ask for more. Our own waiting does not count.
+/// Maximum time for which the bucket may send nothing while more is requested. Time in which nothing is requested
+/// does not count.
 const STALL: Duration = Duration::from_secs(60);
 
 /// The objects of one delivery, opened one after the other.
@@ -32,7 +34,7 @@ pub struct Download {
     rest: VecDeque<Listed>,
     read: Arc<AtomicU64>,
     contents: Contents,
-    /// of the object that was opened last
+    /// Size of the object that was opened last.
     size: Option<u64>,
 }
 
@@ -65,12 +67,12 @@ impl Download {
         Ok(Self { bucket: bucket.clone(), runtime, first, rest, read, contents, size: None })
     }
 
-    /// What was read to its end so far, taken in as it is read.
+    /// Returns the hashes of the objects that were read to their end so far.
     pub fn contents(&self) -> Contents {
         self.contents.clone()
     }
 
-    /// Compressed bytes read so far, counted as they are read.
+    /// Returns the counter of compressed bytes, which is updated while they are read.
     pub fn bytes_read(&self) -> Arc<AtomicU64> {
         self.read.clone()
     }
@@ -108,7 +110,7 @@ pub struct PartBytes {
     received: u64,
     runtime: Handle,
     read: Arc<AtomicU64>,
-    /// of what was given so far; none once it was given to the end
+    /// Hash of what was read so far; `None` once the object was read to its end.
     digest: Option<Sha256>,
     contents: Contents,
 }
@@ -129,7 +131,7 @@ impl PartBytes {
         Ok(Self { listed, body, piece: Bytes::new(), received: 0, runtime, read, digest, contents })
     }
 
-    /// The next piece of the body; none at its end, which must be where the listing said.
+    /// Returns the next piece of the body, or `None` at its end, which must be at the listed size.
     async fn next_piece(&mut self) -> Result<Option<Bytes>, Error> {
         let stalled = || Error::Stalled { key: self.listed.key.clone(), seconds: STALL.as_secs() };
         match tokio::time::timeout(STALL, self.body.next()).await.map_err(|_| stalled())? {
@@ -176,8 +178,8 @@ impl Read for PartBytes {
     }
 }
 
-/// `If-Match` pins the bytes, but some stores do not know it; the time is part of a snapshot part's identity, so it must be
-/// the listed one too.
+/// Checks that the answer is for the listed version. `If-Match` pins the bytes, but some stores ignore it. The time
+/// must match too, because it is part of a snapshot part's identity.
 pub(super) fn check_version(output: &GetObjectOutput, listed: &Listed) -> Result<(), Error> {
     let modified = output.last_modified().map(aws_sdk_s3::primitives::DateTime::secs);
     // something between us and the store may call it weak

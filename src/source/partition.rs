@@ -3,7 +3,7 @@
 //! Five sequences (`YYYYMMDD`, `YYYYMMDDHH`, `YYYYMM`, `MMYYYYDD`, `DDMMYYYY`) with four delimiters (`/`, `-`, `_`, none), as the
 //! DMS user guide has them. They order nothing: two of them do not sort by time, and the file's name has the time anyway.
 
-/// The folders after a date partition that stands first; none if there is none. Of several readings the longest counts.
+/// Returns the folders after a leading date partition, or `None` if there is none. The longest match is used.
 pub(super) fn strip<'a, 'b>(folders: &'a [&'b str]) -> Option<&'a [&'b str]> {
     if is_in_one_folder(folders.first()?) {
         return folders.get(1..);
@@ -12,7 +12,7 @@ pub(super) fn strip<'a, 'b>(folders: &'a [&'b str]) -> Option<&'a [&'b str]> {
     folders.get(length..)
 }
 
-/// `20220922`, `2022-09-22`, `2022_09_22_23`.
+/// Returns `true` for a date in one folder: `20220922`, `2022-09-22`, `2022_09_22_23`.
 fn is_in_one_folder(folder: &str) -> bool {
     let by = |delimiter: char| is_date(&folder.split(delimiter).collect::<Vec<_>>());
     match folder {
@@ -37,7 +37,7 @@ fn cut<'a>(text: &'a str, form: &[usize]) -> Option<Vec<&'a str>> {
     rest.is_empty().then_some(fields)
 }
 
-/// Whether the fields are those of one of the five sequences, and a day (and an hour) that there is.
+/// Returns `true` if the fields match one of the five sequences and are a valid date (and hour).
 fn is_date(fields: &[&str]) -> bool {
     let widths: Vec<usize> = fields.iter().map(|field| field.len()).collect();
     let all_digits = fields.iter().all(|field| field.bytes().all(|byte| byte.is_ascii_digit()));
@@ -67,7 +67,7 @@ fn is_day(year: Option<u16>, month: Option<u16>, day: Option<u16>) -> bool {
 mod tests {
     use super::*;
 
-    /// How many folders are left after the date partition that a path begins with.
+    /// Returns the number of folders after the leading date partition of a path.
     fn left(path: &str) -> Option<usize> {
         strip(&path.split('/').collect::<Vec<_>>()).map(<[&str]>::len)
     }

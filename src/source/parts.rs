@@ -1,4 +1,5 @@
-//! Whether the parts of a full load are whole: within a segment their numbers have no gap, and each part lies there once. Pure.
+//! Checks that the parts of a full load are complete: their numbers within a segment have no gap, and no part exists
+//! twice. Pure.
 
 use super::key::Part;
 
@@ -32,7 +33,7 @@ pub(super) fn gap<'a>(parts: impl Iterator<Item = (Part, &'a str)>) -> Option<Ga
     None
 }
 
-/// Says that a part lies there twice, packed and unpacked. `keys` are in order.
+/// Returns the sentence about a part that exists twice, packed and unpacked. `keys` are in order.
 pub(super) fn twice<'a>(keys: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut before = None;
     for key in keys {

@@ -111,7 +111,7 @@ fn planned(parts: &Parts, changed: bool) -> (Plan, BTreeSet<usize>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// Nothing is loaded behind a gap, and no part twice, whatever is loaded and listed.
+    /// Nothing is loaded behind a gap, and no part twice, whatever was loaded and is listed.
     #[test]
     fn nothing_is_loaded_over_a_gap_and_no_part_twice(
         parts in prop::collection::vec((any::<bool>(), prop::option::of(prop::sample::select(vec![0i64, 50]))), 8),

@@ -1,4 +1,4 @@
-//! What there is to do: the plan, a table's part of it, a pending delivery and its objects.
+//! The plan of an iteration, a table's part of it, a pending delivery and its objects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use super::entry::{Content, Entry, Listed, Status};
 use super::key::{Entity, IgnoredCounts};
 use crate::decode::File;
 
-/// What there is to do, table by table.
+/// Work of an iteration, table by table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// in the order in which to take them
+    /// Tables in the order in which they are loaded.
     pub tables: Vec<TablePlan>,
     /// objects that are no file of a table
     pub foreign: IgnoredCounts,
     /// the first keys of those that are of no kind that we know, as examples
     pub strange: BTreeSet<String>,
-    /// how many objects the bucket shows
+    /// Number of objects in the bucket.
     pub listed: u64,
     /// folders that the target may look up as one table
     pub twins: Vec<(Entity, Entity)>,
 }
 
-/// What there is to do for one table.
+/// Work of an iteration for one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TablePlan {
     pub entity: Entity,
     pub label: String,
-    /// in feed order
+    /// Pending deliveries in feed order.
     pub pending: Vec<Pending>,
     /// the ledger row that stops the table: nothing is pending then
     pub stopped: Option<Stop>,
@@ -57,10 +57,10 @@ pub struct TablePlan {
     /// a late file is to be folded in, for which stock must be taken again with this table in `PlanOptions::history`: what is
     /// pending ends before it
     pub wants_history: bool,
-    /// whether change files were copied is to be decided, for which stock must be taken again with this table in
-    /// `PlanOptions::times`: what is pending ends before them
+    /// `true` if it must be decided whether change files were copied, for which a new plan with this table in
+    /// `PlanOptions::times` is needed. The pending deliveries end before those files.
     pub wants_times: bool,
-    /// what is to be done first for a table that is to be loaded again
+    /// Rows to be set to pending first, for a table that is to be loaded again.
     pub again: Option<Again>,
     /// change files whose turn comes after all that is pending here: for a later plan
     pub later: Later,
@@ -71,11 +71,11 @@ pub struct TablePlan {
 pub struct Later {
     pub objects: u64,
     pub bytes: u64,
-    /// when the oldest of them was modified
+    /// Modification time of the oldest of them.
     pub oldest: Option<i64>,
-    /// how many were never tried
+    /// Number of files that were never tried.
     pub(super) untried: usize,
-    /// of how many `LastModified` says nothing, because they were copied
+    /// Number of files whose `LastModified` proves nothing because they were copied.
     pub(super) copied: usize,
 }
 
@@ -96,24 +96,25 @@ pub struct Pending {
     pub file: File,
     pub generation: i32,
     pub step: Step,
-    /// in feed order, at least one
+    /// Objects in feed order, at least one.
     pub objects: Vec<Object>,
-    /// the table's highest revision when this was planned: more by now means that somebody else was here
+    /// Highest revision of the table at the time of planning. A higher one now means that another process changed the
+    /// table's ledger.
     pub after: i64,
     /// rows that do not stop it, beside its own
     pub passes: Arc<[i64]>,
-    /// what the ledger is to say about it once it is loaded
+    /// Note for the ledger once the delivery is loaded.
     pub remark: Option<String>,
-    /// what to do instead once it is read, if each of its objects turns out to have the bytes of its loaded version
+    /// Alternative if each object turns out to have the bytes of its loaded version.
     pub if_same: Option<IfSame>,
 }
 
-/// What to do with parts that were rewritten with the same bytes.
+/// Action for parts that were rewritten with the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfSame {
     /// the generation that their loaded versions belong to
     pub generation: i32,
-    /// why they are held; none if they are noted and nothing is applied
+    /// Reason for which the parts are held; `None` if they are recorded without being applied.
     pub held: Option<String>,
 }
 
@@ -127,13 +128,13 @@ pub struct Before {
     pub content: Option<Content>,
 }
 
-/// Whether an object has the bytes of the version that was loaded before.
+/// Result of comparing an object's bytes with those of the version that was loaded before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {
     Same,
     /// other bytes, or nothing was loaded before
     Other,
-    /// it must be read
+    /// The object must be read to decide.
     Unread,
     /// the ledger does not know the content of the loaded version
     Untold,
@@ -144,21 +145,22 @@ pub enum Likeness {
 pub struct Object {
     pub listed: Listed,
     pub entry: Option<i64>,
-    /// how often this version has come, from 1: for a row that is to be written
+    /// Number of times that this version has been listed anew, from 1, for a row that is to be written.
     pub occurrence: i32,
-    /// nobody tried to load it, nor decided about it
+    /// `true` if the object was never tried and no operator decided about it.
     pub untried: bool,
-    /// whether it is to be accounted for; what was loaded before is read again only with the others
+    /// `true` if the object needs a ledger row. Objects that were loaded before are only read again together with
+    /// others.
     pub new: bool,
     /// the rows of other versions of the key, in whose place this one comes
     pub replaces: Vec<i64>,
     /// the version that was loaded last
     pub before: Option<Before>,
-    /// its own content, if it was read before
+    /// Content of the object itself, if it was read before.
     pub content: Option<Content>,
 }
 
-/// What a pending delivery does.
+/// Action of a pending delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// a part of a first load: added as it comes. The first one asks for an empty table.
@@ -173,14 +175,14 @@ pub enum Step {
     Same,
     /// another version of a loaded change file: the same if its bytes are, else as the inner step says
     Compare(Box<Step>),
-    /// nothing to load: written down with a reason
+    /// Nothing to load: recorded with a reason.
     Skip(String),
-    /// not to be loaded as it is: the table stops
+    /// Not to be loaded as it is: the table stops.
     Stop(Status, String),
 }
 
 impl Later {
-    /// One object that waits.
+    /// Returns the counts of one waiting object.
     pub(super) fn one(listed: &Listed, untried: bool) -> Self {
         Self { objects: 1, bytes: listed.size, oldest: Some(listed.modified), untried: untried.into(), copied: 0 }
     }
@@ -215,7 +217,7 @@ impl Object {
 }
 
 impl Step {
-    /// What is written down instead of loading: a status and a reason.
+    /// Returns the status and reason that are recorded instead of loading.
     pub fn note(&self) -> Option<(Status, &str)> {
         match self {
             Self::Skip(reason) => Some((Status::Skipped, reason)),
@@ -226,14 +228,14 @@ impl Step {
 }
 
 impl Pending {
-    /// The object whose ledger row carries the delivery's effects: the last one that is to be accounted for.
+    /// Returns the object whose ledger row carries the delivery's effects: the last one that needs a ledger row.
     pub fn carrier(&self) -> &Object {
         let new = self.objects.iter().rev().find(|object| object.new);
         new.or(self.objects.last()).expect("a pending delivery has at least one object")
     }
 
-    /// The place of the object whose ledger row says what is wrong with a part: its own if it is to be accounted for, else the
-    /// carrier's.
+    /// Returns the index of the object whose ledger row reports an error of a part: the part itself if it needs a
+    /// ledger row, else the carrier.
     pub fn blamed(&self, part: Option<usize>) -> usize {
         let own = part.filter(|part| self.objects.get(*part).is_some_and(|object| object.new));
         own.or(self.new_objects().last()).unwrap_or(self.objects.len() - 1)
@@ -243,14 +245,15 @@ impl Pending {
         self.objects.iter().map(|object| object.listed.size).sum()
     }
 
-    /// The places of the objects that are to be accounted for.
+    /// Returns the indexes of the objects that need a ledger row.
     pub fn new_objects(&self) -> impl Iterator<Item = usize> {
         self.objects.iter().enumerate().filter(|(_, object)| object.new).map(|(place, _)| place)
     }
 }
 
 impl Object {
-    /// A listed version, its row, and the rows of all versions of its key, of which some are the `same` version.
+    /// Returns a listed version with its ledger row. `rows` are those of all versions of its key, and `same` finds
+    /// those of this version.
     pub(super) fn of(
         listed: Listed,
         row: Option<&Entry>,
@@ -260,7 +263,7 @@ impl Object {
         let entry = row.map(|row| row.id);
         let new = !row.is_some_and(Entry::is_accounted);
         let others = rows.iter().filter(|row| new && Some(row.id) != entry && row.is_replaceable());
-        // what is to be loaded again is applied, whatever was loaded before it
+        // An object that is to be loaded again is applied, whatever was loaded before it.
         let compares = new && !row.is_some_and(|row| row.reload);
         let loaded = rows.iter().filter(|row| compares && row.status == Status::Loaded && Some(row.id) != entry);
         let before = loaded.max_by_key(|row| (row.superseded_by.is_none(), row.id)).map(|row| Before {
@@ -283,14 +286,14 @@ impl Object {
         }
     }
 
-    /// A file that the bucket shows no more, as its row has it.
+    /// Returns a file that is no longer in the bucket, as its ledger row describes it.
     pub(super) fn gone(row: &Entry) -> Self {
         let (key, etag, modified) = (row.key.clone(), row.etag.clone(), row.modified);
         let listed = Listed { key, etag, size: row.size, modified };
         Self { entry: Some(row.id), occurrence: row.occurrence, untried: false, ..Self::unknown(listed) }
     }
 
-    /// A listed object that the ledger knows nothing of.
+    /// Returns a listed object without a ledger row.
     pub fn unknown(listed: Listed) -> Self {
         Self {
             listed,
@@ -306,7 +309,7 @@ impl Object {
 }
 
 impl TablePlan {
-    /// A plan without anything to do.
+    /// Returns a plan without any work.
     pub fn empty(entity: Entity, label: String) -> Self {
         Self {
             entity,

@@ -1,8 +1,9 @@
-//! What to load next: the bucket's listing against the ledger, as a plan in feed order. Pure.
+//! Plans what to load next from the bucket's listing and the ledger, in feed order. Pure.
 //!
-//! `Planner` sees each key once, with what the bucket lists and what the ledger has for it, in any order; `plan` gives the
-//! pending deliveries of every table (`table`, and `changes` for its change files). Only what is not accounted for is kept,
-//! and of that the first change files of each table, so memory follows neither history nor the work.
+//! `Planner` is given each key once, in any order, with the listed object and the ledger's rows; `plan` returns the
+//! pending deliveries of every table (`table`, and `changes` for its change files). Only objects without a final
+//! ledger row are kept, and of change files only the first ones of each table, so memory grows neither with history
+//! nor with the backlog.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -13,7 +14,7 @@ use super::table::TableStock;
 use super::unrecorded::Unrecorded;
 use crate::decode::dialect::Order;
 
-/// What the last plan brought to light, and the next one must heed.
+/// Options of a plan, learned from the previous one.
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
     /// tables whose first load must be diffed at once, because they were not empty
@@ -24,7 +25,7 @@ pub struct PlanOptions {
     pub times: HashSet<Entity>,
     /// tables that are to be loaded again from their newest full load
     pub reload: HashSet<Entity>,
-    /// all that is pending at once, however much it is: for a plan that somebody looks at
+    /// `true` if all pending files are planned at once, however many they are: for a plan file.
     pub all: bool,
 }
 
@@ -41,15 +42,15 @@ pub struct Planner<'a> {
     /// files without a row that there is no room for
     unrecorded: Unrecorded,
     room: usize,
-    /// how many change files are kept at most for a table, and how many are for all
+    /// Maximum number of change files that are kept for each table, and number of those kept for all.
     share: usize,
     kept: usize,
 }
 
-/// So many change files are planned at once; more are for later plans. Each takes about a kilobyte. Tests have little room,
-/// so that they go that way too.
+/// Maximum number of change files in a plan; more are left for later plans. Each takes about a kilobyte. Tests use a
+/// small number, so that they need several plans.
 const ROOM: usize = if cfg!(debug_assertions) { 8 } else { 16 * 1024 };
-/// So many foreign keys are kept as examples.
+/// Number of unrecognised keys that are kept as examples.
 const EXAMPLES: usize = 5;
 
 impl<'a> Planner<'a> {
@@ -73,7 +74,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// One key: the object the bucket lists there, if any, and the ledger's rows of all its versions, by their ids.
+    /// Adds one key: the listed object, if any, and the ledger's rows of all its versions, ordered by id.
     pub fn see(&mut self, listed: Option<Listed>, rows: &[Entry]) {
         let Some(key) = listed.as_ref().map(|listed| &listed.key).or_else(|| rows.first().map(|row| &row.key)) else {
             return;
@@ -100,7 +101,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// If there is no room for more, every table keeps half as many: at least one, or it would never be its turn.
+    /// Halves the number of change files that each table keeps, until they fit. At least one is kept, so that every
+    /// table makes progress.
     fn make_room(&mut self) {
         while self.kept > self.room && self.share > 1 {
             let share = self.share / 2;
@@ -110,13 +112,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The plan alone, for who only looks.
+    /// Returns the plan alone, for read-only commands.
     #[cfg(test)]
     pub fn plan(self) -> Plan {
         self.finish().0
     }
 
-    /// The plan, and the files without a row that there was no room for in it.
+    /// Returns the plan, and the files without a ledger row that do not fit into it.
     pub fn finish(mut self) -> (Plan, Unrecorded) {
         self.join_changes();
         let mut names: HashMap<String, u32> = HashMap::new();
@@ -156,7 +158,8 @@ impl<'a> Planner<'a> {
         names.values().flat_map(pairs).collect()
     }
 
-    /// A folder `orders__ct` holds the changes of `orders`, unless it has a full load of its own: then it is a table.
+    /// Moves the change files of a folder `orders__ct` to the table `orders`, unless the folder has a full load: then
+    /// it is a table itself.
     fn join_changes(&mut self) {
         let folders: Vec<Entity> = self.tables.keys().filter(|entity| entity.changes_of().is_some()).cloned().collect();
         for folder in folders {

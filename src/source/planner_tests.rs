@@ -40,7 +40,7 @@ pub(super) fn entry(id: i64, file: &str, etag: &str, modified: i64, status: Stat
     }
 }
 
-/// The plan of a feed whose order is decided so, when `asked` was brought to light before.
+/// Returns the plan of a feed with this order and these options.
 pub(super) fn plan_of(bucket: &[Listed], ledger: &[Entry], order: Order, asked: &PlanOptions) -> Plan {
     let mut stock = Planner::new("data", order, asked);
     let mut keys: Vec<&String> = bucket.iter().map(|l| &l.key).chain(ledger.iter().map(|e| &e.key)).collect();
@@ -53,12 +53,12 @@ pub(super) fn plan_of(bucket: &[Listed], ledger: &[Entry], order: Order, asked: 
     stock.plan()
 }
 
-/// The same, stock taken again if a late file is to be folded in.
+/// Returns the plan, made again if a late file is to be folded in.
 pub(super) fn whole_plan(bucket: &[Listed], ledger: &[Entry], order: Order) -> Plan {
     looked_again(|asked| plan_of(bucket, ledger, order, asked))
 }
 
-/// A plan, made again with what its tables want.
+/// Returns a plan, made again with the options that its tables need.
 pub(super) fn looked_again(look: impl Fn(&PlanOptions) -> Plan) -> Plan {
     let mut asked = PlanOptions::default();
     for _ in 0..2 {
@@ -76,7 +76,8 @@ pub(super) fn entity() -> Entity {
     Entity { schema: "dbo".into(), name: "e".into() }
 }
 
-/// The plan as one line per pending delivery: generation, step, files; those that were loaded before with a `=`.
+/// Returns the plan as one line per pending delivery: generation, step, files; `=` marks files that were loaded
+/// before.
 pub(super) fn plan(bucket: &[Listed], ledger: &[Entry]) -> Vec<String> {
     lines(bucket, ledger, Order::Auto)
 }
@@ -222,7 +223,7 @@ fn a_change_file_before_a_loaded_one_is_late() {
     assert_eq!(plan(&reloaded, &ledger), [format!("2 replace: {LOAD1}"), format!("2 changes: {AT_0900}")]);
 }
 
-/// The tables of a plan and how many deliveries each has pending.
+/// Returns the tables of a plan with the number of their pending deliveries.
 fn tables(bucket: &[Listed], ledger: &[Entry]) -> Vec<String> {
     let plan = whole_plan(bucket, ledger, Order::Auto);
     plan.tables.iter().map(|table| format!("{} {}", table.entity, table.pending.len())).collect()
@@ -383,14 +384,14 @@ fn plan_seen<'a>(seen: impl IntoIterator<Item = &'a Seen>, order: Order, asked: 
     stock.plan()
 }
 
-/// Whether one of its rows is that of the version that a key lists: the newest, or the newest loaded one.
+/// Returns `true` if one of the rows is that of the listed version: the newest row, or the newest loaded one.
 fn has_row(listed: &Listed, rows: &[Entry]) -> bool {
     let same = |row: &Entry| row.etag == listed.etag && (row.file == File::Changes || row.modified == listed.modified);
     let loaded = rows.iter().rfind(|row| row.status == Status::Loaded);
     rows.last().into_iter().chain(loaded).any(same)
 }
 
-/// Whether what a key lists is accounted for by its rows.
+/// Returns `true` if the ledger rows of a key need no further work for the listed version.
 fn is_accounted((listed, rows): &Seen) -> bool {
     let Some(listed) = listed else { return true };
     let same = |row: &&Entry| row.etag == listed.etag && (row.file == File::Changes || row.modified == listed.modified);
@@ -402,7 +403,7 @@ fn is_accounted((listed, rows): &Seen) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// Any order of seeing gives the same plan, whatever states the rows are in.
+    /// The plan does not depend on the order in which keys are added, whatever states the rows are in.
     #[test]
     fn no_shuffle_changes_the_plan(
         (seen, shuffled) in seen().prop_flat_map(|seen| (Just(seen.clone()), Just(seen).prop_shuffle())),
@@ -414,7 +415,8 @@ proptest! {
         prop_assert_eq!(plan_seen(&seen, order, &asked), plan_seen(&shuffled, order, &asked));
     }
 
-    /// What is listed and not accounted for is in the plan, unless a row stops its table; nothing accounted for is new in it.
+    /// Every listed file without a final ledger row is planned, unless a row stops its table; no file with one is
+    /// planned as new.
     #[test]
     fn what_is_not_accounted_for_is_planned_once(
         seen in seen(), order in prop::sample::select(vec![Order::Auto, Order::Name, Order::Modified]),
@@ -439,7 +441,8 @@ proptest! {
         }
     }
 
-    /// Every listed file that has no row is to get one, once, whatever stops its table, be there room for it or not.
+    /// Every listed file without a ledger row is to get one, once, whatever stops its table and whether or not it
+    /// fits into the plan.
     #[test]
     fn what_has_no_row_is_to_get_one(seen in seen(), room in 1usize..9) {
         let seen = &seen[..6];
@@ -457,7 +460,7 @@ proptest! {
         }
     }
 
-    /// A change file that was never loaded and is not listed any more stops its table, unless a full load contains it.
+    /// A change file that was never loaded and is no longer listed stops its table, unless a full load contains it.
     #[test]
     fn nothing_is_planned_over_a_hole(
         seen in seen(), order in prop::sample::select(vec![Order::Auto, Order::Name, Order::Modified]),

@@ -1,5 +1,5 @@
-//! What a doctor asks of the bucket: may we list it, may we get from it, and which tables does the feed have? First pages
-//! are enough for that, however long the bucket's history is.
+//! Questions of the command `check` about the bucket: whether we may list and read it, and which tables the feed has.
+//! The first pages suffice for that, however long the bucket's history is.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use super::key::{self, ParsedKey};
 use super::listing::{decoded, listed};
 use super::{Entity, Error, IgnoredCounts, Listed, Source, error};
 
-/// What the first pages of the listing show.
+/// Result of reading the first pages of the listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probe {
     /// the objects of the first page
     pub objects: usize,
-    /// whether there are more than those
+    /// `true` if there are more objects.
     pub more: bool,
     /// the tables of the feed, by the folders that hold files of theirs
     pub tables: BTreeMap<Entity, FileKinds>,
@@ -26,14 +26,14 @@ pub struct Probe {
     pub sample: Option<Listed>,
 }
 
-/// Which kinds of files were seen in a table's folder.
+/// Kinds of files in a table's folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileKinds {
     pub loads: bool,
     pub changes: bool,
 }
 
-/// What the first bytes of an object are.
+/// Kind of an object by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Magic {
     Gzip,
@@ -41,7 +41,7 @@ pub enum Magic {
     Empty,
 }
 
-/// So many folders are looked into at the same time.
+/// Number of folders that are listed at the same time.
 const AT_ONCE: usize = 8;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -60,7 +60,7 @@ impl Source {
         Ok(survey)
     }
 
-    /// Schemas and tables are folders; what lies beside them is seen as well.
+    /// Lists the schemas' and the tables' folders, and the objects beside them.
     async fn look(&self, prefix: &str, survey: &mut Probe) -> Result<(), Error> {
         let schemas = self.folders(prefix).await?;
         survey.see(&self.path, schemas.objects);
@@ -93,8 +93,8 @@ impl Source {
         })
     }
 
-    /// The first page of a table's folder. Change files are listed before full loads (`2` comes before `L`), so of a long
-    /// folder the first page of the full loads is looked at as well.
+    /// Returns the first page of a table's folder. Change files are listed before full loads (`2` sorts before `L`),
+    /// so for a long folder the first page of full loads is read as well.
     async fn files(&self, folder: String) -> Result<Vec<Listed>, Error> {
         let mut page = self.page(&folder, From::Top).await?;
         if page.next.is_some() {
@@ -103,7 +103,7 @@ impl Source {
         Ok(page.objects)
     }
 
-    /// All folders in a folder, and the objects beside them.
+    /// Returns all folders in a folder, and the objects beside them.
     async fn folders(&self, prefix: &str) -> Result<Page, Error> {
         let mut all = self.page(prefix, From::Folders(None)).await?;
         while let Some(token) = all.next.take() {
@@ -130,12 +130,12 @@ impl Source {
     }
 }
 
-/// Where a page begins.
+/// Beginning of a page.
 enum From {
     Top,
-    /// behind a key
+    /// Behind a key.
     Behind(String),
-    /// at a continuation token, with what lies deeper told as folders
+    /// From a continuation token, with deeper levels returned as folders.
     Folders(Option<String>),
 }
 
@@ -143,7 +143,7 @@ enum From {
 struct Page {
     objects: Vec<Listed>,
     folders: Vec<String>,
-    /// where the next page begins
+    /// Beginning of the next page.
     next: Option<String>,
 }
 
@@ -179,7 +179,7 @@ impl Probe {
         }
     }
 
-    /// A folder `orders__ct` holds the changes of `orders`, unless it has a full load of its own.
+    /// Adds the changes of a folder `orders__ct` to the table `orders`, unless the folder has a full load of its own.
     fn join_changes(&mut self) {
         let folders: Vec<Entity> = self.tables.keys().filter(|entity| entity.changes_of().is_some()).cloned().collect();
         for folder in folders {

@@ -10,7 +10,7 @@ fn content(number: u8) -> Option<Content> {
     Some([number; 32])
 }
 
-/// A full load in two parts and two change files, loaded.
+/// Returns the rows of a full load in two parts and two change files, all loaded.
 fn loaded() -> Vec<Entry> {
     let row = |id, file, etag, modified| Entry {
         content: content(id as u8),
@@ -19,7 +19,7 @@ fn loaded() -> Vec<Entry> {
     vec![row(1, LOAD1, "a", 0), row(2, LOAD2, "b", 0), row(3, AT_0900, "c", 30), row(4, AT_0901, "d", 90)]
 }
 
-/// The bucket after some of these were written again, ten minutes later, in key order; with other etags or not.
+/// Returns the bucket after some files were rewritten ten minutes later, in key order, with or without other etags.
 fn rewritten(which: [bool; 4], etags: bool) -> Vec<Listed> {
     let place = [2, 3, 0, 1];
     let file = |(index, row): (usize, Entry)| {
@@ -121,7 +121,7 @@ fn another_version_of_a_contained_file_is_contained() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Whatever part of a loaded bucket was rewritten: nothing is applied unread, and nothing that was applied is undone.
+    /// Rewrites any part of a loaded bucket: nothing is applied unread, and nothing that was applied is undone.
     #[test]
     fn a_rewrite_in_place_never_applies_nor_undoes_anything(which in prop::array::uniform4(any::<bool>()), etags in any::<bool>()) {
         let plan = whole_plan(&rewritten(which, etags), &loaded(), Order::Auto);

@@ -1,4 +1,4 @@
-//! More change files than there is room for: the plan is the beginning of the whole one, and the rest is counted.
+//! Plans for more change files than fit: such a plan is the beginning of the whole one, and the rest is counted.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ fn plan_in(room: usize, seen: &[Seen]) -> Plan {
     stock.plan()
 }
 
-/// A change file that was made in that minute after nine, in the folder of a table.
+/// Returns a change file that was made in that minute after nine, in the folder of a table.
 fn change(table: &str, minute: i64) -> Seen {
     (Some(listed(&format!("{table}/20220922-09{minute:02}00.csv.gz"), "a", minute * 60)), Vec::new())
 }
@@ -77,7 +77,7 @@ fn what_there_is_no_room_for_counts_as_behind_a_stop_and_as_newer() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
-    /// Whatever states the rows are in; only files that are folded together are fewer.
+    /// Holds whatever states the rows are in; only files that are folded together are fewer.
     #[test]
     fn a_plan_with_little_room_is_the_beginning_of_the_whole(seen in seen(), room in 1usize..4) {
         let (whole, little) = (plan_in(100, &seen), plan_in(room, &seen));

@@ -1,4 +1,4 @@
-//! What SOURCE says: which bucket, where in it, and how to get in.
+//! Settings of SOURCE: the bucket, the path in it, and the credentials.
 
 use std::str::FromStr;
 
@@ -9,13 +9,13 @@ use crate::secret::Secret;
 /// `endpoint` it is AWS itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// With its scheme and without a slash at the end.
+    /// Endpoint with its scheme and without a slash at the end.
     pub endpoint: Option<String>,
     pub region: Option<String>,
     pub id: Option<String>,
     pub key: Option<Secret>,
     pub bucket: String,
-    /// Without a slash at either end; empty for the whole bucket.
+    /// Path without a slash at either end; empty for the whole bucket.
     pub path: String,
 }
 

@@ -8,9 +8,9 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 
 use super::entry::Listed;
 
-/// So many objects are sorted at once. Tests have fewer, so that they go through files too.
+/// Number of objects that are sorted at once. Tests use a small number, so that they use files too.
 const RUN: usize = if cfg!(debug_assertions) { 2 } else { 16 * 1024 };
-/// How much of a run is read at once.
+/// Size of the buffer for reading a run, in bytes.
 const PIECE: usize = 16 << 10;
 
 /// Objects in any order.
@@ -32,7 +32,7 @@ impl Sorter {
         if self.held.len() >= self.run { self.spill() } else { Ok(()) }
     }
 
-    /// All of them, in key order.
+    /// Returns all objects in key order.
     pub(super) fn into_sorted(mut self) -> io::Result<Sorted> {
         if !self.held.is_empty() {
             self.spill()?;
@@ -62,7 +62,7 @@ pub(super) struct Sorted {
 }
 
 impl Sorted {
-    /// The next object; none after the last.
+    /// Returns the next object, or `None` after the last one.
     pub(super) fn pull_next(&mut self) -> io::Result<Option<Listed>> {
         let Some(Reverse((listed, run))) = self.heads.pop() else { return Ok(None) };
         self.pull(run)?;
@@ -85,7 +85,7 @@ pub(super) fn write(file: &mut impl Write, listed: &Listed) -> io::Result<()> {
     file.write_all(&listed.modified.to_le_bytes())
 }
 
-/// None at the end of the run.
+/// Reads an object, or returns `None` at the end of the run.
 pub(super) fn read(file: &mut BufReader<File>) -> io::Result<Option<Listed>> {
     use std::io::BufRead;
     if file.fill_buf()?.is_empty() {

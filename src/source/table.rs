@@ -15,14 +15,14 @@ use super::unrecorded::Unrecorded;
 use crate::decode::File;
 use crate::decode::dialect::Order;
 
-/// What is known of one table while stock is taken.
+/// Files and ledger rows of one table, collected for a plan.
 #[derive(Debug)]
 pub(super) struct TableStock {
-    /// whether the bucket shows an object of it
+    /// `true` if the bucket has an object of the table.
     pub shown: bool,
-    /// whether the ledger has a row of a part
+    /// `true` if the ledger has a row of a part.
     knows_parts: bool,
-    /// whether it has one of a change file
+    /// `true` if the ledger has a row of a change file.
     knows_changes: bool,
     last_revision: i64,
     stops: Vec<Stop>,
@@ -36,7 +36,7 @@ pub(super) struct TableStock {
     gone: Vec<i64>,
     /// the change files among them, and those that are noted as gone already, by their turn
     gone_changes: BTreeMap<FeedPosition, Object>,
-    /// their rows that follow a full load that is loaded again: it does not contain them
+    /// Ids of those that follow a full load that is loaded again, which does not contain them.
     gone_behind: BTreeSet<i64>,
     /// rows that were closed and whose version is listed again
     revived: Vec<i64>,
@@ -45,7 +45,7 @@ pub(super) struct TableStock {
     /// all listed parts
     parts: BTreeMap<(Part, String), Shown>,
     changes: PendingChanges,
-    /// what was loaded, if the table is to be loaded again
+    /// Loaded rows, if the table is to be loaded again.
     loaded: Option<LoadedRows>,
 }
 
@@ -54,12 +54,13 @@ pub(super) struct TableStock {
 struct Shown {
     object: Object,
     released: bool,
-    /// not wanted: it is not read with the others either
+    /// `true` if the part was skipped; it is not read together with the others either.
     skipped: bool,
 }
 
 impl TableStock {
-    /// `keeps` says that the loaded change files must be kept in mind, `times` that the times of all must.
+    /// Creates an empty stock. With `keeps`, the loaded change files are collected; with `times`, the times of all
+    /// change files.
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         Self {
             shown: false,
@@ -110,8 +111,9 @@ impl TableStock {
         self.parts.insert((part, object.listed.key.clone()), Shown { object, released, skipped });
     }
 
-    /// Whether its folder has a full load of its own. What the ledger has decides before what is listed: a folder stays what it
-    /// was when its first file was loaded (of a table, that is a part), or its rows would be counted for two tables.
+    /// Returns `true` if the folder has a full load of its own. The ledger takes precedence over the listing: a
+    /// folder remains what it was when its first file was loaded, because otherwise its rows would be counted for two
+    /// tables.
     pub(super) fn has_load(&self) -> bool {
         self.knows_parts || (!self.knows_changes && !self.parts.is_empty())
     }
@@ -171,7 +173,7 @@ impl TableStock {
         }
     }
 
-    /// Counts a loaded change file that is listed, by whether it was written again since.
+    /// Counts a loaded change file that is listed, by whether it was rewritten since.
     fn see_rewritten(&mut self, listed: Option<&Listed>, rows: &[Entry]) {
         let loaded = rows.iter().filter(|row| row.status == Status::Loaded).max_by_key(|row| (row.generation, row.id));
         let (Some(row), Some(listed)) = (loaded, listed) else { return };
@@ -253,7 +255,7 @@ impl TableStock {
         plan
     }
 
-    /// The plan before anything is in it.
+    /// Returns the plan without its deliveries.
     fn blank(&mut self, entity: Entity, label: String) -> TablePlan {
         let sorted = |rows: &mut Vec<i64>| {
             rows.sort_unstable();
@@ -273,8 +275,8 @@ impl TableStock {
         }
     }
 
-    /// Change files that are gone and that the full load contains are noted as skipped behind it. The first one that is gone and
-    /// that it does not contain stops the table.
+    /// Records change files that are gone and that the full load contains as skipped. Returns the stop for the first
+    /// one that is gone and that it does not contain.
     fn pass_what_is_contained(&self, plan: &mut TablePlan, base: Base) -> Option<Stop> {
         if self.gone_changes.is_empty() {
             return None;
@@ -304,8 +306,8 @@ impl TableStock {
         None
     }
 
-    /// The deliveries of the parts that are new: one by one while a first load grows, else a generation at once. None if the
-    /// times of the change files decide, which were not kept in mind.
+    /// Returns the deliveries of the new parts: one by one while a first load grows, else a generation at once.
+    /// `None` if the times of the change files decide and must be collected first.
     fn snapshot(&self, table: &TablePlan, whole: bool) -> Option<Vec<Pending>> {
         let new = self.parts.iter().filter(|(_, part)| part.object.new);
         let new: Vec<(Part, &Object)> = new.map(|((part, _), shown)| (*part, &shown.object)).collect();
@@ -360,8 +362,9 @@ impl TableStock {
         Some(vec![Pending { remark, if_same, ..pending(number + 1, step, all) }])
     }
 
-    /// Whether all parts were rewritten, with the bytes of their loaded versions as far as that is known, and why they are
-    /// held if it is so. None if they were not, or if it makes no difference because there are no change files.
+    /// Returns whether all parts were rewritten with the bytes of their loaded versions, as far as known, and the
+    /// reason for which they are held in that case. `None` if they were not, or if it makes no difference because
+    /// there are no change files.
     fn rewritten(&self) -> Option<(Likeness, Option<String>)> {
         let changed = self.now.change_files > 0 || self.changes.are_pending();
         let whole = self.parts.len() >= self.now.parts.len() && !self.now.parts.is_empty();
@@ -390,7 +393,8 @@ impl TableStock {
         }
     }
 
-    /// A reload is diffed, unless its parts do not look like one whole load; and what the ledger is to say of it.
+    /// Returns the step for a reload and a note for the ledger. A reload is compared with the table, unless its parts
+    /// do not look like one complete load.
     fn reload(&self) -> Option<(Step, Option<String>)> {
         let flaw = self.mixed().or_else(|| parts::gap(self.listed_parts()).map(|gap| gap.words));
         if self.is_released() {
@@ -406,8 +410,9 @@ impl TableStock {
         })
     }
 
-    /// Change files were loaded before the table's first full load, and it is not sure that it contains them: if they were
-    /// copied, it does not, and would undo them. None outside if their times were not kept in mind.
+    /// Returns the reason for which a table's first full load is held after change files were loaded: if they were
+    /// copied, the full load does not contain them and would undo them. The outer `None` means that the times must be
+    /// collected first.
     fn undone(&self) -> Option<Option<String>> {
         let earliest = self.parts.values().map(|part| part.object.listed.modified).min();
         let Some(earliest) = earliest.filter(|_| self.now.number == 0 && self.now.change_files > 0) else {
@@ -422,8 +427,9 @@ impl TableStock {
         })
     }
 
-    /// Some parts were written again and some were not. The old ones know nothing of the change files since, and one that was
-    /// skipped is not read at all, so whoever releases them must hear what that takes back.
+    /// Returns the reason for which a reload is held if some parts were rewritten and others were not. The old parts
+    /// do not contain later changes, and skipped parts are not read at all, so the reason says what a release would
+    /// take back.
     fn mixed(&self) -> Option<String> {
         let old = |skipped: bool| {
             let old = self.parts.values().filter(move |part| !part.object.new && part.skipped == skipped);
@@ -480,7 +486,7 @@ impl TableStock {
         incomplete.then(|| format!("maybe incomplete: {found} of the {before} parts that the load before had"))
     }
 
-    /// The generation that change files belong to, and the time of its earliest part.
+    /// Returns the generation to which change files belong, and the time of its earliest part.
     fn base(&self, snapshot: &[Pending]) -> Base {
         let renewed = snapshot.first().is_some_and(|pending| pending.generation > self.now.number);
         let number = snapshot.first().map_or(self.now.number, |pending| pending.generation);
@@ -491,7 +497,7 @@ impl TableStock {
 }
 
 impl TablePlan {
-    /// A delivery of change files; a snapshot's differs in its kind only.
+    /// Returns a delivery of change files; that of a snapshot differs only in its kind.
     pub(super) fn pending(&self, generation: i32, step: Step, objects: Vec<Object>, after: i64) -> Pending {
         let (entity, label) = (self.entity.clone(), self.label.clone());
         let (file, passes) = (File::Changes, Arc::default());

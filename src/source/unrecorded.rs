@@ -58,7 +58,7 @@ impl Unrecorded {
         self.written.is_none() && self.read.is_none() && self.error.is_none()
     }
 
-    /// The next files, at most so many; none after the last.
+    /// Returns the next files, at most `most`, or none after the last.
     pub fn next(&mut self, most: usize) -> io::Result<Vec<Waiting>> {
         if let Some(error) = self.error.take() {
             return Err(error);

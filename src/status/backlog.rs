@@ -1,14 +1,14 @@
-//! What the bucket shows that is not accounted for, counted: a plan without its files.
+//! Counts of the bucket's files that are not loaded: a plan without its files.
 
 use std::collections::BTreeMap;
 
 use crate::decode::File;
 use crate::source::{Entity, IgnoredCounts, Pending, Plan, Status, Stop, TablePlan};
 
-/// What a stock-taking came to.
+/// Result of a listing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Backlog {
-    /// when the bucket was listed, in seconds since 1970
+    /// Time of the listing, in seconds since 1970.
     pub at: i64,
     pub tables: BTreeMap<Entity, TableBacklog>,
     /// objects that are no files of a table
@@ -29,9 +29,9 @@ pub struct TableBacklog {
     pub gone: Option<Stop>,
     /// a part is there that was never tried: what is held stops nothing then
     pub part_more: bool,
-    /// what is being loaded now
+    /// Delivery that is being loaded now.
     pub in_hand: Option<InProgress>,
-    /// why its files wait, beside what the ledger says
+    /// Reason for which the table's files wait, beside that of the ledger.
     pub remark: Option<WaitReason>,
 }
 
@@ -40,7 +40,7 @@ pub struct TableBacklog {
 pub struct Files {
     pub objects: u64,
     pub bytes: u64,
-    /// when the oldest was modified, in seconds since 1970
+    /// Modification time of the oldest file, in seconds since 1970.
     pub oldest: Option<i64>,
 }
 
@@ -52,7 +52,7 @@ pub struct InProgress {
     pub since: i64,
 }
 
-/// Why a table's files wait, though nothing in the ledger stops it.
+/// Reason for which a table's files wait although the ledger has no stop for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitReason {
     /// the target has no such table
@@ -63,12 +63,12 @@ pub enum WaitReason {
     Busy,
     /// a reload that is not quiet yet
     Settling,
-    /// the world is in its way; it is tried again
+    /// A temporary failure, with the error.
     Trouble(String),
 }
 
 impl Backlog {
-    /// What a plan came to that was made `at` so many seconds since 1970.
+    /// Returns the counts of a plan that was made `at` this time, in seconds since 1970.
     pub fn of(plan: &Plan, at: i64) -> Self {
         Self {
             at,
@@ -96,7 +96,7 @@ impl TableBacklog {
 }
 
 impl Files {
-    /// What waits of a table once the first `done` deliveries of its plan are.
+    /// Returns the counts of a table's files without the first `done` deliveries of its plan.
     pub fn of(plan: &TablePlan, done: usize) -> Self {
         let left = plan.pending.iter().skip(done).flat_map(|pending| &pending.objects);
         let listed: Vec<_> = left.filter(|object| object.new).map(|object| &object.listed).collect();

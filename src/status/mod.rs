@@ -1,5 +1,5 @@
-//! How each table of the feed stands: what the bucket shows (`stock`) against what the ledger says, what stops a table and
-//! what a person can do about it. `status` and the page tell the same from here, and so does the log of what to do.
+//! State of each table of the feed: the bucket's side (`backlog`) joined with the ledger's, the cause of a stop, and
+//! what an operator can do. `status`, the status page and the log use it.
 
 mod backlog;
 mod shared_backlog;
@@ -15,7 +15,7 @@ pub use backlog::{Backlog, Files, InProgress, TableBacklog, WaitReason};
 pub use shared_backlog::SharedBacklog;
 use words::written;
 
-/// How all stands, as `status --json` gives it.
+/// State of all tables, as printed by `status --json`.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub tables: Vec<Table>,
@@ -44,23 +44,23 @@ pub struct Table {
     pub last_loaded_age: Option<i64>,
     pub pending: Waiting,
     pub last_delivery: Option<i64>,
-    /// in its last delivery
+    /// Number of rejected rows of the last delivery.
     pub rows_rejected: u64,
-    /// in all that were loaded, until somebody deletes them
+    /// Number of rejected rows of all deliveries, until they are deleted from `loader_rejects`.
     pub rows_in_quarantine: u64,
     /// the deliveries that they are of
     pub quarantine: Vec<i64>,
     pub stopped: Option<Stopped>,
-    /// how null is written in its files; none before a file was loaded, and for who does not ask
+    /// Rule for null in the table's files; `None` before a file was loaded, and if it was not requested.
     pub null: Option<Null>,
 }
 
-/// How null is written in the files of a table, and how that is known.
+/// Rule for null in the files of a table, with its basis.
 #[derive(Debug, Serialize)]
 pub struct Null {
     pub rule: &'static str,
     pub basis: &'static str,
-    /// what its own files showed, in their first rows
+    /// Number of empty cells in the first rows of the table's own files.
     pub empty_cells: u64,
     pub null_words: u64,
     /// the same as a sentence's end, with an example
@@ -76,7 +76,7 @@ pub struct Waiting {
     pub oldest_age: Option<i64>,
 }
 
-/// What stops a table.
+/// Cause of a table's stop.
 #[derive(Debug, Serialize)]
 pub struct Stopped {
     pub status: String,
@@ -85,9 +85,9 @@ pub struct Stopped {
     pub object_key: String,
     /// the first line
     pub error: String,
-    /// what an operator asked for: the next iteration acts, and the table waits for nobody
+    /// Request of an operator, which the next iteration carries out, so that the table does not need attention.
     pub requested: Option<String>,
-    /// what a person can do, one of these
+    /// Possible actions of an operator.
     pub next: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ pub struct Foreign {
     pub words: String,
 }
 
-/// What a person can do about a delivery that stops its table: one of these. Commands stand between backquotes.
+/// Returns what an operator can do about a delivery that stops its table: one of these. Commands are in backquotes.
 pub fn next(status: &str, id: i64) -> Vec<String> {
     let skip = format!("`deliveries skip {id} --reason …`, and the table goes on without it");
     match status {
@@ -141,7 +141,7 @@ pub fn other_feeds(names: &[String]) -> String {
     }
 }
 
-/// What a person can do about a table that is not what was loaded: one of these.
+/// Returns what an operator can do about a table that is not what was loaded: one of these.
 pub fn next_for_table(entity: &Entity) -> Vec<String> {
     vec![
         format!("`tables reload {entity}` loads it again from its newest full load"),
@@ -149,7 +149,7 @@ pub fn next_for_table(entity: &Entity) -> Vec<String> {
     ]
 }
 
-/// What was asked for a delivery that stops its table, told to people: a word, and what comes of it.
+/// Returns an operator's request as text, and what it will do.
 pub fn asked(wish: &str) -> (&str, &'static str) {
     match wish {
         "reload" => ("reload requested", "the next iteration loads the table again"),
@@ -160,7 +160,8 @@ pub fn asked(wish: &str) -> (&str, &'static str) {
 }
 
 impl Report {
-    /// Of a feed, `now` in seconds since 1970. Messages and schema are for whoever asks for them.
+    /// Builds the report of a feed; `now` is in seconds since 1970. Messages and schema version are added by callers
+    /// that need them.
     pub fn new(feed: &Feed, stock: &Backlog, states: &[TableState], now: i64) -> Self {
         Self {
             tables: tables(stock, states, now),
@@ -209,14 +210,14 @@ impl Report {
             let name = stop.entity.to_string();
             let Some(table) = self.tables.iter_mut().find(|table| table.table == name) else { continue };
             let Some(stopped) = Stopped::of_table(stop) else { continue };
-            // what stops its full load is what must be dealt with
+            // the cause is the stop of its full load
             if stopped.requested.is_none() || table.stopped.is_none() {
                 table.stopped = Some(stopped);
             }
         }
     }
 
-    /// Whether a table waits for a person.
+    /// Returns `true` if a table needs attention.
     pub fn is_stopped(&self) -> bool {
         self.tables.iter().any(Table::waits)
     }
@@ -258,8 +259,9 @@ impl Table {
     }
 }
 
-/// The row that stops the table: the first whose version the bucket still shows, and for which nothing was asked. A held
-/// snapshot stops nothing once a part more is there. A file that is gone is none that failed, whatever the ledger says yet.
+/// Returns the ledger row that stops the table: the first one whose version the bucket still shows and for which
+/// nothing was requested. A held snapshot no longer stops the table once another part of it exists. A file that is
+/// gone counts as gone, even if the ledger still says that it failed.
 fn stop(state: Option<&TableState>, shelf: Option<&TableBacklog>) -> Option<StopRow> {
     let gone = shelf.and_then(|shelf| shelf.gone.as_ref());
     let stops = state.map_or(&[][..], |state| &state.stops);
@@ -277,7 +279,7 @@ fn stop(state: Option<&TableState>, shelf: Option<&TableBacklog>) -> Option<Stop
     first.cloned().or_else(|| gone.map(|gone| gone_row(gone, stops.iter().find(|row| is_gone(row)))))
 }
 
-/// The row of a file that is gone, as it will stand in the ledger.
+/// Returns the row of a file that is gone, as the ledger will have it.
 fn gone_row(gone: &Stop, row: Option<&StopRow>) -> StopRow {
     let noted = row.filter(|row| row.status == "gone").and_then(|row| row.why.clone());
     StopRow {

@@ -1,4 +1,5 @@
-//! The loader's last stock-taking, as it goes on: the loader notes, whoever shows it reads; neither waits for the other.
+//! The loader's latest backlog, shared with the status page. The loader updates it, the page reads it, and neither
+//! waits for the other.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::backlog::{Backlog, Files, InProgress, TableBacklog, WaitReason};
 use crate::source::{Entity, TablePlan};
 
-/// What was noted last, shared by all clones; nothing until stock was taken once.
+/// The latest backlog, shared by all clones; empty until the bucket has been listed once.
 #[derive(Clone, Debug, Default)]
 pub struct SharedBacklog(Arc<Mutex<Option<Backlog>>>);
 
@@ -15,7 +16,7 @@ impl SharedBacklog {
         self.lock().clone()
     }
 
-    /// Backlog was taken. What was remarked of a table holds until its turn has come again.
+    /// Stores a new backlog. The reason for which a table waits is kept until the table's turn.
     pub fn taken(&self, mut stock: Backlog) {
         let mut noted = self.lock();
         let before = noted.take().map(|stock| stock.tables).unwrap_or_default();
@@ -27,12 +28,12 @@ impl SharedBacklog {
         *noted = Some(stock);
     }
 
-    /// A delivery of a table begins.
+    /// Records that a delivery of a table begins.
     pub fn begins(&self, entity: &Entity, in_hand: InProgress) {
         self.change(entity, |shelf| shelf.in_hand = Some(in_hand));
     }
 
-    /// A delivery of a table came to its end. `left` is what waits now, if somebody counted it.
+    /// Records that a delivery of a table has ended. `left` is what waits now, if it was counted.
     pub fn ends(&self, entity: &Entity, left: Option<Files>) {
         self.change(entity, |shelf| {
             shelf.in_hand = None;
@@ -40,7 +41,7 @@ impl SharedBacklog {
         });
     }
 
-    /// A table's turn is over: what is left of it, and why.
+    /// Records that a table's turn is over: what is left of it, and why.
     pub fn left(&self, table: &TablePlan, done: usize, remarks: &BTreeMap<Entity, WaitReason>) {
         let (files, remark) = (Files::of(table, done), remarks.get(&table.entity).cloned());
         self.change(&table.entity, |shelf| {
@@ -55,7 +56,7 @@ impl SharedBacklog {
         }
     }
 
-    /// Nobody holds it for longer than it takes to copy a few lines.
+    /// Locks the backlog, which is held only while a few lines are copied.
     fn lock(&self) -> MutexGuard<'_, Option<Backlog>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

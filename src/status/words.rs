@@ -1,14 +1,14 @@
-//! How numbers and times are told to people, the same in a terminal and on the page.
+//! Formats of numbers and times for people, the same in the terminal and on the status page.
 
 use time::OffsetDateTime;
 
-/// `2026-11-21T14:02:37Z`: for programs.
+/// Returns `2026-11-21T14:02:37Z`, the format for programs.
 pub fn written(seconds: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     format!("{}Z", &crate::clock::stamp(at)[..19])
 }
 
-/// A span as one number: `40s`, `12m`, `3h`, `9d`.
+/// Returns a duration as one number: `40s`, `12m`, `3h`, `9d`.
 pub fn span(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ 0..120 => format!("{seconds}s"),
@@ -18,7 +18,7 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
-/// `24.5 MB`
+/// Returns a size like `24.5 MB`.
 pub fn size(bytes: u64) -> String {
     let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     match units.iter().find(|(_, unit)| bytes as f64 >= *unit) {
@@ -27,7 +27,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// `1 message`, `2 messages`
+/// Returns a number with its noun: `1 message`, `2 messages`.
 pub fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -1,6 +1,8 @@
-//! How a delivery locks its table: nobody else writes to it meanwhile. Where TABLES promises that nobody else does, and an
-//! autovacuum has the table, a weaker lock is enough: the rows of each statement are counted, and where they are not those that
-//! were planned, the delivery is done again under the strong lock.
+//! Locks the table of a delivery, so that no other session writes to it meanwhile.
+//!
+//! If `TABLES` says that no other program writes to the table, and an autovacuum holds it, a weaker lock is used.
+//! Each statement's row count is then checked, and if it differs from the plan, the delivery is repeated under the
+//! stronger lock.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What the rows of a delivery at work must look like, and what is null in their text columns: as the table's rule says, which
-//! is decided with its first delivery and with each full load that is compared as a whole.
+//! Format of a delivery's rows, and the rule for null in text columns. The rule is decided with the table's first
+//! delivery and with each full load that is compared as a whole.
 
 use super::super::null_rule::{self, Basis, NullDecision};
 use super::super::rejects::BadRows;
@@ -30,7 +30,7 @@ impl Target {
 }
 
 impl DeliveryTx {
-    /// What the rows must look like.
+    /// Returns the format of the delivery's rows.
     pub fn shape(&self, dialect: &Dialect) -> Shape {
         let decision = self.decision.as_ref().or(self.nulls.decision.as_ref());
         let nulls = match (NullRule::given(dialect), decision) {
@@ -67,7 +67,7 @@ impl DeliveryTx {
             self.decision = Some(NullDecision::given(rule));
             return Ok(());
         }
-        // a full load that shows nothing is written as the one before was
+        // a full load without evidence keeps the rule of the one before
         let shown_before = |decision: &&NullDecision| matches!(decision.basis, Basis::Own | Basis::Feed | Basis::Given);
         if let Some(before) = self.nulls.decision.as_ref().filter(shown_before).filter(|_| own.is_none()) {
             self.decision = Some(before.clone());
@@ -79,7 +79,7 @@ impl DeliveryTx {
         all.join(&null_rule::of_others(&self.tx, &self.docket.feed, entity).await?);
         let was_loaded = self.nulls.decision.is_some();
         let decided = match NullDecision::by(own, &all, was_loaded) {
-            // it makes no difference to a table without texts
+            // a table without text columns has no use for the rule
             Err(_) if !self.has_texts() => {
                 NullDecision::by(own, own, was_loaded).unwrap_or_else(|_| NullDecision::none())
             }

@@ -3,8 +3,8 @@
 
 use super::digits;
 
-/// The day that `text` begins with (`YYYY-MM-DD`), in days since 2000-01-01, and the rest.
-/// `before_christ` says that the cell ended in `BC`. `None` if that is no day.
+/// Parses the date at the beginning of `text` (`YYYY-MM-DD`). Returns the days since 2000-01-01 and the rest of the
+/// text, or `None` if there is no such day. `before_christ` is `true` if the cell ended in `BC`.
 #[inline]
 pub(super) fn day(text: &[u8], before_christ: bool) -> Option<(i32, &[u8])> {
     let (year, month, day, rest) = parts(text)?;
@@ -13,7 +13,7 @@ pub(super) fn day(text: &[u8], before_christ: bool) -> Option<(i32, &[u8])> {
     exists.then(|| (days(year, month, day), rest))
 }
 
-/// Year, month, day and the rest. There is no year 0.
+/// Parses year, month and day, and returns them with the rest of the text. There is no year 0.
 #[inline]
 fn parts(text: &[u8]) -> Option<(i32, u32, u32, &[u8])> {
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] = text else { return far_parts(text) };
@@ -22,7 +22,7 @@ fn parts(text: &[u8]) -> Option<(i32, u32, u32, &[u8])> {
     (year > 0).then_some((year, all / 100 % 100, all % 100, rest))
 }
 
-/// The same for years beyond 9999: five to seven digits, without leading zeros.
+/// Parses a date with a year beyond 9999: five to seven digits, without leading zeros.
 #[cold]
 fn far_parts(text: &[u8]) -> Option<(i32, u32, u32, &[u8])> {
     let (year, rest) = digits::run(text);

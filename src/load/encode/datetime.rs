@@ -21,7 +21,7 @@ pub(super) fn timestamptz(cell: &[u8], precision: Option<u8>, out: &mut Vec<u8>)
     Ok(())
 }
 
-/// A time of day is refused unless it is midnight: Postgres would drop it without a word.
+/// Encodes a date. A time of day other than midnight is refused, because Postgres would drop it silently.
 pub(super) fn date(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = cell.trim_ascii();
     let days = match infinity(text) {
@@ -83,7 +83,8 @@ fn instant(
     within_range(day, time - offset * SECOND, precision).ok_or(Refusal::Range(kind))
 }
 
-/// The instant as the column keeps it. An infinity never comes out of here: it is out of range.
+/// Returns the instant, rounded to the column's precision, or `None` if it is out of range. The result is never an
+/// infinity.
 #[inline]
 fn within_range(day: i32, micros: i64, precision: Option<u8>) -> Option<i64> {
     let micros = i64::from(day).checked_mul(DAY)?.checked_add(micros)?;
@@ -112,8 +113,8 @@ fn midnight(text: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// `HH:MM[:SS[.f…]]` in microseconds, and the rest. 24:00:00 and a second 60 are times, as in
-/// Postgres, as long as the sum stays within the day.
+/// Parses `HH:MM[:SS[.f…]]` and returns the microseconds and the rest of the text. 24:00:00 and a second 60 are
+/// valid, as in Postgres, as long as the sum stays within the day.
 #[inline]
 fn clock(text: &[u8]) -> Option<(i64, &[u8])> {
     let (all, rest) = match text {
@@ -147,20 +148,20 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((micros, rest))
 }
 
-/// What a feed writes: six digits and nothing after them.
+/// Parses a fraction of exactly six digits, the usual form.
 #[inline]
 fn six(text: &[u8]) -> Option<i64> {
     let [a, b, c, d, e, f] = text else { return None };
     digits::eight([b'0', b'0', *a, *b, *c, *d, *e, *f]).map(|micros| micros as i64)
 }
 
-/// In floating point, because that is how Postgres rounds: half to even of the nearest double.
+/// Parses a fraction in floating point, because Postgres rounds so: half to even of the nearest double.
 fn nearest_micros(digits: &[u8]) -> Option<i64> {
     let fraction = digits::value(digits)? as f64 / 10f64.powi(digits.len() as i32);
     Some((fraction * 1e6).round_ties_even() as i64)
 }
 
-/// Offset from UTC in seconds: `Z`, `±HH`, `±HHMM`, `±HH:MM` or `±HH:MM:SS`, maybe after a blank.
+/// Parses an offset from UTC into seconds: `Z`, `±HH`, `±HHMM`, `±HH:MM` or `±HH:MM:SS`, possibly after a space.
 fn zone(text: &[u8]) -> Option<i64> {
     let text = text.strip_prefix(b" ").unwrap_or(text);
     let (minutes, seconds) = match text {
@@ -176,7 +177,7 @@ fn zone(text: &[u8]) -> Option<i64> {
     exists.then_some(if text[0] == b'-' { -size } else { size })
 }
 
-/// The text without ` BC` at its end, and whether it was there.
+/// Strips ` BC` from the end of the text. The second value is `true` if it was there.
 #[inline]
 fn era(text: &[u8]) -> (&[u8], bool) {
     match text {
@@ -185,7 +186,7 @@ fn era(text: &[u8]) -> (&[u8], bool) {
     }
 }
 
-/// Whether the text is an infinity, and if so whether it is the negative one.
+/// Returns `Some(true)` for negative infinity, `Some(false)` for infinity, and `None` for any other text.
 #[inline]
 fn infinity(text: &[u8]) -> Option<bool> {
     if text.first().is_none_or(u8::is_ascii_digit) {
@@ -195,7 +196,7 @@ fn infinity(text: &[u8]) -> Option<bool> {
     word.eq_ignore_ascii_case(b"infinity").then_some(negative)
 }
 
-/// To the column's precision, halves away from 2000-01-01.
+/// Rounds to the column's precision, halves away from 2000-01-01.
 #[inline]
 fn rounded(micros: i64, precision: Option<u8>) -> i64 {
     let unit = match precision {
@@ -346,7 +347,7 @@ mod tests {
         }
         assert_eq!(encoded(&TIMESTAMP, "294277-01-01"), Err(Refusal::Range("timestamp")));
         assert_eq!(encoded(&TIMESTAMP, "4714-11-23 BC"), Err(Refusal::Range("timestamp")));
-        // In microseconds this is the very number that stands for infinity.
+        // In microseconds, this is the number that stands for infinity.
         assert_eq!(encoded(&TIMESTAMP, "294277-01-09 04:00:54.775807"), Err(Refusal::Range("timestamp")));
     }
 }

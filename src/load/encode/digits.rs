@@ -1,7 +1,7 @@
 //! Runs of ASCII digits, read fast: most cells of a feed are numbers and timestamps, and eight
 //! digits at a time is what makes them cheap. Everything here checks; nothing skips.
 
-/// The value of up to 19 digits (more do not fit). `None` if a byte is not a digit.
+/// Returns the value of up to 19 digits (more do not fit), or `None` if a byte is not a digit.
 #[inline]
 pub(super) fn value(digits: &[u8]) -> Option<u64> {
     match digits.split_last_chunk() {
@@ -10,7 +10,7 @@ pub(super) fn value(digits: &[u8]) -> Option<u64> {
     }
 }
 
-/// What stands before the last eight of a long number.
+/// Returns the value of a long number's digits before the last eight.
 #[inline]
 fn upper(digits: &[u8]) -> Option<u64> {
     match digits.split_last_chunk() {
@@ -19,8 +19,8 @@ fn upper(digits: &[u8]) -> Option<u64> {
     }
 }
 
-/// The value of up to eight digits, in one step from four on: the first four and the last four
-/// overlap, and zeros fill up what is missing on the left.
+/// Returns the value of up to eight digits. From four digits on this takes one step: the first four and the last four
+/// digits overlap, and zeros fill up the missing digits on the left.
 #[inline]
 fn short(digits: &[u8]) -> Option<u64> {
     let missing = 8usize.checked_sub(digits.len())?;
@@ -32,7 +32,7 @@ fn short(digits: &[u8]) -> Option<u64> {
     eight((word | zeros).to_le_bytes())
 }
 
-/// Eight digits in three multiplications: pairs, then fours, then all.
+/// Returns the value of eight digits with three multiplications: pairs, then fours, then all.
 #[inline]
 pub(super) fn eight(chunk: [u8; 8]) -> Option<u64> {
     if foreign(chunk) != 0 {
@@ -52,7 +52,7 @@ fn foreign(chunk: [u8; 8]) -> u64 {
     (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080
 }
 
-/// Four digits that are known to be digits.
+/// Returns the value of four bytes that are known to be digits.
 #[inline]
 pub(super) fn four(digits: [u8; 4]) -> u16 {
     let word = u32::from_le_bytes(digits) ^ 0x3030_3030;
@@ -71,7 +71,7 @@ fn one(byte: u8) -> Option<u32> {
     (digit < 10).then_some(u32::from(digit))
 }
 
-/// The digits that `text` begins with, and the rest.
+/// Splits `text` behind its leading digits.
 #[inline]
 pub(super) fn run(text: &[u8]) -> (&[u8], &[u8]) {
     let mut length = 0;
@@ -85,7 +85,7 @@ pub(super) fn run(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end.map_or(text.len(), |end| length + end))
 }
 
-/// Whether there is a leading minus; and the text without its sign.
+/// Strips the sign of a number. The first value is `true` for a minus.
 #[inline]
 pub(super) fn sign(text: &[u8]) -> (bool, &[u8]) {
     match text {
@@ -95,7 +95,7 @@ pub(super) fn sign(text: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// `digits` without the zeros it begins with.
+/// Returns `digits` without leading zeros.
 #[inline]
 pub(super) fn without_leading_zeros(digits: &[u8]) -> &[u8] {
     let zeros = digits.iter().take_while(|digit| **digit == b'0').count();

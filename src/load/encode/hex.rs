@@ -15,7 +15,8 @@ pub(super) fn bytea(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     if seen > 0xf || !rest.is_empty() { Err(Refusal::Not("hexadecimal")) } else { Ok(()) }
 }
 
-/// As Postgres: braces around it or none, a hyphen after any group of four digits or none.
+/// Encodes a UUID in the forms that Postgres accepts: with or without braces, with or without a hyphen after each
+/// group of four digits.
 pub(super) fn uuid(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let bytes = usual(cell).or_else(|| unusual(cell)).ok_or(Refusal::Not("a uuid"))?;
     out.extend_from_slice(&bytes);
@@ -51,7 +52,8 @@ fn unusual(cell: &[u8]) -> Option<[u8; 16]> {
     (rest.is_empty() && seen <= 0xf).then_some(bytes)
 }
 
-/// The byte of two digits. `seen` gathers what was looked up: above 15, one was no digit.
+/// Returns the byte of two hexadecimal digits. `seen` collects the looked-up values: above 15, one of them was not a
+/// digit.
 #[inline]
 fn both(pair: &[u8; 2], seen: &mut u8) -> u8 {
     let [high, low] = pair.map(|digit| VALUES[usize::from(digit)]);

@@ -10,7 +10,7 @@ pub(super) fn json(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The text is as it came; Postgres normalises it on arrival.
+/// Checks the document and appends its text unchanged; Postgres normalises it on arrival.
 pub(super) fn jsonb(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     check(cell, true)?;
     out.push(1);
@@ -18,7 +18,7 @@ pub(super) fn jsonb(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// How deep a document may nest. Postgres' own limit is its stack, some thousands.
+/// Maximum nesting depth of a document. Postgres' own limit is its stack, some thousands.
 const MAX_DEPTH: usize = 512;
 
 fn check(cell: &[u8], decoded: bool) -> Result<(), Refusal> {
@@ -39,7 +39,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A value with the blanks around it.
+    /// Parses a value and the whitespace around it.
     fn value(&mut self, depth: usize) -> Option<()> {
         self.blanks();
         match self.peek()? {
@@ -55,7 +55,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// The items of an array or an object up to its end; the opening bracket is next.
+    /// Parses the items of an array or object up to its end; the opening bracket is the next byte.
     fn list(&mut self, depth: usize, end: u8, item: fn(&mut Self, usize) -> Option<()>) -> Option<()> {
         if depth >= MAX_DEPTH {
             return None;
@@ -107,7 +107,7 @@ impl Reader<'_> {
         known.then_some(())
     }
 
-    /// One `\uXXXX`, or the two of a character beyond U+FFFF.
+    /// Parses one `\uXXXX`, or the two of a character beyond U+FFFF.
     fn unicode(&mut self) -> Option<()> {
         let unit = self.unit()?;
         match unit {
@@ -141,7 +141,7 @@ impl Reader<'_> {
         self.fits(start)
     }
 
-    /// In `jsonb` a number is a `numeric`, whose range ends somewhere; a short plain one is inside.
+    /// Checks that a number fits into `numeric`, which `jsonb` uses for numbers. Short plain numbers always fit.
     fn fits(&self, start: usize) -> Option<()> {
         let number = &self.text[start..self.at];
         let sure = !self.decoded || number.len() < 1000 && memchr::memchr2(b'e', b'E', number).is_none();

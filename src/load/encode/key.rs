@@ -4,7 +4,7 @@
 
 use super::ColumnEncoding;
 
-/// False, and nothing appended, where there is no such key.
+/// Appends the sort key of a value and returns `true`, or returns `false` if the type has no sort key.
 pub(super) fn append(wire: &ColumnEncoding, binary: &[u8], out: &mut Vec<u8>) -> bool {
     match wire {
         ColumnEncoding::Bool | ColumnEncoding::Uuid => out.extend_from_slice(binary),
@@ -35,7 +35,8 @@ fn signed(binary: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// No text holds U+0000, so it can be the end; and less than any character.
+/// Appends a text and a zero byte. No text contains U+0000, so the zero byte marks the end and sorts before any
+/// character.
 #[inline]
 fn text(binary: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(binary);
@@ -47,7 +48,7 @@ fn without_trailing_blanks(binary: &[u8]) -> &[u8] {
     &binary[..end]
 }
 
-/// A zero byte becomes `00 FF`, the end is `00 00`.
+/// Appends bytes with each zero byte as `00 FF` and the end as `00 00`.
 fn bytes(binary: &[u8], out: &mut Vec<u8>) {
     for part in binary.split_inclusive(|byte| *byte == 0) {
         out.extend_from_slice(part);
@@ -58,7 +59,7 @@ fn bytes(binary: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0]);
 }
 
-/// `-0` is `0`, and all NaN are one, the greatest.
+/// Appends the key of a float: `-0` equals `0`, and all NaN are equal and the greatest.
 fn float8(binary: &[u8], out: &mut Vec<u8>) {
     let value = binary.try_into().map_or(f64::NAN, f64::from_be_bytes);
     let bits = if value.is_nan() { f64::NAN } else { value + 0.0 }.to_bits();
@@ -71,7 +72,7 @@ fn float4(binary: &[u8], out: &mut Vec<u8>) {
     float8(&f64::from(value).to_be_bytes(), out);
 }
 
-/// What a numeric begins with decides first; then weight; then the digits. The scale says nothing.
+/// Appends the key of a numeric: its class and sign first, then the weight, then the digits. The scale is ignored.
 fn numeric(binary: &[u8], out: &mut Vec<u8>) {
     let [_, _, w1, w2, s1, _, _, _, digits @ ..] = binary else { return };
     match (s1, digits) {
@@ -106,7 +107,7 @@ mod tests {
         key
     }
 
-    /// Every cell's key must be less than the next one's.
+    /// Asserts that the key of each cell is less than that of the next.
     fn ascending(wire: &ColumnEncoding, cells: &[&str]) {
         for pair in cells.windows(2) {
             assert!(key(wire, pair[0]) < key(wire, pair[1]), "{wire:?}: {} < {}", pair[0], pair[1]);

@@ -18,7 +18,7 @@ mod text;
 pub use numeric::as_integer as numeric_as_integer;
 pub use refusal::Refusal;
 
-/// How one column travels: its Postgres type and what the type modifier says.
+/// Encoding of a column: its Postgres type with the type modifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnEncoding {
     Bool,
@@ -55,16 +55,16 @@ pub enum ColumnEncoding {
     Bytea,
     Json,
     Jsonb,
-    /// Any other type: the cell stays text here, and Postgres is asked for its binary form.
+    /// Any other type: the cell stays text, and its binary form is requested from Postgres.
     ServerCast(ServerCast),
 }
 
-/// What must be known of a type that only Postgres can read.
+/// Description of a type that only Postgres can parse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCast {
-    /// with its modifier, as SQL writes it
+    /// Name of the type with its modifier, as in SQL.
     pub type_name: String,
-    /// whether an empty cell is the empty text
+    /// `true` if an empty cell is the empty text.
     pub text: bool,
     /// equal values read the same, but for the scale of numbers in them
     pub scaled: bool,
@@ -72,16 +72,16 @@ pub struct ServerCast {
     pub canonical: bool,
 }
 
-/// How two values of a column are told apart.
+/// Kind of comparison of two values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// by the type's `=`
+    /// By the type's `=`.
     Equality,
-    /// by their binary forms
+    /// By the binary forms.
     Bytes,
-    /// by `=`, and zeros by their signs too
+    /// By `=`, with `0` and `-0` distinguished.
     Float,
-    /// by their texts
+    /// By the values' texts.
     Text,
 }
 
@@ -89,8 +89,8 @@ pub enum Comparison {
 pub(super) const XML: &str = "xml";
 
 impl ColumnEncoding {
-    /// The wire of a type, given as `pg_attribute.atttypid` and `atttypmod` (a domain's base type
-    /// is for the caller to find). `None` for a type that has no encoder here.
+    /// Returns the encoding of a type, given as `pg_attribute.atttypid` and `atttypmod` (the caller resolves domains
+    /// to their base types), or `None` for a type that has no encoder here.
     pub fn of(type_oid: u32, typmod: i32) -> Option<ColumnEncoding> {
         Some(match type_oid {
             16 => ColumnEncoding::Bool,
@@ -175,7 +175,7 @@ impl ColumnEncoding {
         }
     }
 
-    /// Whether an unquoted empty cell is `''` (text, varchar, bpchar) rather than null.
+    /// Returns `true` if an unquoted empty cell is `''` (text, varchar, bpchar) rather than null.
     pub fn is_text(&self) -> bool {
         match self {
             ColumnEncoding::ServerCast(asked) => asked.text,
@@ -221,8 +221,9 @@ impl ColumnEncoding {
         key::append(self, binary, out)
     }
 
-    /// The SQL expression that sorts as [`ColumnEncoding::sort_key`] does; `column` is quoted already, `sent` is the expression for its
-    /// binary form. The plain column wherever that is possible, so that the primary key's index serves.
+    /// Returns the SQL expression that sorts like [`ColumnEncoding::sort_key`]. `column` is quoted; `sent` is the
+    /// expression for the column's binary form. Wherever possible this is the plain column, so that the primary key's
+    /// index can be used.
     pub fn order_by(&self, column: &str, sent: &str) -> String {
         match self {
             ColumnEncoding::ServerCast(_) => sent.to_owned(),
@@ -235,7 +236,7 @@ impl ColumnEncoding {
     }
 }
 
-/// Type modifiers of variable-length types count a header of four bytes (`VARHDRSZ`).
+/// Returns the length in a type modifier, which counts a header of four bytes (`VARHDRSZ`).
 fn length(typmod: i32) -> Option<u32> {
     u32::try_from(typmod.checked_sub(4)?).ok()
 }
@@ -244,7 +245,8 @@ fn precision(typmod: i32) -> Option<u8> {
     u8::try_from(typmod).ok().filter(|digits| *digits <= 6)
 }
 
-/// Precision in the upper half, scale in the lower eleven bits, signed.
+/// Returns precision and scale of a numeric. The modifier holds the precision in its upper half and the signed scale
+/// in its lower eleven bits.
 fn limit(typmod: i32) -> Option<(u16, i16)> {
     let packed = length(typmod)?;
     let scale = ((packed & 0x7ff) ^ 0x400) as i16 - 0x400;

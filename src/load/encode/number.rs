@@ -99,7 +99,8 @@ fn exponent(tail: &[u8]) -> Option<i64> {
     Some(if negative { -size } else { size })
 }
 
-/// What Postgres takes: the words below, any unambiguous beginning of them, in any case.
+/// Encodes a boolean in the forms that Postgres accepts: the words below or any unambiguous prefix of them, in any
+/// case.
 pub(super) fn boolean(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     let value = match cell {
         b"1" | b"t" | b"true" => true,
@@ -149,7 +150,7 @@ pub(super) fn float4(cell: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `NaN` and the infinities, in any case; `NaN` has no sign.
+/// Parses `NaN` and the infinities, in any case; `NaN` has no sign.
 #[inline]
 fn word(text: &[u8]) -> Option<f64> {
     let (negative, bare) = digits::sign(text);
@@ -162,7 +163,7 @@ fn word(text: &[u8]) -> Option<f64> {
     text.eq_ignore_ascii_case(b"nan").then_some(f64::NAN)
 }
 
-/// A decimal number. Like Postgres, refuses what only fits as an infinity or as zero.
+/// Parses a decimal number. Like Postgres, refuses a number that only fits as an infinity or as zero.
 #[inline]
 fn finite<F: FromStr + Copy + Into<f64>>(text: &[u8], kind: &'static str) -> Result<F, Refusal> {
     let value = parsed::<F>(text).ok_or(Refusal::Not("a number"))?;
@@ -174,7 +175,8 @@ fn finite<F: FromStr + Copy + Into<f64>>(text: &[u8], kind: &'static str) -> Res
     Ok(value)
 }
 
-/// Rust rounds correctly, as strtod does; but it also takes words, which are settled before.
+/// Parses a number with Rust's parser, which rounds correctly, like strtod. Words, which it would accept too, are
+/// handled before.
 #[inline]
 fn parsed<F: FromStr>(text: &[u8]) -> Option<F> {
     let (_, bare) = digits::sign(text);

@@ -5,7 +5,7 @@
 use super::Refusal;
 use super::digits::{self, all_zeros, without_leading_zeros};
 
-/// `limit` is the column's (precision, scale).
+/// Encodes a numeric. `limit` is the column's precision and scale.
 pub(super) fn numeric(cell: &[u8], limit: Option<(u16, i16)>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = cell.trim_ascii();
     match Decimal::read(text) {
@@ -43,20 +43,20 @@ pub fn as_integer(bytes: &[u8]) -> Option<i64> {
 const NOT: Refusal = Refusal::Not("a number");
 const RANGE: Refusal = Refusal::Range("numeric");
 
-/// What Postgres can hold before and after the point.
+/// Maximum number of digits that Postgres can store before and after the point.
 const MAX_WHOLE: usize = 131_072;
 const MAX_SCALE: usize = 16_383;
 
 /// A decimal number as written: checked digits before and after the point.
 struct Decimal<'a> {
     negative: bool,
-    /// Without leading zeros.
+    /// Digits before the point, without leading zeros.
     whole: &'a [u8],
     fraction: &'a [u8],
 }
 
 impl<'a> Decimal<'a> {
-    /// The number that `text` begins with, and the rest. `None` if it begins otherwise.
+    /// Parses the number at the beginning of `text` and returns it with the rest, or `None` if there is none.
     #[inline]
     fn read(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (negative, text) = digits::sign(text);
@@ -93,7 +93,7 @@ impl<'a> Decimal<'a> {
         Ok(places)
     }
 
-    /// How many digits stand before the point; below zero: how many zeros follow it.
+    /// Returns the number of digits before the point; a negative value is the number of zeros that follow the point.
     #[inline]
     fn magnitude(&self) -> i64 {
         if !self.whole.is_empty() {
@@ -128,7 +128,7 @@ impl<'a> Decimal<'a> {
         out[start..start + 8].copy_from_slice(&header.to_be_bytes());
     }
 
-    /// How many groups of the fraction are zeros that no digit precedes; and what follows them.
+    /// Returns the number of leading all-zero groups of a fraction without whole digits, and the digits behind them.
     #[inline]
     fn leading_groups(&self) -> (usize, &'a [u8]) {
         let mut fraction = self.fraction;
@@ -156,7 +156,7 @@ fn write_groups(whole: &[u8], fraction: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Fewer than four digits.
+/// Returns the value of fewer than four digits.
 #[inline]
 fn group(digits: &[u8]) -> u16 {
     digits.iter().fold(0, |group, digit| group * 10 + u16::from(digit - b'0'))
@@ -170,7 +170,7 @@ fn strip_zeros(start: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// `1.5e3`: written out as a plain decimal, then as any other. Rare, so it may allocate.
+/// Encodes a number like `1.5e3` by writing it out as a plain decimal. Such numbers are rare, so this may allocate.
 #[cold]
 fn scientific(number: &Decimal, tail: &[u8], limit: Option<(u16, i16)>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let exponent = exponent(tail)?;
@@ -190,7 +190,7 @@ fn scientific(number: &Decimal, tail: &[u8], limit: Option<(u16, i16)>, out: &mu
     Ok(())
 }
 
-/// Beyond what any number could need, it is not worth writing the zeros out to learn that.
+/// Parses the exponent. One that no valid number could have is refused at once, without writing out the zeros.
 fn exponent(tail: &[u8]) -> Result<i64, Refusal> {
     let [b'e' | b'E', tail @ ..] = tail else { return Err(NOT) };
     let (negative, size) = digits::sign(tail);
@@ -203,7 +203,7 @@ fn exponent(tail: &[u8]) -> Result<i64, Refusal> {
     Ok(if negative { -size } else { size })
 }
 
-/// `NaN` and the infinities. A column with a precision holds the first only.
+/// Encodes `NaN` and the infinities. A column with a precision accepts only `NaN`.
 #[cold]
 fn word(text: &[u8], limit: Option<(u16, i16)>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     if text.eq_ignore_ascii_case(b"nan") {
@@ -226,7 +226,7 @@ fn word(text: &[u8], limit: Option<(u16, i16)>, out: &mut Vec<u8>) -> Result<(),
 mod tests {
     use super::*;
 
-    /// Hexadecimal of count, weight, sign, scale and digits, as `numeric_send` gives them.
+    /// Returns the encoded count, weight, sign, scale and digits in hexadecimal, as `numeric_send` orders them.
     fn encoded(cell: &str, limit: Option<(u16, i16)>) -> Result<String, Refusal> {
         let mut out = Vec::new();
         numeric(cell.as_bytes(), limit, &mut out)?;

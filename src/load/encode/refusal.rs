@@ -1,7 +1,7 @@
-//! Why a cell was refused: what was expected, in words that fit after a column's name. Never the
-//! cell's own text, which may be a secret and ends up in logs and in the ledger.
+//! Reasons for which a cell is refused, as text that follows a column's name. The text never contains the cell's own
+//! content, which may be secret and would end up in logs and in the ledger.
 
-/// Why a cell was refused. Bytes are counted from 1.
+/// Reason for which a cell was refused. Bytes are counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The text is no value of the type, or a form of it that is not taken.

@@ -19,7 +19,7 @@ pub(super) fn varchar(cell: &[u8], max: Option<u32>, out: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-/// Padded with blanks to the column's length.
+/// Encodes a text padded with spaces to the column's length.
 pub(super) fn bpchar(cell: &[u8], len: Option<u32>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     check(cell)?;
     let Some(len) = len else {
@@ -47,7 +47,7 @@ pub(super) fn unshortened(cell: &[u8], max: u32) -> Result<(), Refusal> {
     if chars > max as usize { Err(Refusal::Long { kind: "varchar", max }) } else { Ok(()) }
 }
 
-/// Whether Postgres can store the cell as text.
+/// Checks that Postgres can store the cell as text.
 #[inline]
 pub(super) fn check(cell: &[u8]) -> Result<(), Refusal> {
     if is_plain(cell) {
@@ -60,8 +60,8 @@ pub(super) fn check(cell: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Whether all is ASCII and nothing is U+0000: true of most cells, and quick to see. Subtracting 1
-/// turns 0 and nothing else of ASCII into a byte above 0x7f.
+/// Returns `true` if all bytes are ASCII and none is U+0000, which is the usual case and fast to check. Subtracting 1
+/// turns 0, and no other ASCII byte, into a byte above 0x7f.
 #[inline]
 fn is_plain(cell: &[u8]) -> bool {
     let (words, rest) = cell.as_chunks();
@@ -72,7 +72,8 @@ fn is_plain(cell: &[u8]) -> bool {
     strange & 0x8080_8080_8080_8080 == 0 && rest.iter().all(|byte| (1..0x80).contains(byte))
 }
 
-/// At most `max` characters, and how many they are. Only blanks may be cut off, as in Postgres.
+/// Returns the text cut to at most `max` characters, and its number of characters. Only spaces may be cut off, as in
+/// Postgres.
 #[inline]
 fn cut<'a>(text: &'a [u8], max: u32, kind: &'static str) -> Result<(&'a [u8], usize), Refusal> {
     let limit = max as usize;
@@ -86,7 +87,7 @@ fn cut<'a>(text: &'a [u8], max: u32, kind: &'static str) -> Result<(&'a [u8], us
     if excess.iter().all(|byte| *byte == b' ') { Ok((kept, limit)) } else { Err(Refusal::Long { kind, max }) }
 }
 
-/// In valid UTF-8, all but the continuation bytes.
+/// Returns `true` unless the byte is a continuation byte of UTF-8.
 #[inline]
 fn begins_a_char(byte: u8) -> bool {
     byte & 0xc0 != 0x80
