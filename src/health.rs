@@ -1,10 +1,10 @@
-//! Whether the loader can do its work, as the rooms last saw it. The loader notes what it reached, the ops
-//! listener reads it; neither knows the other. A broker that is down is worth a note but does not make us
-//! unready: loading goes on without it.
+//! Health of the loader: which services were reached last. The loader records it, the ops listener reads it, and
+//! neither knows the other. A broker that is down is reported but does not make the loader unready, because loading
+//! continues without it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What was last reached, shared by all clones.
+/// Services that were last reached, shared by all clones.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Mutex<Seen>>);
 
@@ -13,7 +13,7 @@ pub struct Health(Arc<Mutex<Seen>>);
 pub enum Part {
     Source,
     Target,
-    /// Its absence is shown, but no reason to be unready.
+    /// Publisher; its failure is shown but does not make the loader unready.
     Notifier,
 }
 
@@ -22,7 +22,7 @@ pub enum Part {
 pub enum Readiness {
     /// Source or target has not been tried yet.
     Starting,
-    /// Source and target were reached; the notes say what else is amiss.
+    /// Source and target were reached; the notes list other problems.
     Ready { notes: Vec<String> },
     /// One line for each part that was not reached.
     Unready { lines: Vec<String> },
@@ -36,18 +36,19 @@ struct Seen {
 }
 
 impl Health {
-    /// Notes that `part` was reached, or why not. The reason is shown to whoever asks: no secrets in it.
+    /// Records that `part` was reached, or the reason for which it was not. The reason is public: it must not contain
+    /// secrets.
     pub fn reached(&self, part: Part, outcome: Result<(), String>) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *seen.slot(part) = Some(outcome);
     }
 
-    /// What was noted of one part last; nothing if it was not tried yet.
+    /// Returns the last result for one part, or `None` if it was not tried yet.
     pub fn of(&self, part: Part) -> Option<Result<(), String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).slot(part).clone()
     }
 
-    /// What the last notes amount to.
+    /// Returns the readiness that follows from the last results.
     pub fn readiness(&self) -> Readiness {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let broken = [("source", &seen.source), ("target", &seen.target)];

@@ -1,6 +1,5 @@
-//! Everything we count, in one struct with its own registry: the doc comment of a field is the metric's help
-//! text, the field's name is its name after `paper_engine_`. It is handed in, never global, and knows
-//! nothing of the rooms: they tell it in its own words.
+//! All metrics in one struct with its own registry. The doc comment of a field is the metric's help text, and the
+//! field's name is the metric's name after `paper_engine_`. The struct is passed as a value, never global.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use time::OffsetDateTime;
 /// and then forgotten.
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ty $([$($label:literal),+])?;)+) => {
-        /// What this process counted and measured.
+        /// Counters and measurements of this process.
         pub struct Metrics {
             registry: Registry,
             $($(#[doc = $help])+ $field: $kind,)+
@@ -39,34 +38,34 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Rows of committed deliveries, by what happened to them.
+    /// Rows of committed deliveries, by effect.
     rows_total: IntCounterVec["entity", "op"];
     /// Deliveries that got a ledger row, by its status.
     deliveries_total: IntCounterVec["entity", "kind", "status"];
-    /// Times that something was put off to be tried again, by what was in the way.
+    /// Attempts that failed temporarily and are repeated, by reason.
     retries_total: IntCounterVec["reason"];
     /// Bytes received from the bucket.
     bytes_total: IntCounter;
     /// Seconds that a delivery spent in each stage.
     delivery_seconds: HistogramVec["stage"];
-    /// When the newest loaded object was last modified, as a Unix time.
+    /// Unix time at which the newest loaded object was last modified.
     newest_loaded_timestamp_seconds: GaugeVec["entity"];
-    /// How long the oldest pending object has been waiting, in seconds; 0 if none is. Those behind a stop or without a
-    /// table do not count.
+    /// Age of the oldest pending object in seconds, 0 if there is none. Objects behind a stop or without a table do
+    /// not count.
     oldest_pending_age_seconds: GaugeVec["entity"];
-    /// Objects that are listed and not loaded yet, but for those behind a stop. Those without a table count.
+    /// Objects that are listed and not loaded yet. Objects behind a stop do not count, those without a table do.
     pending_objects: IntGauge;
-    /// Tables that wait for an operator, by the status of the delivery that stops them.
+    /// Tables that need attention, by the status of the delivery that stops them.
     stopped_tables: IntGaugeVec["status"];
     /// Messages that wait to be published.
     outbox_messages: IntGauge;
-    /// When an iteration last ended well, as a Unix time.
+    /// Unix time at which the last iteration ended well.
     last_success_timestamp_seconds: Gauge;
-    /// How the last run-once ended, as its exit code; of a service, how its last iteration would have ended.
+    /// Exit code of the last one-shot run; of a service, the code that its last iteration would have given.
     last_exit_code: IntGauge;
     /// Tables of the feed that have no table in the target.
     unmapped_tables: IntGauge;
-    /// Always 1; the label says which version runs.
+    /// Constant 1; the label is the running version.
     build_info: IntGaugeVec["version"];
 }
 
@@ -81,7 +80,7 @@ macro_rules! label {
             /// Every value there is.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The label's value.
+            /// Returns the label's value.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
@@ -90,12 +89,12 @@ macro_rules! label {
 }
 
 label! {
-    /// What happened to a row.
+    /// Effect on a row.
     RowOp { Create = "create", Amend = "amend", Remove = "remove", Unchanged = "unchanged", Rejected = "rejected" }
 }
 
 label! {
-    /// What was in the way: the bucket, or the target, and there what can be told apart; the disk under our own temporary files.
+    /// Reason of a temporary failure: the bucket, the target (with several kinds), or the disk of temporary files.
     Reason {
         Source = "source", Target = "target", Deadlock = "deadlock", Serialization = "serialization", Lock = "lock",
         Full = "full", Spool = "spool",
@@ -108,7 +107,7 @@ label! {
 }
 
 impl Metrics {
-    /// All at nothing. `version` is what `build_info` shows.
+    /// Creates the metrics, all zero. `version` is the label of `build_info`.
     pub fn new(version: &str) -> Self {
         let metrics = Self::register();
         metrics.build_info.with_label_values(&[version]).set(1);
@@ -125,41 +124,40 @@ impl Metrics {
         metrics
     }
 
-    /// `n` rows of `entity` were committed as `op`.
+    /// Counts `n` rows of `entity` that were committed as `op`.
     pub fn rows(&self, entity: &str, op: RowOp, n: u64) {
         self.rows_total.with_label_values(&[entity, op.as_str()]).inc_by(n);
     }
 
-    /// A delivery of `entity` got its ledger row.
+    /// Counts a delivery of `entity` that got its ledger row.
     pub fn delivery(&self, entity: &str, kind: &'static str, status: &'static str) {
         let labels = [entity, kind, status];
         self.deliveries_total.with_label_values(&labels).inc();
     }
 
-    /// Something is tried again, because this was in the way.
+    /// Counts a temporary failure.
     pub fn retry(&self, reason: Reason) {
         self.retries_total.with_label_values(&[reason.as_str()]).inc();
     }
 
-    /// `n` bytes came from the bucket.
+    /// Counts `n` bytes from the bucket.
     pub fn bytes(&self, n: u64) {
         self.bytes_total.inc_by(n);
     }
 
-    /// A delivery spent `took` in `stage`.
+    /// Measures the time that a delivery spent in `stage`.
     pub fn stage(&self, stage: Stage, took: Duration) {
         let seconds = took.as_secs_f64();
         self.delivery_seconds.with_label_values(&[stage.as_str()]).observe(seconds);
     }
 
-    /// An object of `entity` last modified at `modified` was loaded. An older one than before changes nothing.
+    /// Records the modification time of a loaded object of `entity`. Older objects do not lower the gauge.
     pub fn newest_loaded(&self, entity: &str, modified: OffsetDateTime) {
         let newest = self.newest_loaded_timestamp_seconds.with_label_values(&[entity]);
         newest.set(newest.get().max(unix(modified)));
     }
 
-    /// What waits now: how many objects, and for each entity the age of its oldest. Entities that are not
-    /// named wait no more.
+    /// Sets the number of pending objects, and for each entity the age of its oldest. Other entities have none.
     pub fn pending(&self, objects: u64, oldest: &BTreeMap<String, Duration>) {
         self.pending_objects.set(whole(objects));
         for entity in known_entities(&self.oldest_pending_age_seconds) {
@@ -172,22 +170,22 @@ impl Metrics {
         }
     }
 
-    /// `n` tables are stopped by a delivery of this status.
+    /// Sets the number of tables that are stopped by a delivery of this status.
     pub fn stopped_tables(&self, status: &'static str, n: u64) {
         self.stopped_tables.with_label_values(&[status]).set(whole(n));
     }
 
-    /// `n` messages wait to be published.
+    /// Sets the number of messages that wait to be published.
     pub fn outbox(&self, n: u64) {
         self.outbox_messages.set(whole(n));
     }
 
-    /// An iteration ended well.
+    /// Records that an iteration ended well.
     pub fn success(&self, at: OffsetDateTime) {
         self.last_success_timestamp_seconds.set(unix(at));
     }
 
-    /// A run-once, or an iteration of a service, ended with this code.
+    /// Records the exit code of a one-shot run, or of an iteration of a service.
     pub fn ended(&self, code: u8) {
         self.last_exit_code.set(i64::from(code));
     }
@@ -202,19 +200,19 @@ impl Metrics {
         }
     }
 
-    /// `n` tables of the feed have no table in the target.
+    /// Sets the number of tables of the feed that have no table in the target.
     pub fn unmapped(&self, n: u64) {
         self.unmapped_tables.set(whole(n));
     }
 
-    /// All of it in Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     pub fn render(&self) -> String {
         let families = self.registry.gather();
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 
-    /// The same without the process, which will be gone when somebody reads this: node-exporter has `process_…` of its own,
-    /// and refuses them twice.
+    /// Returns the metrics without those of the process, which has ended when the file is read. Node-exporter has
+    /// `process_…` metrics of its own and refuses duplicates.
     pub fn render_what_stays(&self) -> String {
         let mut families = self.registry.gather();
         families.retain(|family| family.name().starts_with("paper_engine_"));

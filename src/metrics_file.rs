@@ -1,5 +1,5 @@
-//! The metrics in a file, for what cannot be scraped: node-exporter's textfile collector reads it after the program has
-//! ended. A file is replaced whole, so that nobody reads half of one.
+//! Writes the metrics to a file for jobs that cannot be scraped: node-exporter's textfile collector reads it after
+//! the program has ended. The file is replaced atomically.
 
 use std::fs::Permissions;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use tempfile::Builder;
 
 use crate::metrics::Metrics;
 
-/// Where the metrics are written.
+/// Path of the metrics file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsFile(PathBuf);
 
@@ -19,17 +19,17 @@ impl MetricsFile {
         Self(path)
     }
 
-    /// The folder it is in.
+    /// Returns the file's folder.
     pub fn folder(&self) -> &Path {
         self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    /// Whether the collector will read it: it reads files of one ending only.
+    /// Returns `true` if the collector will read the file: it reads only files that end in `.prom`.
     pub fn is_collected(&self) -> bool {
         self.0.extension().is_some_and(|ending| ending == "prom")
     }
 
-    /// Whether something stands there that no file can replace.
+    /// Returns `true` if the path is a folder, which a file cannot replace.
     pub fn is_folder(&self) -> bool {
         self.0.is_dir() || self.0.file_name().is_none()
     }
@@ -50,7 +50,7 @@ impl MetricsFile {
         Ok(())
     }
 
-    /// The same; what is in the way is said, and is no reason to fail.
+    /// Writes the file; a failure is logged and otherwise ignored.
     pub fn keep(&self, metrics: &Metrics) {
         if let Err(error) = self.write(metrics) {
             let path = self.0.display();

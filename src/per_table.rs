@@ -23,7 +23,7 @@ impl<T> PerTable<T> {
     }
 }
 
-/// A pattern over `schema.table`: `*` stands for any characters, `?` for one, and `\` takes both of their meaning.
+/// Pattern over `schema.table`: `*` matches any characters, `?` one, and `\` escapes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -32,14 +32,14 @@ pub struct Pattern {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece {
-    /// any number of characters
+    /// Any number of characters.
     Many,
-    /// one character, whichever
+    /// One character, whichever.
     One,
     Is(char),
 }
 
-/// Why a text is no pattern.
+/// Reason for which a text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
     #[error("it names no schema. Write schema and table, like dbo.orders or dbo.*")]
@@ -82,7 +82,7 @@ impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         let name: Vec<char> = name.chars().collect();
         let (mut at, mut piece) = (0, 0);
-        // where the last `*` stands, and up to where it has taken characters
+        // Position of the last `*`, and the end of the characters that it has matched.
         let mut star: Option<(usize, usize)> = None;
         while at < name.len() {
             match self.pieces.get(piece) {

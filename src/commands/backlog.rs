@@ -1,5 +1,5 @@
-//! What the bucket shows against the ledger, for commands that only look: as the loader takes stock, but as if nothing were
-//! stopped, so that the files that wait behind a stop are in the plan too.
+//! Plans what the bucket has beyond the ledger, for read-only commands. Stops are ignored, so that the files that
+//! wait behind a stop are in the plan too.
 
 use futures_util::StreamExt;
 
@@ -26,7 +26,8 @@ async fn look(source: &Source, target: &Target) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// The row as if its stop had been dealt with. A late file stays where it is: to fold it in, the plan would end before it.
+/// Returns the entry without its stop. A late file stays as it is, because the plan would end before a file that is
+/// folded in.
 fn lifted(mut entry: Entry) -> Entry {
     if entry.stops() {
         entry.requested = Some(match entry.file {

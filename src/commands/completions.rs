@@ -16,7 +16,7 @@ To stay: write it where the shell looks for it, like
   zsh   /usr/local/share/zsh/site-functions/_paper-engine-orders
   fish  ~/.config/fish/completions/paper-engine-orders.fish")]
 pub(super) struct Args {
-    /// Whose
+    /// Shell to generate completions for
     shell: Shell,
 }
 

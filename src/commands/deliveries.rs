@@ -23,34 +23,35 @@ pub(super) enum Command {
     /// List deliveries of the feed, newest first
     #[command(after_help = "Example: paper-engine-orders deliveries list --status failed --entity dbo.orders")]
     List(List),
-    /// Show all that the ledger has of one delivery
+    /// Show everything that the ledger has about one delivery
     #[command(after_help = "Example: paper-engine-orders deliveries show 6")]
     Show {
-        /// Its number, as the log and `deliveries list` have it
+        /// Delivery id, as in the log and in `deliveries list`
         #[arg(value_parser = number::parse::<i64>)]
         id: i64,
         /// One JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Ask for another try of failed, held or late deliveries; the next iteration acts
+    /// Request another try of failed, held or late deliveries; the next iteration carries it out
     ///
-    /// A late file is folded in, with everything of its table that was loaded after it.
+    /// A late file is folded in, together with everything of its table that was loaded after it.
     #[command(after_help = "Example: paper-engine-orders deliveries retry 3 4 5")]
     Retry(Ids),
-    /// Let held snapshots go on, removing as much as was shown and not more (nothing was: MAX_REMOVE); the next iteration acts
+    /// Release held snapshots; the next iteration loads them
     ///
-    /// Any part of a snapshot stands for all of it.
+    /// A released snapshot may remove as many rows as were shown when it was held; if none were shown, MAX_REMOVE
+    /// still applies. The id of any part of a snapshot stands for the whole snapshot.
     #[command(after_help = "Example: paper-engine-orders deliveries release 6")]
     Release(Ids),
-    /// Give failed, held or late deliveries up for good; their tables go on without them
+    /// Give up failed, held, late or gone deliveries for good; their tables continue without them
     ///
-    /// Any part of a reload stands for all of it.
+    /// The id of any part of a reload stands for the whole reload.
     #[command(after_help = "Example: paper-engine-orders deliveries skip 6 --reason 'half an export'")]
     Skip {
         #[command(flatten)]
         ids: Ids,
-        /// Why; it stays in the ledger
+        /// Reason, which is kept in the ledger
         #[arg(long, value_parser = reason)]
         reason: String,
     },
@@ -58,13 +59,13 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those in this state
+    /// Only deliveries with this status
     #[arg(long, value_parser = status())]
     status: Option<Status>,
-    /// Only those of this table: its name, or schema.table
+    /// Only deliveries of this table: its name, or schema.table
     #[arg(long, value_name = "TABLE")]
     entity: Option<String>,
-    /// At most so many
+    /// Maximum number of deliveries to print
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = number::parse::<u32>)]
     limit: u32,
     /// One JSON object per line
@@ -75,10 +76,10 @@ pub(super) struct List {
 /// All of them or, if it cannot be done to one, none.
 #[derive(Debug, clap::Args)]
 pub(super) struct Ids {
-    /// Numbers of deliveries, as the log and `deliveries list` have them
+    /// Delivery ids, as in the log and in `deliveries list`
     #[arg(required = true, value_name = "ID", value_parser = number::parse::<i64>)]
     ids: Vec<i64>,
-    /// Who asks; the user at this machine if not given. It stays in the ledger
+    /// Name of the operator, which is kept in the ledger; by default user and host
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
     /// One JSON object per line
@@ -115,12 +116,13 @@ impl Ids {
     }
 }
 
-/// Who asks: the one named, or the user at this machine.
+/// Returns the given name of the operator, or user and host.
 pub(super) fn actor(named: Option<&str>, boot: &App) -> String {
     named.map_or_else(|| format!("{}@{}", env::user(), boot.host), str::to_owned)
 }
 
-/// What the ledger does not know of a reload that failed: the parts beside the one that is to blame. Skipping one skips all.
+/// Returns what the ledger does not know of a failed reload: the parts beside the faulty one. Skipping one part skips
+/// all of them.
 async fn rest(boot: &App, target: &Target, ids: &[i64]) -> anyhow::Result<Vec<Rest>> {
     let mut failed = Vec::new();
     for id in ids {
@@ -228,7 +230,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What to say where nothing is to be listed: a table's name may be misspelt.
+/// Returns the message for an empty list: the table's name may be misspelt.
 async fn nothing(list: &List, target: &Target) -> anyhow::Result<String> {
     let states = target.tables().await.map_err(Error::from)?;
     let unknown = |name: &&String| {
@@ -244,7 +246,7 @@ async fn nothing(list: &List, target: &Target) -> anyhow::Result<String> {
     Ok(OutputStyle::of_stdout().wrapped(&format!("No deliveries of {name}; the ledger knows: {known}."), 0))
 }
 
-/// A line of the list. The key takes what is left of the width, for it is shown whole by `show`.
+/// Formats a line of the list. The key gets the remaining width, because `show` prints it in full.
 fn cells([id, at, status, create, amend, remove, file]: &[String; 7], look: OutputStyle) -> String {
     let (start, counts) = (format!("{id:>6} {at:11} "), format!(" {create:>7} {amend:>7} {remove:>7}  "));
     let status = format!("{status:7}");
@@ -253,7 +255,7 @@ fn cells([id, at, status, create, amend, remove, file]: &[String; 7], look: Outp
     start + &look.status(&status) + &counts + &term_format::middle(&term_format::line(file, usize::MAX), left)
 }
 
-/// What the list has to say of a delivery: its line, why it is as it is, and what was asked for.
+/// Formats a delivery of the list: its line, the reason for its status, and a request.
 fn entry(row: &Value, look: OutputStyle) -> Vec<String> {
     let at = word(row, "committed_at").get(5..16).unwrap_or_default().replace('T', " ");
     let [create, amend, remove] = ["rows_create", "rows_amend", "rows_remove"].map(|key| known(row, key));
@@ -273,7 +275,7 @@ fn entry(row: &Value, look: OutputStyle) -> Vec<String> {
     lines
 }
 
-/// What tells a file from others of its feed: the key from the table on, without its ending.
+/// Returns the key from the table on, without its extension.
 fn short(row: &Value) -> String {
     let (key, table) = (word(row, "object_key"), word(row, "entity"));
     let below = key.split_once(&format!("{}/{table}/", word(row, "schema_name")));
@@ -281,7 +283,7 @@ fn short(row: &Value) -> String {
     short.trim_end_matches(".gz").trim_end_matches(".csv").to_owned()
 }
 
-/// Nobody knows what a file does before it is loaded.
+/// Returns the count, or a dash if the file was not loaded, because its effect is unknown.
 fn known(row: &Value, key: &str) -> String {
     if word(row, "status") == "loaded" { row[key].to_string() } else { "–".to_owned() }
 }
@@ -309,7 +311,7 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a column of the ledger is called here; none if it says nothing in this state.
+/// Returns the label of a ledger column, or `None` if it has no meaning for this status.
 fn label<'a>(row: &Value, key: &'a str) -> Option<&'a str> {
     match (word(row, "status"), key) {
         ("held", "rows_remove") => (row[key] != 0).then_some("would remove"),
@@ -322,7 +324,7 @@ fn word<'a>(row: &'a Value, key: &str) -> &'a str {
     row[key].as_str().unwrap_or_default()
 }
 
-/// The states, which a shell can complete.
+/// Returns a parser for statuses that shells can complete.
 fn status() -> impl TypedValueParser<Value = Status> {
     let words = PossibleValuesParser::new(Status::ALL.map(Status::as_str));
     words.try_map(|word| Status::parse(&word).ok_or_else(|| format!("{word} is no state")))

@@ -1,5 +1,5 @@
-//! What a person is told when a command cannot do what was asked: what is wrong, where, why, and what to do about it. On a
-//! terminal the lines fit it; elsewhere each part is one line, whole.
+//! Report of an error for people: what is wrong, where, why, and what to do. On a terminal the lines are wrapped to
+//! its width; elsewhere each part is one line.
 
 use std::io::Write;
 
@@ -17,7 +17,7 @@ pub(super) struct ErrorReport {
     place: String,
     why: String,
     next: String,
-    /// of a configuration: each variable that is at fault, what is wrong with it, and what to write there
+    /// Errors of the configuration: the variable, what is wrong with it, and the correct form.
     faults: Vec<(String, String, String)>,
 }
 
@@ -27,7 +27,7 @@ pub(super) fn say(error: &anyhow::Error) {
     drop(std::io::stderr().write_all(ErrorReport::of(error).lines(&shape).as_bytes()));
 }
 
-/// How it is to look.
+/// Format of the report.
 struct Shape {
     width: usize,
     coloured: bool,
@@ -46,7 +46,7 @@ impl ErrorReport {
                 .next(next);
         }
         match error.downcast_ref::<Error>() {
-            // what was at hand when it happened, like a file, stands before it
+            // The context of the error, such as a file, comes first.
             Some(inner) if inner.to_string() != error.to_string() => Self::of_loader(inner).with(error),
             Some(inner) => Self::of_loader(inner),
             None => Self::of_chain(error),
@@ -82,7 +82,7 @@ impl ErrorReport {
         Self { faults: faults.collect(), ..Self::new(format!("the configuration has {count}")) }
     }
 
-    /// The context of an error, like the file that was at hand.
+    /// Adds the context of an error, such as a file.
     fn with(self, error: &anyhow::Error) -> Self {
         let context = error.to_string();
         match self.place.as_str() {
@@ -91,7 +91,7 @@ impl ErrorReport {
         }
     }
 
-    /// An error without parts: the first words are what, its causes why, each once.
+    /// Splits an error without parts: the first message says what is wrong, its causes why, without repetition.
     fn of_chain(error: &anyhow::Error) -> Self {
         let mut said = error.to_string();
         let mut why = Vec::new();
@@ -200,7 +200,7 @@ impl ErrorReport {
         }
     }
 
-    /// `what`, and below it the parts that there are.
+    /// Returns `what`, and below it the other parts.
     fn lines(&self, shape: &Shape) -> String {
         let paint = |colour: Colour, word: &str| if shape.coloured { colour.paint(word) } else { word.to_owned() };
         let what = term_format::wrapped_to(&format!("{NAME}: {}", self.what), 0, 2, shape.width);
@@ -222,10 +222,10 @@ impl ErrorReport {
 }
 
 const NAME: &str = "paper-engine-orders";
-/// As wide as `where: `.
+/// Width of `where: `.
 const LABEL: usize = 7;
 
-/// A label, and words beside it.
+/// Returns a label with text beside it.
 fn part(label: &str, words: &str, indent: usize, width: usize) -> String {
     let beside = term_format::wrapped_to(words, indent + LABEL, indent + LABEL, width);
     format!("{:indent$}{label} {}", "", beside.trim_start())
@@ -235,12 +235,12 @@ fn ended(words: &str) -> String {
     format!("{}.", words.trim_end_matches('.'))
 }
 
-/// Which database it is, without who and with what password.
+/// Returns the database, without user and password.
 fn postgres() -> String {
     Config::database_from_env().map(|database| format!("{database} (TARGET)")).unwrap_or_default()
 }
 
-/// What to do about a server that is not reached.
+/// Returns the advice for a server that cannot be reached.
 fn of_road(why: &str) -> &'static str {
     if why.contains("TLS") {
         "Check sslmode and sslrootcert in TARGET against what the server offers."
@@ -249,7 +249,7 @@ fn of_road(why: &str) -> &'static str {
     }
 }
 
-/// What to do about a file or folder.
+/// Returns the advice for an error of a file or folder.
 fn of_file(kind: std::io::ErrorKind) -> &'static str {
     use std::io::ErrorKind::*;
     match kind {
@@ -260,7 +260,7 @@ fn of_file(kind: std::io::ErrorKind) -> &'static str {
     }
 }
 
-/// What to do about a refusal of Postgres, where its code tells.
+/// Returns the advice for an error of Postgres, by its code.
 fn of_code(code: &str, door: &str) -> &'static str {
     match code {
         _ if door == "script" && !pg::sqlstate::is_world(code) => "Mend it; nothing of it was applied.",

@@ -50,7 +50,7 @@ fn section(title: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
     roff.to_writer(out)
 }
 
-/// Every command that does something, with its whole name.
+/// Returns every command that can be run, with its full name.
 fn leaves(command: &Command) -> Vec<(String, Command)> {
     let mut found = Vec::new();
     for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
@@ -65,7 +65,7 @@ fn leaves(command: &Command) -> Vec<(String, Command)> {
     found
 }
 
-/// One command: how it is called, what it does, its flags, an example.
+/// Writes the section of one command: usage, description, flags, example.
 fn about(path: &str, leaf: &Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     let mut leaf = leaf.clone().disable_help_flag(true);
     let mut roff = Roff::new();
@@ -83,7 +83,7 @@ fn about(path: &str, leaf: &Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     example.split("\n\n").try_for_each(|part| words_or_lines(part).to_writer(out))
 }
 
-/// A part of what stands below a command's flags: examples stay as they are, a sentence is filled as all text is.
+/// Formats a part of the text below a command's flags: examples are kept as they are, sentences are filled.
 fn words_or_lines(part: &str) -> Roff {
     if part.contains('\n') || part.starts_with("Example") {
         return as_it_is(part);
@@ -93,7 +93,7 @@ fn words_or_lines(part: &str) -> Roff {
     roff
 }
 
-/// The flags as clap's generator writes them; a heading of theirs is no section of the page.
+/// Writes the flags with clap's generator, without its section headings.
 fn flags(leaf: Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     let mut options = Vec::new();
     Man::new(leaf).render_options_section(&mut options)?;
@@ -103,7 +103,7 @@ fn flags(leaf: Command, out: &mut Vec<u8>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Lines that stay as they are.
+/// Formats lines without filling them.
 fn as_it_is(text: &str) -> Roff {
     let mut roff = Roff::new();
     if !text.is_empty() {
@@ -117,7 +117,7 @@ fn as_it_is(text: &str) -> Roff {
     roff
 }
 
-/// The sample's variables: the comment above one speaks of all that follow it without a gap.
+/// Formats the variables of the sample: a comment applies to all variables that follow it without a gap.
 fn environment(sample: &str) -> Roff {
     let mut roff = Roff::new();
     for block in sample.split("\n\n") {
@@ -136,14 +136,14 @@ fn environment(sample: &str) -> Roff {
     roff
 }
 
-/// What is not ours to define.
+/// Variables that other programs define.
 const OTHERS: &[(&str, &str)] = &[
     ("NO_COLOR", "Not empty: no colour. There is none either where the output is no terminal, or TERM is dumb."),
     ("RUST_LOG", "How much the log says: warn, debug, or info,hyper=debug."),
     ("TMPDIR", "Where large files are sorted, if memory does not do; nothing stays there."),
 ];
 
-/// `NAME=default`, be it commented out.
+/// Parses `NAME=default`, also if it is commented out.
 fn variable(line: &str) -> Option<(&str, &str)> {
     let (name, default) = line.trim_start_matches('#').split_once('=')?;
     let ours = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
@@ -156,7 +156,7 @@ fn term(line: &str) -> Vec<Inline> {
     vec![bold(name), roman(default)]
 }
 
-/// Comment lines are one paragraph; those further in are a list: a word, and what it means.
+/// Formats comment lines as one paragraph, and indented ones as a list of words with their meanings.
 fn describe(lines: &[&str], roff: &mut Roff) {
     let mut listed = false;
     for line in lines {

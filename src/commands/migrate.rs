@@ -15,7 +15,7 @@ use crate::log::LogFormat;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: paper-engine-orders migrate --roles --model db/model")]
 pub(super) struct Args {
-    /// Also create the owner, loader and reader roles, and grant each what it needs
+    /// Also create the owner, loader and reader roles, and grant their rights
     #[arg(long)]
     roles: bool,
     /// Also apply the SQL files of a directory, in name order, like db/model

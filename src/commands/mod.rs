@@ -31,7 +31,7 @@ use crate::load::Target;
 use crate::loader::Error;
 use crate::loader::service::End;
 
-/// Keeps Postgres tables identical to a feed of gzip CSV files in S3, and tells what each file changed.
+/// Keeps Postgres tables identical to a feed of gzip CSV files in S3, and reports what each file changed.
 ///
 /// Configured by environment variables (see config.env.sample); flags override them.
 #[derive(Debug, Parser)]
@@ -42,22 +42,22 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  paper-engine-orders check              whether all is there that a run needs
-  paper-engine-orders plan               what a run would do
+  paper-engine-orders check              check everything that a run needs
+  paper-engine-orders plan               show what a run would do
   paper-engine-orders run --once         load what is pending
-  paper-engine-orders status             how it stands, and what to do
-  paper-engine-orders deliveries show 7  all about one delivery
-  paper-engine-orders verify             whether the tables are what was loaded";
+  paper-engine-orders status             show the state of each table, and what to do
+  paper-engine-orders deliveries show 7  show one delivery
+  paper-engine-orders verify             compare the tables with the loaded files";
 
-/// What a script is told, and the one place that says so.
+/// Exit codes and their meanings.
 const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "done, or stopped as asked"),
-    ("1", "a table is stopped; or a command could not do what was asked"),
-    ("2", "the command line is not understood"),
-    ("69", "something cannot be reached, or messages still wait for the broker"),
-    ("75", "what is pending is in another loader's hands"),
+    ("1", "a table is stopped, or a command failed"),
+    ("2", "the command line is invalid"),
+    ("69", "a service cannot be reached, or messages still wait to be published"),
+    ("75", "another loader is loading what is pending"),
     ("78", "the configuration is wrong"),
-    ("130", "a second signal: what was in hand was not waited for"),
+    ("130", "ended at once by a second signal"),
 ];
 
 fn after_help() -> String {
@@ -67,36 +67,36 @@ fn after_help() -> String {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Load what is pending: once or as a service, as the environment or the flags say.
+    /// Load what is pending, once or as a service.
     Run(run::Args),
-    /// Show what a run would do, table by table, without doing it; write a plan for `run --plan`.
+    /// Show what a run would do, table by table, without doing it; write a plan file for `run --plan`.
     Plan(plan::Args),
-    /// Try all that a run needs: configuration, bucket, database, broker. Changes nothing.
+    /// Check everything that a run needs: configuration, bucket, database, broker. Changes nothing.
     Check(check::Args),
-    /// Say how each table of the feed stands, what stops it, and what to do next. Changes nothing.
+    /// Show the state of each table, what stops it, and what to do next. Changes nothing.
     Status(status::Args),
-    /// Read again the files that were loaded, and compare them with the tables, row by row. Changes nothing.
+    /// Read the loaded files again and compare them with the tables, row by row. Changes nothing.
     Verify(verify::Args),
-    /// Bring the loader's own tables up to date.
+    /// Update the loader's own tables.
     Migrate(migrate::Args),
-    /// See what the ledger says of deliveries, and steer those that stop a table.
+    /// List deliveries, and retry, release or skip those that stop a table.
     #[command(subcommand)]
     Deliveries(deliveries::Command),
-    /// See what was left in each table, and steer tables that are no longer what was loaded.
+    /// List the loaded tables, and reload or accept tables that are no longer what was loaded.
     #[command(subcommand)]
     Tables(tables::Command),
-    /// See the rows that were kept aside because they cannot be loaded (ON_BAD_ROW=quarantine).
+    /// List the rows that were quarantined because they cannot be loaded (ON_BAD_ROW=quarantine).
     #[command(subcommand)]
     Rejects(rejects::Command),
-    /// See the messages about deliveries, and have them sent again.
+    /// List the messages about deliveries, and send them again.
     #[command(subcommand)]
     Notifications(notifications::Command),
-    /// Make a feed to try things with.
+    /// Generate a feed for trials and tests.
     #[command(subcommand)]
     Feed(feed::Command),
-    /// Write a script with which a shell completes commands and flags.
+    /// Generate shell completions.
     Completions(completions::Args),
-    /// Write the manual page.
+    /// Generate the manual page.
     Man(man::Args),
 }
 
@@ -151,12 +151,12 @@ async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Whoever read our output has seen enough, like `head`.
+/// Returns `true` if the reader of our output has closed it, like `head`.
 fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Faults of the configuration, and an address that cannot be listened on, are for whoever wrote it.
+/// Returns the exit code of an error. Configuration errors and an unusable listen address have the same one.
 fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<Faults>() || error.is::<crate::ops::BindError>() {
         return End::Misconfigured.code();
@@ -167,8 +167,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// What a command that looks at the ledger needs: nobody is told anything, and the loader's tables must be there, in a
-/// version that it gives. Only what it uses of the environment is judged.
+/// Opens the ledger for a read-only command: notifications are off, the version of the loader's tables is checked and
+/// returned, and only the variables in `uses` are validated.
 async fn ledger(uses: &'static [&'static str]) -> anyhow::Result<(App, Target, i32)> {
     let overrides = Overrides { silent: true, only: Some(uses), ..Overrides::default() };
     let boot = app::start(Config::from_env(overrides)?)?;

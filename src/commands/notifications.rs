@@ -17,10 +17,10 @@ pub(super) enum Command {
     /// List messages, newest first
     #[command(after_help = "Example: paper-engine-orders notifications list --waiting")]
     List(List),
-    /// Have messages sent again that were published: the same ids and bytes, in their order
+    /// Send published messages again, with the same ids and bytes, in their order
     ///
-    /// The next iteration sends them. What was pruned (KEEP_MESSAGES) cannot be sent again, and a JetStream stream drops a
-    /// repeat within its duplicate window.
+    /// The next iteration sends them. Messages that were pruned (KEEP_MESSAGES) cannot be sent again, and a JetStream
+    /// stream drops a repeat within its duplicate window.
     #[command(after_help = "Examples:\n  paper-engine-orders notifications republish --since 2h --dry-run\n  \
                             paper-engine-orders notifications republish --since '2026-11-21 14:00'")]
     Republish(Republish),
@@ -28,10 +28,10 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those that are not published yet
+    /// Only messages that are not published yet
     #[arg(long)]
     waiting: bool,
-    /// At most so many
+    /// Maximum number of messages to print
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = number::parse::<u32>)]
     limit: u32,
     /// One JSON object per line
@@ -41,13 +41,14 @@ pub(super) struct List {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Republish {
-    /// Messages written from here on: 2026-11-21T14:02:37Z, '2026-11-21 14:02' (UTC), 2026-11-21, 2h or 3d (ago)
+    /// Messages written at or after this time: 2026-11-21T14:02:37Z, '2026-11-21 14:02' (UTC), 2026-11-21, 2h or 3d
+    /// (ago)
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     since: When,
-    /// and before here; now if not given
+    /// Messages written before this time; now by default
     #[arg(long, value_name = "TIME", value_parser = when::parse)]
     until: Option<When>,
-    /// Only say how many
+    /// Only count the messages
     #[arg(long)]
     dry_run: bool,
     /// One JSON object
@@ -120,7 +121,7 @@ async fn print_list(list: &List, target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a message tells of the rows: `entity_1 +3 ~1 -0`. A long name is cut, the counts are not.
+/// Formats the counts of a message: `entity_1 +3 ~1 -0`. A long table name is truncated, the counts are not.
 fn stats(row: &Value, width: usize) -> String {
     let payload: Value = serde_json::from_str(row["payload"].as_str().unwrap_or_default()).unwrap_or_default();
     let tables = payload["stats"].as_object().into_iter().flatten();

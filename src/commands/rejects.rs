@@ -19,12 +19,12 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only those of this delivery
+    /// Only rows of this delivery
     delivery: Option<i64>,
-    /// Only those of this table: its name, or schema.table
+    /// Only rows of this table: its name, or schema.table
     #[arg(long, value_name = "TABLE")]
     entity: Option<String>,
-    /// At most so many
+    /// Maximum number of rows to print
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
     /// One JSON object per line, with the whole row: `raw` as text, or `raw_hex` if it is not UTF-8

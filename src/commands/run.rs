@@ -23,22 +23,23 @@ Exit codes, the highest that applies: 78 the configuration is wrong, \
 69 something cannot be reached or messages still wait, 1 a table is stopped, \
 75 another loader has the work in hand, 0 done.")]
 pub(super) struct Args {
-    /// One iteration, draining everything pending, then exit (RUN_AS_SERVICE=False)
+    /// Run one iteration, load everything pending, and exit (RUN_AS_SERVICE=False)
     #[arg(long, conflicts_with = "service")]
     once: bool,
-    /// Poll for ever (RUN_AS_SERVICE=True)
+    /// Poll forever (RUN_AS_SERVICE=True)
     #[arg(long)]
     service: bool,
-    /// Do everything in one transaction and roll it back: the numbers of a real run, and nothing else (DRY_RUN=True)
+    /// Do everything in one transaction and roll it back: same numbers as a real run, no changes (DRY_RUN=True)
     #[arg(long)]
     dry_run: bool,
-    /// Leave a reload pending whose parts are not quiet yet, instead of waiting for it
+    /// Leave a reload pending if its parts changed recently, instead of waiting
     #[arg(long)]
     no_wait: bool,
-    /// Do what `plan --out FILE` wrote, once, and nothing else; or refuse, if bucket or tables moved since
+    /// Do exactly what the plan file of `plan --out FILE` says, once; refuse if bucket or tables have changed since
     #[arg(long, value_name = "FILE", conflicts_with_all = ["service", "no_wait"])]
     plan: Option<PathBuf>,
-    /// Say at the end as one line of JSON on stdout what was done, on a terminal too; elsewhere a run-once always does
+    /// Print a summary of the run as one line of JSON on stdout, also on a terminal; elsewhere a one-shot run always
+    /// prints it
     #[arg(long, conflicts_with = "service")]
     summary: bool,
 }
@@ -52,13 +53,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<End> {
     let run = app::start(Config::from_env(overrides)?)?.run(!args.no_wait, book);
     let (end, summary) = Box::pin(run).await?;
     if let Some(summary) = summary.filter(|_| args.summary || !Stream::Out.is_terminal()) {
-        // the work is done, whether or not somebody reads this
+        // The work is done, whether or not the summary can be written.
         drop(writeln!(std::io::stdout(), "{}", visible::json(&summary)));
     }
     Ok(end)
 }
 
-/// The plan that a file holds.
+/// Reads a plan file.
 fn agreed(file: &Path) -> anyhow::Result<PlanFile> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the plan {shown}"))?;

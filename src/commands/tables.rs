@@ -15,32 +15,34 @@ use crate::visible;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the tables that the feed has loaded: the rows that were left, and what stops the table itself
+    /// List the loaded tables with the number of rows that were left in each, and the cause of a stop of the table
+    /// itself
     #[command(after_help = "Example: paper-engine-orders tables list --json | jq 'select(.status)'")]
     List {
         /// One JSON object per line
         #[arg(long)]
         json: bool,
     },
-    /// Ask for a table to be loaded again from its newest full load and what follows it; the next iteration acts
+    /// Request that a table be loaded again from its newest full load and the change files after it; the next
+    /// iteration carries it out
     ///
-    /// Its files must be in the bucket as they were loaded, or a new full load.
+    /// The table's files must be in the bucket as they were loaded, or there must be a new full load.
     #[command(after_help = "Example: paper-engine-orders tables reload dbo.orders")]
     Reload {
         #[command(flatten)]
         one: One,
-        /// Why; it stays beside the ledger
+        /// Reason, which is kept in the ledger
         #[arg(long, value_parser = deliveries::reason)]
         reason: Option<String>,
     },
-    /// Ask for a stopped table to go on from what it holds; the next iteration acts
+    /// Accept a stopped table as it is; the next iteration continues from its present rows
     ///
-    /// What it lacks of its files stays lacking until its next full load.
+    /// Rows of loaded files that the table lacks remain missing until its next full load.
     #[command(after_help = "Example: paper-engine-orders tables accept dbo.orders --reason 'on purpose'")]
     Accept {
         #[command(flatten)]
         one: One,
-        /// Why; it stays beside the ledger
+        /// Reason, which is kept in the ledger
         #[arg(long, value_parser = deliveries::reason)]
         reason: String,
     },
@@ -48,10 +50,10 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
-    /// The table's name as the feed has it, with or without its schema
+    /// Name of the table in the feed, with or without its schema
     #[arg(value_name = "TABLE")]
     table: String,
-    /// Who asks; the user at this machine if not given. It stays beside the ledger
+    /// Name of the operator, which is kept in the ledger; by default user and host
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
     /// One JSON object

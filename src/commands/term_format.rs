@@ -1,18 +1,18 @@
-//! How the commands show things: lines that fit a terminal, sizes, and bytes that may be anything.
+//! Formats output for the terminal: wrapped lines, sizes, and bytes that may be anything.
 
 pub(super) use crate::status::words::{count, size};
 use crate::terminal::{Colour, Stream};
 use crate::visible;
 
-/// As wide as a terminal is at least.
+/// Minimum width of a terminal.
 pub(super) const WIDTH: usize = 80;
 
-/// How an answer on stdout looks.
+/// Style of the output on stdout.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OutputStyle {
-    /// how wide a table may be
+    /// Maximum width of a table.
     pub width: usize,
-    /// how wide the terminal is, if there is one
+    /// Width of the terminal, if there is one.
     pub columns: Option<usize>,
     pub coloured: bool,
 }
@@ -21,29 +21,29 @@ impl OutputStyle {
     #[cfg(test)]
     pub(super) const PIPED: Self = Self { width: WIDTH, columns: None, coloured: false };
 
-    /// What is piped elsewhere is as narrow as it always was, and has no colour.
+    /// Returns the style of stdout. Output that is piped has the minimum width and no colour.
     pub(super) fn of_stdout() -> Self {
         let columns = Stream::Out.width();
         Self { width: columns.unwrap_or(WIDTH).max(WIDTH), columns, coloured: Stream::Out.is_coloured() }
     }
 
-    /// Words in lines that fit, as [`wrapped`] has them, in a terminal that is narrower too.
+    /// Wraps text like [`wrapped`], to the width of a narrower terminal too.
     pub(super) fn wrapped(self, words: &str, indent: usize) -> String {
         self.hanging(words, indent, indent)
     }
 
-    /// The same; all lines but the first begin further right.
+    /// Wraps text; all lines but the first are indented by `indent`.
     pub(super) fn hanging(self, words: &str, first: usize, indent: usize) -> String {
         wrapped_to(words, first, indent, self.columns.map_or(WIDTH, |columns| columns.min(WIDTH)))
     }
 
-    /// Words beside something that takes so many columns: in lines that fit the terminal; elsewhere in one.
+    /// Wraps text beside something that takes `taken` columns; without a terminal it is one line.
     pub(super) fn beside(self, words: &str, taken: usize, indent: usize) -> String {
         let lines = wrapped_to(words, taken, indent, self.columns.unwrap_or(usize::MAX));
         lines.get(taken..).unwrap_or_default().to_owned()
     }
 
-    /// A word of the ledger in its colour, after it was put in its column.
+    /// Colours a status word that has been padded.
     pub(super) fn status(self, word: &str) -> String {
         let colour = match word.trim() {
             "loaded" | "ok" => Colour::Green,
@@ -57,12 +57,12 @@ impl OutputStyle {
     }
 }
 
-/// Text without what moves the cursor, cut to so many characters.
+/// Escapes control characters and truncates the text to `width` characters.
 pub(super) fn line(text: &str, width: usize) -> String {
     cut(&visible::text(text), width)
 }
 
-/// The same for bytes: what is no UTF-8 is shown as `\xff`.
+/// Formats bytes like [`line`]; bytes that are not UTF-8 are shown as `\xff`.
 pub(super) fn bytes(raw: &[u8], width: usize) -> String {
     let mut shown = String::new();
     for chunk in raw.utf8_chunks() {
@@ -79,7 +79,7 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
-/// Text that fits, with its end: of a key the file is what tells it from others.
+/// Truncates a text in the middle, because a key's end is its file name.
 pub(super) fn middle(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
@@ -90,12 +90,13 @@ pub(super) fn middle(text: &str, width: usize) -> String {
     text.chars().take(head).chain(['…']).chain(tail).collect()
 }
 
-/// Words in lines that fit, each after so many spaces, without what moves the cursor. A word that is longer than a line, like a key, has its own.
+/// Wraps text to [`WIDTH`], indents each line and escapes control characters. A word that is longer than a line gets
+/// its own line.
 pub(super) fn wrapped(words: &str, indent: usize) -> String {
     wrapped_to(words, indent, indent, WIDTH)
 }
 
-/// The same in lines of another width, the first of which may begin further left than the others.
+/// Wraps text to `width`, with indents for the first line and for the others.
 pub(super) fn wrapped_to(words: &str, first: usize, indent: usize, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in visible::text(words).split(' ') {

@@ -22,14 +22,14 @@ impl When {
     }
 }
 
-/// For clap.
+/// Parses a time for clap.
 pub(super) fn parse(text: &str) -> Result<When, String> {
     let text = text.trim();
     let at = ago(text).map(When::Ago).or_else(|| moment(text).map(When::At));
     at.ok_or_else(|| "write it like 2026-11-21T14:02:37Z, '2026-11-21 14:02' (UTC), 2026-11-21, 2h or 3d".to_owned())
 }
 
-/// `2h`: so long ago.
+/// Parses `2h` as a duration before now.
 fn ago(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let number: u32 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
@@ -56,7 +56,7 @@ fn moment(text: &str) -> Option<OffsetDateTime> {
     at.or_else(|_| PrimitiveDateTime::parse(&text, &seconds)).ok().map(PrimitiveDateTime::assume_utc)
 }
 
-/// `2026-11-21 14:02:37`, UTC.
+/// Returns `2026-11-21 14:02:37`, UTC.
 pub(super) fn shown(at: OffsetDateTime) -> String {
     crate::clock::stamp(at)[..19].replace('T', " ")
 }

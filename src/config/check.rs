@@ -1,6 +1,5 @@
-//! Texts become values, and whatever is wrong with them is collected: each variable gets its sentence, with what to
-//! write instead. A text itself is repeated only where it is plainly a slip: a password may have landed in the wrong
-//! variable.
+//! Parses the variables and collects their errors, each with the variable and the correct form. A text is quoted in
+//! an error only if it is obviously a slip, because a password may be in the wrong variable.
 
 use std::fmt;
 use std::fs::File;
@@ -10,11 +9,11 @@ use std::time::Duration;
 
 use crate::pairs;
 
-/// Everything that is wrong with the configuration, one line each.
+/// All errors of the configuration, one line each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 
-/// What is wrong with one variable, and what to write there.
+/// Error of one variable, with the correct form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub variable: &'static str,
@@ -33,7 +32,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Collects faults while values are read. A value that is at fault becomes a stand-in that nobody will see.
+/// Collects errors while values are parsed. An invalid value is replaced by a placeholder that is never used.
 #[derive(Default)]
 pub(super) struct Check(Vec<Fault>);
 
@@ -65,7 +64,7 @@ impl Check {
         })
     }
 
-    /// A value; if it is none, `wrong` says what it is not, and `hint` what to write.
+    /// Parses a value. If it is invalid, `wrong` says what it is not, and `hint` the correct form.
     pub(super) fn parsed<T: FromStr>(
         &mut self,
         variable: &'static str,
@@ -80,7 +79,7 @@ impl Check {
         parsed
     }
 
-    /// The settings of a room, which finds its own faults.
+    /// Parses settings that collect their own errors.
     pub(super) fn room<T: FromStr<Err = pairs::Faults>>(&mut self, variable: &'static str, text: &str) -> Option<T> {
         match text.parse() {
             Ok(settings) => Some(settings),
@@ -93,7 +92,7 @@ impl Check {
         }
     }
 
-    /// Like [`Check::room`], for what cannot be left out; `hint` says what to write.
+    /// Parses settings like [`Check::room`] that are mandatory; `hint` says what to write.
     pub(super) fn needed<T: FromStr<Err = pairs::Faults>>(
         &mut self,
         variable: &'static str,
@@ -122,7 +121,7 @@ impl Check {
         }
     }
 
-    /// `value`, if it is there and nothing was wrong.
+    /// Returns `value` if it is there and no error was found.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Faults> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
@@ -131,12 +130,12 @@ impl Check {
     }
 }
 
-/// What is wrong with a text, which stands before it if it can be no password.
+/// Returns the error about a text, with the text itself if it cannot be a password.
 pub(super) fn told(text: &str, words: &[&str], wrong: &str) -> String {
     if is_slip(text, words) { format!("{text:?} is {wrong}") } else { wrong.to_owned() }
 }
 
-/// Whether somebody missed a word or a number by a little: it is short, near to a word, or mostly digits.
+/// Returns `true` if the text looks like a misspelt word or number: it is short, similar to a word, or mostly digits.
 fn is_slip(text: &str, words: &[&str]) -> bool {
     let lower = text.to_ascii_lowercase();
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
@@ -146,7 +145,7 @@ fn is_slip(text: &str, words: &[&str]) -> bool {
     text.len() <= 3 || numeric || words.iter().any(near)
 }
 
-/// In how many characters two words differ.
+/// Returns the number of characters by which two words differ.
 pub(super) fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (above, a) in one.chars().enumerate() {

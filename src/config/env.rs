@@ -31,7 +31,7 @@ pub struct Env {
     pub log_format: String,
     pub migrate: String,
     pub keep_messages: String,
-    /// Whether METRICS was there at all, be it empty.
+    /// `true` if METRICS was given, even if empty.
     #[serde(skip)]
     pub metrics_given: bool,
 }
@@ -68,8 +68,8 @@ impl Default for Env {
 }
 
 impl Env {
-    /// What stands in `pairs`, and the defaults for what does not or is empty. Names are in capitals; others are not
-    /// ours. Only METRICS may be empty and mean it.
+    /// Reads the variables in `pairs`; absent and empty ones get their defaults. Names in lower case are ignored.
+    /// Only METRICS may be given empty, which has a meaning of its own.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, envy::Error> {
         let mut metrics_given = false;
         let pairs = pairs.into_iter().filter(|(name, _)| !name.contains(char::is_lowercase));
@@ -86,14 +86,14 @@ impl Env {
 
 const METRICS: &str = "METRICS";
 
-/// The variables of this process. What is not UTF-8 cannot be ours, so it need not be whole.
+/// Returns the variables of this process. Those that are not UTF-8 cannot be ours, so they may be mangled.
 #[allow(clippy::disallowed_methods, reason = "this is where the environment is read")]
 pub fn of_this_process() -> impl Iterator<Item = (String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
     std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
 }
 
-/// The user at this machine, for the ledger's `actor`.
+/// Returns the user of this machine, for the ledger's `actor`.
 pub fn user() -> String {
     let named = |wanted: &str| of_this_process().find(|(name, _)| name == wanted).map(|(_, value)| value);
     named("USER").or_else(|| named("LOGNAME")).filter(|name| !name.is_empty()).unwrap_or_else(|| "operator".to_owned())

@@ -32,46 +32,46 @@ pub struct Config {
     pub notifier: Option<notifier::settings::Settings>,
     pub source: source::settings::Settings,
     pub target: load::settings::Settings,
-    /// What TABLES says of single tables.
+    /// Settings of single tables, from TABLES.
     pub tables: Tables,
     pub dialect: Dialect,
-    /// How long a reload's parts must have been quiet before they are diffed.
+    /// Time for which a reload's parts must not have changed before they are compared with the table.
     pub settle: Duration,
-    /// Where to listen; see [`Config::listen`].
+    /// Listen address; see [`Config::listen`].
     pub metrics: Option<SocketAddr>,
-    /// Whether METRICS was given and is not the default.
+    /// `true` if METRICS was given and is not the default.
     pub metrics_given: bool,
-    /// Where to write the metrics at the end of each iteration.
+    /// File to which the metrics are written after each iteration.
     pub metrics_file: Option<MetricsFile>,
     pub log_format: LogFormat,
 }
 
-/// What the command line says over the environment.
+/// Settings from the command line that override the environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Nobody is told anything, so NATS is not needed.
+    /// Notifications are off, so NATS is not needed.
     pub silent: bool,
     /// `--once` or `--service`.
     pub once: Option<bool>,
     /// `--dry-run`.
     pub dry_run: Option<bool>,
-    /// Only these variables are used, and so judged; none: all. What keeps a service from starting is no reason not to
-    /// look at what it did.
+    /// If given, only these variables are read and validated, so that `status` works even if a variable that only
+    /// `run` needs is invalid.
     pub only: Option<&'static [&'static str]>,
 }
 
-/// What a command uses that looks at the ledger and the bucket, and steers.
+/// Variables of the commands that read ledger and bucket, and change the ledger.
 pub const LOOKS: &[&str] = &["SOURCE", "TARGET", "TARGET_SCHEMA", "FEED", "LOG_FORMAT"];
 /// The same, if it reads files too.
 pub const READS: &[&str] = &["SOURCE", "TARGET", "TARGET_SCHEMA", "FEED", "LOG_FORMAT", "LIMITS"];
 
 impl Config {
-    /// What the environment of this process and the command line say.
+    /// Returns the configuration from the environment of this process and the command line.
     pub fn from_env(overrides: Overrides) -> Result<Self, Faults> {
         Self::from_pairs(env::of_this_process(), overrides)
     }
 
-    /// What these variables and the command line say.
+    /// Returns the configuration from these variables and the command line.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>, overrides: Overrides) -> Result<Self, Faults> {
         let mut check = Check::default();
         let used = |(name, _): &(String, String)| overrides.only.is_none_or(|only| only.contains(&name.as_str()));
@@ -83,7 +83,7 @@ impl Config {
         check.finish(config)
     }
 
-    /// SOURCE alone: for what needs nothing else.
+    /// Returns the settings of SOURCE alone.
     pub fn source_from_env() -> Result<source::settings::Settings, Faults> {
         let mut check = Check::default();
         let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
@@ -91,12 +91,12 @@ impl Config {
         check.finish(source)
     }
 
-    /// Which database TARGET names, if it names one.
+    /// Returns the database in TARGET, if it is valid.
     pub fn database_from_env() -> Option<pg::settings::Settings> {
         Env::from_pairs(env::of_this_process()).unwrap_or_default().target.parse().ok()
     }
 
-    /// TARGET and what belongs to it alone: for what needs nothing else.
+    /// Returns the settings of TARGET and its related variables alone.
     pub fn target_from_env() -> Result<load::settings::Settings, Faults> {
         let mut check = Check::default();
         let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
@@ -104,7 +104,7 @@ impl Config {
         check.finish(target)
     }
 
-    /// NATS and what belongs to it alone: for what needs nothing else.
+    /// Returns the settings of NATS and its related variables alone.
     pub fn notifier_from_env() -> Result<Option<notifier::settings::Settings>, Faults> {
         let mut check = Check::default();
         let env = Env::from_pairs(env::of_this_process()).unwrap_or_default();
@@ -112,7 +112,8 @@ impl Config {
         check.finish(Some(notifier))
     }
 
-    /// Where to serve metrics and health: a run-once and a dry run do so only if METRICS asks for it.
+    /// Returns the listen address for page, metrics and health. One-shot runs and dry runs listen only if METRICS is
+    /// given.
     pub fn listen(&self) -> Option<SocketAddr> {
         self.metrics.filter(|_| self.metrics_given || (self.run_as_service && !self.dry_run))
     }

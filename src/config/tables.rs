@@ -16,12 +16,12 @@ use toml::de::{DeTable, DeValue};
 use super::check::{Check, distance};
 use crate::per_table::{Pattern, PerTable};
 
-/// What the file says.
+/// Content of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
     /// The file's patterns, in their order.
     pub patterns: Vec<Pattern>,
-    /// True where nobody but the loader writes to the table.
+    /// `true` for tables to which only the loader writes.
     pub sole_writer: PerTable<bool>,
 }
 
@@ -64,7 +64,7 @@ fn parse(text: &str, check: &mut Check) -> Tables {
 
 type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
 
-/// Returns the entries of a table in the order in which they stand in the file.
+/// Returns the entries of a table in the order of the file.
 fn entries<'a, 'i>(table: &'a DeTable<'i>) -> impl Iterator<Item = Entry<'a, 'i>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
@@ -74,7 +74,7 @@ fn entries<'a, 'i>(table: &'a DeTable<'i>) -> impl Iterator<Item = Entry<'a, 'i>
 struct Reader<'t> {
     text: &'t str,
     tables: Tables,
-    /// each with its line
+    /// Each with its line.
     faults: Vec<(usize, String)>,
 }
 

@@ -20,7 +20,7 @@ fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// What `pairs` say over the least.
+/// Reads `pairs` in addition to the mandatory variables.
 fn read(pairs: &[(&str, &str)], overrides: Overrides) -> Result<Config, Faults> {
     let all: BTreeMap<_, _> = owned(&LEAST).into_iter().chain(owned(pairs)).collect();
     Config::from_pairs(all, overrides)
@@ -30,7 +30,7 @@ fn config(pairs: &[(&str, &str)]) -> Config {
     read(pairs, Overrides::default()).expect("config")
 }
 
-/// The one fault of one variable set to `value`.
+/// Returns the only error of one variable set to `value`.
 fn fault(variable: &'static str, value: &str) -> String {
     let Faults(faults) = read(&[(variable, value)], Overrides::default()).expect_err(value);
     let [fault] = faults.as_slice() else { panic!("{faults:#?}") };
@@ -280,7 +280,7 @@ fn debug_shows_no_secret() {
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
-/// The sample's variables; one that is only shown stands behind a `#`.
+/// Returns the variables of the sample, including those that are commented out.
 fn sample() -> BTreeMap<String, String> {
     let text = include_str!("../../config.env.sample");
     let lines = text.lines().map(|line| line.strip_prefix('#').unwrap_or(line));

@@ -1,24 +1,24 @@
-//! What one field of a file means: a value, null, or that the feed does not know.
+//! Interprets one field of a file as a value, null, or a cell that the feed did not supply.
 
 /// A cell as the file gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell<'a> {
     Null,
     Value(&'a [u8]),
-    /// the feed does not know the value: the cell keeps what it has
+    /// The feed does not know the value: the cell keeps what it has.
     NotSupplied,
 }
 
-/// What an unquoted field of a column is that may stand for no value.
+/// Interpretation of a column's unquoted fields that may stand for no value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// an empty field is the empty text; elsewhere it can only mean null
+    /// An empty field is the empty text; elsewhere it can only mean null.
     pub keeps_empty: bool,
-    /// a word for null is a text like any other
+    /// A word for null is a text like any other.
     pub keeps_words: bool,
 }
 
-/// The words that stand for no value.
+/// Words that stand for no value.
 #[derive(Debug, Clone)]
 pub struct Words {
     null: Vec<Vec<u8>>,
@@ -26,12 +26,12 @@ pub struct Words {
 }
 
 impl Words {
-    /// `null` are the words for it.
+    /// Creates the words; `null` are those for null.
     pub fn new(null: Vec<Vec<u8>>, no_supply: Option<&[u8]>) -> Self {
         Self { null, no_supply: no_supply.map(<[u8]>::to_vec) }
     }
 
-    /// A quoted field is a value: whoever quoted it meant the text.
+    /// Returns the cell of a field. A quoted field is always a value.
     pub fn cell<'a>(&self, field: &'a [u8], quoted: bool, reads: Reads) -> Cell<'a> {
         let is_null = || match field {
             [] => !reads.keeps_empty,

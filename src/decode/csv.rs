@@ -11,7 +11,7 @@ use memchr::memchr_iter;
 use super::cut::{self, Cut, Field, Many, Next, One, Quoted};
 use super::limits::{Bytes, Limits};
 
-/// What can be wrong with a record's form. The line is where the record starts.
+/// Error in the form of a record. The line is the one at which the record starts.
 #[derive(Debug, thiserror::Error)]
 pub enum Flaw {
     #[error("line {line}: a quote is opened in field {field} and never closed")]
@@ -36,14 +36,14 @@ pub enum Flaw {
 
 const FIRST_BUFFER: usize = 64 << 10;
 
-/// How records are written.
+/// Form of the records.
 #[derive(Debug, Clone)]
 pub struct Form {
-    /// what stands between two fields; not empty
+    /// Delimiter between two fields; not empty.
     pub delimiter: Vec<u8>,
-    /// a field may be quoted; otherwise a quote is a byte like any other
+    /// A field may be quoted; otherwise a quote is a byte like any other.
     pub quotes: bool,
-    /// a record can be had as it stood in the file
+    /// A record can be had as it stood in the file.
     pub keep_raw: bool,
     pub limits: Limits,
 }
@@ -53,31 +53,31 @@ pub struct Reader<R> {
     input: R,
     form: Form,
     buffer: Vec<u8>,
-    /// the unread part of the buffer
+    /// The unread part of the buffer.
     start: usize,
     end: usize,
     eof: bool,
-    /// the line on which the next record starts, from 1
+    /// The line on which the next record starts, from 1.
     next_line: u64,
     fields: Vec<Field>,
-    /// where the current record starts in the buffer, its length with the line end, and its line
+    /// Start of the current record in the buffer, its length with the line end, and its line number.
     record: usize,
     length: usize,
     line: u64,
-    /// the current record as it stood in the file, where undoing `""` changed the buffer
+    /// The current record as it stood in the file, where undoing `""` changed the buffer.
     raw: Vec<u8>,
-    /// the first record ends with LF alone, so a CR before another's end is a part of its last cell
+    /// The first record ends with LF alone, so a CR before another's end is a part of its last cell.
     keeps_cr: bool,
 }
 
-/// The record a `Reader` stands on.
+/// Current record of a `Reader`.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     bytes: &'a [u8],
     fields: &'a [Field],
-    /// the line, from 1, on which it starts
+    /// The line, from 1, on which it starts.
     pub line: u64,
-    /// its bytes as they stand in the file, without the line end; empty unless they are kept
+    /// Bytes of the record as in the file, without the line end; empty unless they are kept.
     pub raw: &'a [u8],
 }
 
@@ -89,13 +89,13 @@ impl<'a> Record<'a> {
         self.fields.len()
     }
 
-    /// The text of a field and whether it was quoted.
+    /// Returns the text of a field, and `true` if it was quoted.
     pub fn field(&self, index: usize) -> (&'a [u8], bool) {
         let field = self.fields[index];
         (&self.bytes[field.start..field.end], field.quoted)
     }
 
-    /// The same; none if there is no such field.
+    /// Returns the text of a field, and `true` if it was quoted, or `None` if there is no such field.
     pub fn get(&self, index: usize) -> Option<(&'a [u8], bool)> {
         let field = self.fields.get(index)?;
         Some((&self.bytes[field.start..field.end], field.quoted))
@@ -141,7 +141,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The record that `advance` stepped to.
+    /// Returns the current record.
     pub fn record(&self) -> Record<'_> {
         Record { bytes: &self.buffer[self.record..], fields: &self.fields, line: self.line, raw: self.raw() }
     }
@@ -260,7 +260,7 @@ struct Scan<'a> {
     eof: bool,
     line: u64,
     fields: &'a mut Vec<Field>,
-    /// how many fields there may be, if they are counted
+    /// Maximum number of fields, if they are counted.
     most: usize,
     keeps_cr: bool,
 }
@@ -312,7 +312,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The last field, unquoted, gives back the CR of a CR LF, if that is how rows end here.
+    /// Removes the CR of a CR LF from the last field if it is unquoted and rows end with CR LF.
     fn finish(&mut self, length: usize) -> usize {
         if let Some(last) = self.fields.last_mut().filter(|_| !self.keeps_cr)
             && last.end > last.start

@@ -84,7 +84,7 @@ fn a_record_longer_than_the_buffer_is_read_whole() {
 }
 
 proptest! {
-    /// What the csv crate writes reads back the same, quoted or not.
+    /// Reads back the text that the csv crate writes, quoted or not.
     #[test]
     fn reads_what_the_csv_crate_writes(
         rows in prop::collection::vec(prop::collection::vec("[a,\"\r\n é]{0,6}", 2..4), 0..8),
@@ -102,7 +102,7 @@ proptest! {
         prop_assert_eq!(got, rows);
     }
 
-    /// A delimiter of any length and a writer that quotes where it must, or never.
+    /// Reads back rows with a delimiter of any length, quoted where necessary or never.
     #[test]
     fn reads_back_any_delimiter(
         rows in prop::collection::vec(prop::collection::vec("[a|\\x01,\"\r\n é]{0,6}", 2..4), 0..8),
@@ -121,7 +121,7 @@ proptest! {
         prop_assert!(quotes || got.iter().all(|(_, fields)| fields.iter().all(|(_, quoted)| !quoted)));
     }
 
-    /// The csv crate reads the same of whatever it is that we do not refuse.
+    /// Reads any text that is not refused as the csv crate does.
     #[test]
     fn reads_as_the_csv_crate_does(
         text in "([a\"]{0,2}[;\t]){0,3}[a\"]{0,3}(\n([a\"]{1,2}[;\t]){0,3}[a\"]{1,3}){0,4}",
@@ -146,7 +146,7 @@ proptest! {
     }
 }
 
-/// What a cell may hold where nothing is quoted.
+/// Returns a cell without the characters that need quotes.
 fn bare(cell: &str, delimiter: &str) -> String {
     let kept = |c: &char| !delimiter.contains(*c) && !"\r\n".contains(*c);
     cell.chars().filter(kept).collect()
@@ -229,7 +229,8 @@ fn a_row_may_be_as_long_as_its_limit_and_no_longer() {
     }
 }
 
-/// A field that is known takes more memory than an empty one in the file.
+/// Refuses a long row as soon as it has too many fields, because each field takes memory even if it is empty in the
+/// file.
 #[test]
 fn a_long_row_is_given_up_where_it_has_too_many_fields() {
     let wide = ",".repeat(1 << 20);

@@ -1,14 +1,15 @@
-//! Where a field ends: at a delimiter of one byte, the usual and fast case, or of several; with quotes or without.
+//! Finds the end of a field: at a delimiter of one byte, which is the usual and fast case, or of several, with quotes
+//! or without.
 
 use memchr::{memchr, memchr2, memchr3};
 
-/// A field of a record: where it lies, and whether it was quoted.
+/// Position of a field in its record, and whether it was quoted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field {
     pub start: usize,
     pub end: usize,
     pub quoted: bool,
-    /// has `""` inside that still reads as two quotes
+    /// `true` if the field contains `""`, which stands for one quote.
     pub doubled: bool,
 }
 
@@ -18,29 +19,29 @@ impl Field {
     }
 }
 
-/// How a record is cut into fields. `eof`: nothing comes behind `bytes`.
+/// Method of cutting a record into fields. `eof` is `true` if nothing follows `bytes`.
 pub(super) trait Cut: Copy {
     const QUOTES: bool;
-    /// whether fields are counted as they are cut, so that there are no more than may be
+    /// `true` if fields are counted as they are cut, to enforce their maximum number.
     const COUNTED: bool;
 
-    /// Where the unquoted field at `at` ends: at a delimiter, a line end or, with `QUOTES`, a quote that must not be there.
-    /// None if `bytes` end before.
+    /// Returns the end of the unquoted field at `at`: a delimiter, a line end or, with `QUOTES`, an invalid quote.
+    /// `None` if `bytes` end before.
     fn end(self, bytes: &[u8], at: usize) -> Option<usize>;
 
-    /// How long a delimiter is.
+    /// Returns the length of the delimiter.
     fn length(self) -> usize;
 
-    /// What stands behind a quoted field that ends before `at`.
+    /// Returns what follows a quoted field that ends before `at`.
     fn after_quote(self, bytes: &[u8], at: usize, eof: bool) -> Next;
 }
 
-/// What follows a quoted field.
+/// Continuation after a quoted field.
 pub(super) enum Next {
     Field(usize),
     Record(usize),
     More,
-    /// something that must not be there
+    /// An invalid character.
     Wrong,
 }
 
@@ -105,29 +106,29 @@ impl<const QUOTES: bool> Cut for Many<'_, QUOTES> {
 }
 
 impl<const QUOTES: bool> Many<'_, QUOTES> {
-    /// The first place where a field might end.
+    /// Returns the first position at which a field might end.
     fn candidate(self, bytes: &[u8]) -> Option<usize> {
         let first = self.0[0];
         if QUOTES { memchr3(first, b'\n', b'"', bytes) } else { memchr2(first, b'\n', bytes) }
     }
 
-    /// Whether the last bytes of the buffer may be the beginning of a delimiter.
+    /// Returns `true` if the last bytes of the buffer may be the beginning of a delimiter.
     fn may_begin(self, rest: &[u8], eof: bool) -> bool {
         !eof && self.0.starts_with(rest)
     }
 }
 
-/// What a look for a quoted field's end gives.
+/// Result of the search for a quoted field's end.
 pub(super) enum Quoted {
-    /// the field, and the place behind its quote
+    /// The field, and the place behind its quote.
     Field(Field, usize),
-    /// the buffer ends before the field does
+    /// The buffer ends before the field does.
     More,
-    /// it is never closed
+    /// The quote is never closed.
     Open,
 }
 
-/// The field whose opening quote stands at `at`.
+/// Returns the field whose opening quote is at `at`.
 pub(super) fn quoted(bytes: &[u8], at: usize, eof: bool) -> Quoted {
     let (start, mut from, mut doubled) = (at + 1, at + 1, false);
     loop {

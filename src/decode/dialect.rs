@@ -1,5 +1,5 @@
-//! What FEED says: how the files are written where they differ from what AWS DMS does by default. All that is wrong
-//! with it is told at once, with what to write instead.
+//! Parses FEED: how the files are written where they differ from the defaults of AWS DMS. All errors are reported at
+//! once, each with the correct form.
 
 use std::str::FromStr;
 
@@ -7,10 +7,10 @@ use super::limits::Limits;
 use super::listed::{self, Listed};
 use crate::pairs::{Faults, Pairs};
 
-/// How the files are written.
+/// Format of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// What stands between two cells: one to eight characters.
+    /// Delimiter between two cells: one to eight characters.
     pub delimiter: Vec<u8>,
     /// Cells may be quoted; otherwise a quote is a byte like any other and a line end always ends the row.
     pub rfc4180: bool,
@@ -19,34 +19,34 @@ pub struct Dialect {
     pub null: Vec<Vec<u8>>,
     /// The unquoted cell of a change file that says that the feed does not know the value.
     pub no_supply: Option<Vec<u8>>,
-    /// Whether each file begins with its columns' names. `None` = no, and a first row that looks so is refused.
+    /// `true` if each file begins with its columns' names. `None` is as `false`, but a first row of names is refused.
     pub header: Option<bool>,
     pub op: OpRule,
     /// The files' columns by name; empty = as the table has them.
     pub columns: Vec<Listed>,
     pub timestamp: Option<Timestamp>,
-    /// With it begins the name of a column that holds another column's old value.
+    /// Prefix of the name of a column that holds another column's old value.
     pub before_image_prefix: Option<String>,
     pub order: Order,
-    /// How large they may be; LIMITS says it, and not FEED.
+    /// Maximum sizes of the files; set by LIMITS, not by FEED.
     pub limits: Limits,
 }
 
-/// Which files have an op in each row.
+/// Rule for the files that have an operation in each row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OpRule {
-    /// the first row's width, or the header, decides
+    /// The first row's width, or the header, decides.
     #[default]
     Auto,
-    /// full loads too
+    /// Full loads too.
     Always,
-    /// change files only
+    /// Change files only.
     Changes,
-    /// none: change files hold inserts
+    /// None: change files hold inserts.
     Never,
 }
 
-/// What decides the order of change files.
+/// Rule for the order of change files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// The time in their names; against a full load, `LastModified`.
@@ -62,7 +62,7 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     pub name: String,
-    /// where it stands in files whose columns are not named
+    /// Position of the column in files without column names.
     pub place: Option<Edge>,
 }
 
@@ -168,7 +168,7 @@ impl Dialect {
     }
 }
 
-/// What no cell can hold as it stands, unquoted.
+/// Characters that an unquoted cell cannot contain.
 struct Never<'a> {
     delimiter: &'a [u8],
     quotes: bool,
@@ -197,7 +197,7 @@ fn delimiter(pairs: &mut Pairs, quotes: bool) -> Vec<u8> {
     }
 }
 
-/// A part of a longer character, or what ends cells and lines by itself, would cut rows to pieces.
+/// Returns `true` if the text can be a delimiter: whole characters that neither end cells nor lines by themselves.
 fn separates(text: &str, quotes: bool) -> bool {
     let wrong = |c: char| matches!(c, '\0' | '\r' | '\n') || (quotes && c == '"');
     (1..=MOST_CHARACTERS).contains(&text.chars().count()) && !text.contains(wrong)
@@ -223,7 +223,7 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// `null` and `no_supply`.
+/// Parses `null` and `no_supply`.
 fn words(pairs: &mut Pairs, never: &Never<'_>) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
     let mut null: Vec<_> = std::iter::from_fn(|| pairs.take("null")).map(String::into_bytes).collect();
     if null.iter().any(|word| word == b"auto") {
@@ -264,7 +264,7 @@ fn flag(pairs: &mut Pairs, key: &str) -> Option<bool> {
     found
 }
 
-/// One of a few words; the first is the default.
+/// Parses one of a few words; the first is the default.
 fn choice<T: Copy>(pairs: &mut Pairs, key: &str, words: &[(&str, T)]) -> T {
     let default = words[0].1;
     let Some(value) = pairs.take(key) else { return default };
@@ -278,7 +278,7 @@ fn choice<T: Copy>(pairs: &mut Pairs, key: &str, words: &[(&str, T)]) -> T {
     }
 }
 
-/// None if it cannot be read.
+/// Parses `columns`, or returns `None` after an error.
 fn columns(pairs: &mut Pairs) -> Option<Vec<Listed>> {
     let Some(text) = pairs.take("columns") else { return Some(Vec::new()) };
     listed::parse(&text).map_err(|faults| faults.into_iter().for_each(|fault| pairs.fault(fault))).ok()

@@ -1,10 +1,10 @@
-//! What can be wrong with a delivery's bytes and rows: where, whose fault it is, and what to do. Never a cell's value.
+//! Errors in a delivery's bytes and rows, with position and advice. They never contain a cell's value.
 
 use std::io;
 
 use super::{csv, gunzip};
 
-/// Where a fault lies: the part of the delivery (from 0) and the error.
+/// Position of an error, as the part of the delivery (from 0), and the error.
 #[derive(Debug, thiserror::Error)]
 #[error("{flaw}")]
 pub struct Error {
@@ -14,7 +14,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Whether the fault is the world's (a cut connection) and not the file's.
+    /// Returns the I/O error if the failure is temporary, such as a cut connection, and not a fault of the file.
     pub fn of_the_world(&self) -> Option<&io::Error> {
         let error = match &self.flaw {
             Flaw::Open(error) | Flaw::Csv(csv::Flaw::Read(error)) => error,
@@ -27,7 +27,7 @@ impl Error {
         }
     }
 
-    /// Whether the fault is one row's alone: the next call of `next_row` goes on with the record behind it.
+    /// Returns `true` if only one row is faulty: the next call of `next_row` continues with the record behind it.
     pub fn of_the_row(&self) -> bool {
         matches!(
             &self.flaw,
@@ -44,7 +44,7 @@ impl Error {
         matches!(&self.flaw, Flaw::EmptyNull { .. })
     }
 
-    /// The line of a null that is written in another way than the table's rule says.
+    /// Returns the line of a null that is written in another way than the table's rule expects.
     pub fn line(&self) -> Option<u64> {
         match &self.flaw {
             Flaw::EmptyNull { line, .. } | Flaw::WordNull { line, .. } => Some(*line),
@@ -52,7 +52,7 @@ impl Error {
         }
     }
 
-    /// The column that the fault names.
+    /// Returns the column that the error names.
     pub fn column(&self) -> Option<&str> {
         match &self.flaw {
             Flaw::NotSupplied { column, .. } | Flaw::EmptyNull { column, .. } | Flaw::WordNull { column, .. } => {

@@ -9,7 +9,7 @@ use flate2::bufread::GzDecoder;
 
 use super::limits::{Bytes, Limits, RATIO_FROM};
 
-/// What can be wrong with the compressed bytes of an object that was received in full.
+/// Error in the compressed bytes of an object that was received completely.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     #[error("the object is empty (0 bytes); a gzip file of nothing has 20")]
@@ -54,18 +54,18 @@ pub struct Gunzip<R> {
     inner: Inner<R>,
     started: bool,
     limits: Limits,
-    /// bytes given so far
+    /// Bytes given so far.
     plain: u64,
 }
 
 enum Inner<R> {
-    /// the member at hand; none while the next one is looked for
+    /// The member at hand; none while the next one is looked for.
     Gzip(Option<Box<GzDecoder<Counted<R>>>>),
     Plain(Counted<R>),
 }
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// So many bytes tell what an object is.
+/// Number of bytes that identify the format of an object.
 const HEAD: u64 = 5;
 const BUFFER: usize = 64 << 10;
 
@@ -84,7 +84,7 @@ impl<R: Read> Gunzip<R> {
         Ok(Self { inner, started: false, limits, plain: 0 })
     }
 
-    /// Once per block of bytes: whether the object is still within its limits.
+    /// Checks once per block that the object is within its limits.
     fn check(&self) -> Result<(), Flaw> {
         let (limits, plain) = (&self.limits, self.plain);
         let at = match &self.inner {
@@ -163,7 +163,7 @@ fn member<R: Read>(raw: Counted<R>) -> Box<GzDecoder<Counted<R>>> {
     Box::new(GzDecoder::new(raw))
 }
 
-/// What the first bytes say about a file that is named like CSV and is none.
+/// Returns an error if the first bytes show another format than CSV.
 fn other_format(head: &[u8]) -> Option<Flaw> {
     let (format, advice) = match head {
         // behind the four letters a binary length or header comes, which no row of text has
@@ -194,8 +194,8 @@ impl From<Flaw> for io::Error {
     }
 }
 
-/// An error of the reader below: the world's, not the file's. Kept apart so that a cut connection is never taken
-/// for a truncated file.
+/// Error of the underlying reader: a temporary failure, not a fault of the file. Marked, so that a cut connection is
+/// never mistaken for a truncated file.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Upstream(pub io::Error);

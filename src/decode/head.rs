@@ -1,4 +1,4 @@
-//! Which field is which column, by name: from a header, from `columns=`, or from the table itself. Pure.
+//! Maps fields to columns by name: from a header, from `columns=`, or from the table itself. Pure.
 
 use super::dialect::{Edge, OpRule};
 use super::error::Flaw;
@@ -6,16 +6,16 @@ use super::listed::{self, Listed, alike};
 
 use super::{Column, File, Shape};
 
-/// What a field is.
+/// Meaning of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// `befores`: a B is an op here, and the row its update's before-image
     Op {
         befores: bool,
     },
-    /// a column of the table, by its place there
+    /// A column of the table, by its place there.
     Column(usize),
-    /// what such a column was before
+    /// Old value of this column.
     Before(usize),
     Passed,
 }
@@ -24,7 +24,7 @@ pub(super) enum Role {
 const QLIK_OP: &str = "header__change_oper";
 const QLIK: &str = "header__";
 
-/// What the fields of a header are.
+/// Returns the roles of the fields of a header.
 pub(super) fn from_header(shape: &Shape, line: u64, names: &[String]) -> Result<Vec<Role>, Flaw> {
     if !names.iter().any(|name| column(shape, name).is_some()) {
         // it is hardly a header: its words may be a row's values, so they are not repeated
@@ -38,8 +38,9 @@ pub(super) fn from_header(shape: &Shape, line: u64, names: &[String]) -> Result<
     match_names(shape, names, op).map_err(|drift| drift.flaw(shape, line, names))
 }
 
-/// Some of a header's names, for a message: those that nobody knows by their places, unless most of the others are known.
-/// A row that is taken for a header may have a column's name among its values, and the rest are cells.
+/// Returns some of a header's names for a message: unknown names are replaced by their positions, unless most of the
+/// others are known. A data row that is mistaken for a header may have a column's name among its values, and its
+/// other cells must not be shown.
 fn shown(shape: &Shape, names: &[String], some: &[String]) -> Vec<String> {
     let is_known = |name: &String| alike(name, "Op") || column(shape, name).or(extra(shape, name).map(|_| 0)).is_some();
     let is_header = names.iter().filter(|name| is_known(name)).count() * 2 > names.len();
@@ -51,7 +52,7 @@ fn shown(shape: &Shape, names: &[String], some: &[String]) -> Vec<String> {
     some.iter().map(show).collect()
 }
 
-/// Whether a row without a header's promise looks like one: it has exactly the columns' names.
+/// Returns `true` if a row looks like a header that was not announced: it has exactly the columns' names.
 pub(super) fn looks_like_header(shape: &Shape, names: &[String]) -> bool {
     let op = names.first().filter(|name| alike(name, "Op")).map(|_| 0);
     let behind_op = &names[op.map_or(0, |_| 1)..];
@@ -70,7 +71,8 @@ pub(super) fn looks_like_header(shape: &Shape, names: &[String]) -> bool {
     }
 }
 
-/// What the fields are that `columns=` lists; an op among them where the item has one that the rule allows.
+/// Returns the roles of the fields that `columns=` lists, with an operation where the item has one and the rule
+/// allows it.
 pub(super) fn from_list(shape: &Shape, item: &Listed) -> Result<Vec<Role>, Flaw> {
     let mut roles: Vec<Option<Role>> = item.names.iter().map(|name| listed_role(shape, name)).collect();
     let has_op = shape.dialect.op != OpRule::Never && alike(&item.names[0], "Op");
@@ -103,7 +105,7 @@ pub(super) fn from_list(shape: &Shape, item: &Listed) -> Result<Vec<Role>, Flaw>
     }
 }
 
-/// What the fields are where nothing names them: the table's columns in its order, and the timestamp at its end.
+/// Returns the roles of fields without names: the table's columns in its order, and the timestamp at its end.
 pub(super) fn from_table(shape: &Shape) -> Result<Vec<Role>, Flaw> {
     let all = (0..shape.columns.len()).map(Role::Column);
     let Some(timestamp) = &shape.dialect.timestamp else { return Ok(all.collect()) };
@@ -116,7 +118,7 @@ pub(super) fn from_table(shape: &Shape) -> Result<Vec<Role>, Flaw> {
     })
 }
 
-/// Whether FEED says that files of this kind have an op.
+/// Returns `true` or `false` if FEED says whether files of this kind have an operation column.
 pub(super) fn op_is_said(shape: &Shape) -> Option<bool> {
     match shape.dialect.op {
         OpRule::Auto => None,
@@ -126,7 +128,8 @@ pub(super) fn op_is_said(shape: &Shape) -> Option<bool> {
     }
 }
 
-/// How the other parts of the delivery name their columns, as differences from the first; none if they are the same.
+/// Returns the differences between the column names of another part and those of the first, or `None` if there are
+/// none.
 pub(super) fn differences(first: &[String], other: &[String]) -> Option<String> {
     let lacking = |from: &[String], names: &[String]| -> Vec<String> {
         names.iter().filter(|name| !from.contains(name)).cloned().collect()
@@ -138,12 +141,12 @@ pub(super) fn differences(first: &[String], other: &[String]) -> Option<String> 
     (!both.is_empty()).then(|| both.join("; "))
 }
 
-/// The table as an operator knows it.
+/// Returns the table's name for messages.
 pub(super) fn name_of(shape: &Shape) -> String {
     format!("{}.{}", shape.table.0, shape.table.1)
 }
 
-/// A table's columns in short: the first and the last.
+/// Returns the first and the last column's name, for messages.
 pub(super) fn span(columns: &[Column]) -> String {
     match columns {
         [] => "no columns".to_owned(),
@@ -161,7 +164,8 @@ pub(super) fn and(names: &[String]) -> String {
     }
 }
 
-/// Where the op stands in a header. `Op` may also be a column of the table: then it takes two, or a rule, to mean the op.
+/// Returns the position of the operation in a header. `Op` may also be a column of the table; then a second one, or a
+/// rule, makes the first one the operation.
 fn header_op(shape: &Shape, line: u64, names: &[String]) -> Result<Option<usize>, Flaw> {
     let said = op_is_said(shape);
     let mut ops = names.iter().enumerate().filter(|(_, name)| alike(name, "Op")).map(|(place, _)| place);
@@ -180,7 +184,7 @@ fn header_op(shape: &Shape, line: u64, names: &[String]) -> Result<Option<usize>
     }
 }
 
-/// The table's column of that name: exactly, else the only one if case is ignored.
+/// Returns the table's column of that name: the exact one, else the only one if case is ignored.
 fn column(shape: &Shape, name: &str) -> Option<usize> {
     let columns = &shape.columns;
     columns.iter().position(|column| column.name == name).or_else(|| {
@@ -189,7 +193,7 @@ fn column(shape: &Shape, name: &str) -> Option<usize> {
     })
 }
 
-/// What a name is that is no column: a before-image, or something that is passed over.
+/// Returns the role of a name that is not a column: a before-image, or a field to ignore.
 fn extra(shape: &Shape, name: &str) -> Option<Role> {
     let dialect = &shape.dialect;
     if let Some(of) = dialect.before_image_prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix)) {
@@ -212,7 +216,7 @@ fn listed_role(shape: &Shape, name: &str) -> Option<Role> {
     role.filter(|role| !(is_before && *role == Role::Passed))
 }
 
-/// What the file has and the table lacks, and the reverse.
+/// Columns that only the file has, and those that only the table has.
 struct Drift {
     file: Vec<String>,
     table: Vec<String>,
@@ -267,7 +271,7 @@ fn match_names(shape: &Shape, names: &[String], op: Option<usize>) -> Result<Vec
     }
 }
 
-/// The names that come more than once.
+/// Returns the names that occur more than once.
 fn twice<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut all: Vec<&str> = names.collect();
     all.sort_unstable();

@@ -1,5 +1,5 @@
-//! Where a row's cells stand among its fields: decided once per file, from the roles of its fields and the first row's
-//! width, and looked up for every cell. Pure.
+//! Positions of a row's cells among its fields. Decided once per file from the roles of its fields and the first
+//! row's width, and used for every cell. Pure.
 
 use super::cell::{Cell, Reads, Words};
 use super::csv::Record;
@@ -22,7 +22,7 @@ pub(super) struct Layout {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct OpField {
     at: usize,
-    /// a B is an op here
+    /// A B is an op here.
     befores: bool,
 }
 
@@ -32,17 +32,17 @@ struct Slot {
     field: usize,
     before: usize,
     reads: Reads,
-    /// its nulls show how the feed writes null
+    /// `true` if nulls of the column are evidence of how the feed writes null.
     is_evidence: bool,
 }
 
 const NOWHERE: usize = usize::MAX;
 
-/// What a row says of itself.
+/// Operation that a row claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claim {
     Op(Op),
-    /// the before-image of the update that follows
+    /// The before-image of the update that follows.
     Before,
 }
 
@@ -83,7 +83,7 @@ impl Layout {
         }
     }
 
-    /// The cell of the column that holds this one's old value.
+    /// Returns the old value of a column from its before-image field.
     pub fn before<'a>(&self, column: usize, record: Record<'a>, words: &Words) -> Option<Cell<'a>> {
         let slot = self.slots[column];
         let (field, quoted) = record.get(slot.before)?;
@@ -121,7 +121,7 @@ impl Layout {
         }
     }
 
-    /// What the row claims; a row without an op is an insert.
+    /// Returns the operation of a row; a row without one is an insert.
     pub fn claim(&self, record: Record<'_>, file: File) -> Result<Claim, Flaw> {
         let Some(op) = self.op else { return Ok(Claim::Op(Op::Insert)) };
         let (text, line) = (record.field(op.at).0, record.line);
@@ -141,7 +141,7 @@ impl OpField {
     }
 }
 
-/// What is known of a file's fields before its first row.
+/// Roles of a file's fields before its first row is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     roles: Vec<Role>,
@@ -149,7 +149,7 @@ pub(super) struct Plan {
     listed: bool,
 }
 
-/// What the first row shows.
+/// Properties of the first row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct First {
     line: u64,
@@ -164,7 +164,7 @@ impl First {
     }
 }
 
-/// The plan for files that do not name their columns; none for those that do.
+/// Returns the plan for files without column names, or `None` for files with a header.
 pub(super) fn plan(shape: &Shape) -> Result<Option<Plan>, Flaw> {
     match listed::of_table(&shape.dialect.columns, &shape.table) {
         Some(item) => Ok(Some(Plan { roles: head::from_list(shape, item)?, listed: true })),
@@ -188,7 +188,7 @@ pub(super) fn check_habit(shape: &Shape, line: u64, has_op: bool) -> Result<(), 
 }
 
 impl Plan {
-    /// The layout, now that the first row is seen.
+    /// Returns the layout for the first row.
     pub fn layout(&self, shape: &Shape, first: First) -> Result<Layout, Flaw> {
         if self.names_op() {
             return self.exactly(shape, first, &self.roles);
@@ -205,8 +205,8 @@ impl Plan {
         }
     }
 
-    /// Whether there is an op in front: the first row tells. In quarantine a bad one is not asked where `columns=` and the
-    /// files before say how wide rows are.
+    /// Returns `true` if the rows begin with an operation, as the first row shows. In quarantine mode a bad first row
+    /// does not count if `columns=` and earlier files say how wide rows are.
     fn has_op(&self, shape: &Shape, first: First) -> Result<bool, Flaw> {
         let is_bad = |had_op: &bool| {
             first.width != self.roles.len() + usize::from(*had_op) || (*had_op && !first.starts_with_op)
@@ -223,8 +223,8 @@ impl Plan {
         self.roles.iter().any(|role| matches!(role, Role::Op { .. }))
     }
 
-    /// The width is said, so where bad rows are kept aside a first row of another width is one; else it may be the table that
-    /// is at fault, and the message says so.
+    /// Returns the layout of rows whose width is known. In quarantine mode a first row of another width is an
+    /// ordinary bad row; otherwise the table may be at fault, and the message says so.
     fn exactly(&self, shape: &Shape, first: First, roles: &[Role]) -> Result<Layout, Flaw> {
         match first.width == roles.len() || shape.keep_raw {
             true => Ok(Layout::of(roles, shape)),
@@ -232,7 +232,7 @@ impl Plan {
         }
     }
 
-    /// Whether there is an op in front: as many fields as columns, or one more that is an op.
+    /// Returns `true` if the first row has one field more than there are columns, and begins with an operation.
     fn by_width(&self, shape: &Shape, first: First) -> Result<bool, Flaw> {
         match first.width.checked_sub(self.roles.len()) {
             Some(0) if first.starts_with_op && shape.file == File::Changes => {
@@ -274,7 +274,7 @@ impl Plan {
         Flaw::Misfit { line: first.line, found: first.width, wanted: self.wanted(shape, &fields), advice }
     }
 
-    /// How many fields there had to be: `fields` says it in numbers.
+    /// Returns the expected number of fields for a message, with `fields` as additional text.
     fn wanted(&self, shape: &Shape, fields: &str) -> String {
         let stamp = self.roles.len() - shape.columns.len().min(self.roles.len());
         let stamp = if stamp > 0 { " and a timestamp column to pass over" } else { "" };
@@ -287,7 +287,7 @@ impl Plan {
         }
     }
 
-    /// What to do about `more` fields than there are columns, or fewer.
+    /// Returns the advice for rows with `more` fields than columns, or with fewer.
     fn advice(&self, more: i64) -> String {
         let count = more.unsigned_abs();
         let (s, it) = if count == 1 { ("", "it") } else { ("s", "them") };
@@ -307,7 +307,7 @@ impl Plan {
     }
 }
 
-/// Why a first row that may only be a bad row is not kept aside like the others.
+/// Returns the explanation for a first row that is perhaps just bad but is not quarantined.
 fn not_aside(shape: &Shape) -> &'static str {
     match shape.keep_raw {
         true => ". If only this row is bad: with FEED op= it is kept aside like others; without, the first row decides",

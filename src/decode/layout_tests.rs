@@ -17,7 +17,8 @@ fn says(file: File, feed: &str, (width, starts_with_op): (usize, bool), wanted: 
     assert_eq!(error, wanted);
 }
 
-/// Which widths a rule takes, and whether it sees an op, for three columns and first rows with and without an op.
+/// Checks the widths that each rule accepts, and whether it finds an operation, for three columns and first rows with
+/// and without one.
 #[test]
 fn a_rule_takes_its_widths_and_no_other() {
     use File::{Changes, Snapshot};

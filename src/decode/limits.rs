@@ -1,12 +1,14 @@
-//! How large a file may be: what LIMITS says. A file beyond a limit is refused as any bad file is, however little of it there
-//! is in the bucket; the defaults are such that hardly an honest file meets them.
+//! Limits of file sizes, set by LIMITS. A file beyond a limit is refused like any bad file. The defaults are such
+//! that hardly any valid file reaches them.
 //!
-//! - `max_object`: DMS writes files of 1 GB at most, and hundreds of GB have room.
+//! - `max_object`: DMS writes files of 1 GB at most, and hundreds of GB are allowed.
 //! - `max_plain`: no table of Postgres can hold more.
-//! - `max_ratio`: deflate itself ends at 1,032. The densest rows that a table may really have stay below 700 (1,600 columns of
-//!   `NULL`: 534; cells of 10,000 blanks: 678), and usual ones below 20. It counts only behind the first 64 MiB: less harms nobody.
+//! - `max_ratio`: deflate itself ends at 1,032. The densest rows that a table can have stay below 700 (1,600 columns
+//! of `NULL`: 534; cells of 10,000 spaces: 678), and usual ones below 20. The ratio is checked only beyond the first
+//! 64 MiB.
 //! - `max_row`: a row is held in memory, and an open quote would read the whole file into it.
-//! - `max_fields`: a table of Postgres has at most 1,600 columns; each with its before-image, and an op.
+//! - `max_fields`: a table of Postgres has at most 1,600 columns, each perhaps with its before-image, and an
+//! operation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,15 +18,15 @@ use crate::pairs::{Faults, Pairs};
 /// The most that a file may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// bytes of one object, as it lies in the bucket
+    /// Maximum size of an object in the bucket, in bytes.
     pub max_object: Bytes,
-    /// bytes of one object, unpacked
+    /// Bytes of one object, unpacked.
     pub max_plain: Bytes,
-    /// how many bytes come of one packed byte, from [`RATIO_FROM`] on
+    /// Maximum number of unpacked bytes per packed byte, beyond [`RATIO_FROM`].
     pub max_ratio: u64,
-    /// bytes of a row with its line end
+    /// Bytes of a row with its line end.
     pub max_row: Bytes,
-    /// fields of a row
+    /// Fields of a row.
     pub max_fields: usize,
 }
 
@@ -32,7 +34,7 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// Unpacked bytes that are taken whatever they were packed in.
+/// Number of unpacked bytes for which the ratio is not checked.
 pub(super) const RATIO_FROM: u64 = 64 << 20;
 
 const KEYS: [&str; 5] = ["max_object", "max_plain", "max_ratio", "max_row", "max_fields"];
@@ -55,7 +57,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The longest row, as a length in memory.
+    /// Returns the maximum size of a row in memory.
     pub(super) fn row(&self) -> usize {
         usize::try_from(self.max_row.0).unwrap_or(usize::MAX)
     }

@@ -1,12 +1,12 @@
-//! `columns=`: the files' columns by name, for one table or for all others, where the files do not name them.
+//! Parses `columns=`: the column names of files that do not name them, for one table or for all others.
 //!
-//! Items stand between semicolons, each `[[schema.]table:]name,name,…`; a name may be `-`, a field to pass over.
+//! Items are separated by semicolons, each `[[schema.]table:]name,name,…`; the name `-` is a field to ignore.
 
 /// One item: the columns of a table's files, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     schema: Option<String>,
-    /// none: for every table that no other item is for
+    /// None: for every table that no other item is for.
     table: Option<String>,
     pub names: Vec<String>,
 }
@@ -14,7 +14,7 @@ pub struct Listed {
 /// A field that is passed over.
 pub const PASSED: &str = "-";
 
-/// The items of one text; what is wrong with it as sentences.
+/// Parses all items of a text, or returns its errors as sentences.
 pub fn parse(text: &str) -> Result<Vec<Listed>, Vec<String>> {
     let items: Vec<Listed> = text.split(';').filter(|item| !item.trim().is_empty()).map(item).collect();
     let mut faults = Vec::new();
@@ -37,24 +37,24 @@ pub fn parse(text: &str) -> Result<Vec<Listed>, Vec<String>> {
     if faults.is_empty() { Ok(items) } else { Err(faults) }
 }
 
-/// The item for a table, `(schema, table)` as the feed names it: one with its name, else the one without any. Names match exactly, else
-/// ignoring case.
+/// Returns the item for a table, `(schema, table)` as the feed names it: one with its name, else the one without a
+/// name. Names match exactly, else ignoring case.
 pub fn of_table<'a>(items: &'a [Listed], table: &(String, String)) -> Option<&'a Listed> {
     items.iter().filter_map(|item| Some((item.rank(table)?, item))).max_by_key(|(rank, _)| *rank).map(|(_, item)| item)
 }
 
-/// Whether two names differ in case at most.
+/// Returns `true` if the names are equal, ignoring case.
 pub fn alike(one: &str, other: &str) -> bool {
     one == other || one.to_lowercase() == other.to_lowercase()
 }
 
 impl Listed {
-    /// Whether it counts for all tables that are not named.
+    /// Returns `true` if the item applies to all tables without an item of their own.
     pub fn is_general(&self) -> bool {
         self.table.is_none()
     }
 
-    /// How well it fits a table; none if it is another's.
+    /// Returns how well the item matches a table, or `None` if it is for another one.
     fn rank(&self, (schema, table): &(String, String)) -> Option<[u8; 2]> {
         let fit = |mine: &Option<String>, name: &str| match mine {
             None => Some(0),

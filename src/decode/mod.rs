@@ -37,31 +37,31 @@ pub use op::Op;
 pub trait Parts {
     type Bytes: Read;
 
-    /// The next object's bytes, and whether its key says that they are gzip; none after the last.
+    /// Returns the next object's bytes, and `true` if its key says that they are gzip, or `None` after the last one.
     fn next_part(&mut self) -> io::Result<Option<(Self::Bytes, bool)>>;
 
-    /// How many bytes that object has, if it is known beforehand.
+    /// Returns the size of that object, if it is known beforehand.
     fn size(&self) -> Option<u64> {
         None
     }
 }
 
-/// What the rows of a delivery must look like.
+/// Expected format of a delivery's rows.
 #[derive(Debug, Clone)]
 pub struct Shape {
     pub file: File,
-    /// the table's columns that a file may fill, in the table's order
+    /// The table's columns that a file may fill, in the table's order.
     pub columns: Vec<Column>,
-    /// the table's columns that no file may fill, because the table computes them
+    /// The table's columns that no file may fill, because the table computes them.
     pub generated: Vec<String>,
-    /// schema and table as the feed names them
+    /// Schema and table as the feed names them.
     pub table: (String, String),
     pub dialect: Dialect,
-    /// whether the last loaded file of this kind had an op in front; none: there was none
+    /// `true` if the last loaded file of this kind had an operation column; `None` if there was no such file.
     pub had_op: Option<bool>,
-    /// rows can be asked for their bytes
+    /// Rows can be asked for their bytes.
     pub keep_raw: bool,
-    /// what is null in text columns
+    /// Rule for null in text columns.
     pub nulls: Nulls,
 }
 
@@ -69,11 +69,11 @@ pub struct Shape {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
-    /// an empty field is the empty text and not null
+    /// An empty field is the empty text and not null.
     pub text: bool,
     pub key: bool,
     pub not_null: bool,
-    /// the table fills it where no file does
+    /// The table fills it where no file does.
     pub has_default: bool,
 }
 
@@ -93,7 +93,7 @@ impl File {
     }
 }
 
-/// Rows of the delivery whose objects are `parts`.
+/// Returns the rows of the delivery whose objects are `parts`.
 pub fn rows<P: Parts>(parts: P, shape: Shape) -> Rows<P> {
     let dialect = &shape.dialect;
     let words = Words::new(shape.nulls.rule.words(), dialect.no_supply.as_deref());
@@ -119,55 +119,55 @@ pub struct Rows<P: Parts> {
     parts: P,
     shape: Shape,
     words: Words,
-    /// what was seen of nulls, if they are watched
+    /// Evidence of nulls, if it is collected.
     watch: Watch,
-    /// what is known of the fields before the first row; none if headers name them
+    /// Roles of the fields before the first row; `None` if headers name them.
     plan: Option<Plan>,
-    /// the names in the first part's header
+    /// The names in the first part's header.
     header: Option<Vec<String>>,
     layout: Option<Layout>,
-    /// how many parts were opened
+    /// Number of parts that were opened.
     part: usize,
     open: Option<Reader<Gunzip<P::Bytes>>>,
-    /// the first record of a part comes next
+    /// The first record of a part comes next.
     at_head: bool,
-    /// a row was met
+    /// A row was met.
     begun: bool,
     before: Before,
-    /// rows given so far
+    /// Rows given so far.
     count: Arc<AtomicU64>,
 }
 
-/// A before-image that stands in a record of its own, before its update.
+/// A before-image in a record of its own, in front of its update.
 #[derive(Default)]
 struct Before {
     kept: Kept,
-    /// the row at hand has it
+    /// The row at hand has it.
     of_the_row: bool,
-    /// it is at fault, and the stream stands on it
+    /// The before-image lacks its update, and the stream is positioned at it.
     alone: bool,
-    /// the record behind it was read and is still to be given
+    /// The record behind it was read and is still to be given.
     again: bool,
 }
 
 /// One row, on loan until the next.
 pub struct Row<'a> {
-    /// which object of the delivery, from 0
+    /// Index of the object in the delivery, from 0.
     pub part: usize,
-    /// the line of that object on which the row starts, from 1
+    /// The line of that object on which the row starts, from 1.
     pub line: u64,
-    /// what the row claims; a snapshot's rows are inserts
+    /// Operation that the row claims; a snapshot's rows are inserts.
     pub op: Op,
     record: Record<'a>,
     before: Option<&'a Kept>,
     layout: &'a Layout,
     words: &'a Words,
-    /// where to note nulls; a delete's are none, since sources need not log them
+    /// Store for evidence of nulls; `None` for deletes, because sources need not log their cells.
     watch: Option<&'a Watch>,
 }
 
 impl<'a> Row<'a> {
-    /// The cell of a column of the shape.
+    /// Returns the cell of a column.
     pub fn cell(&self, column: usize) -> Cell<'a> {
         let cell = self.layout.cell(column, self.record, self.words);
         if matches!(cell, Cell::Null)
@@ -179,7 +179,7 @@ impl<'a> Row<'a> {
         cell
     }
 
-    /// The before-image of a column, if the file has one and the cell is supplied.
+    /// Returns the before-image of a column, if the file has one and the cell is supplied.
     pub fn before(&self, column: usize) -> Option<Cell<'a>> {
         match self.before {
             Some(kept) => {
@@ -189,7 +189,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The row's bytes as they stand in the file, without the line end; needs `keep_raw`.
+    /// Returns the row's bytes as in the file, without the line end; needs `keep_raw`.
     pub fn raw(&self) -> &'a [u8] {
         self.record.raw
     }
@@ -200,12 +200,13 @@ impl<P: Parts> Rows<P> {
         self.shape.file
     }
 
-    /// How many rows were given so far, counted as they are given.
+    /// Returns the counter of rows, which is updated as they are read.
     pub fn counted(&self) -> Arc<AtomicU64> {
         self.count.clone()
     }
 
-    /// The next row; none after the last one of the last part. After an error of the row, the one behind it.
+    /// Returns the next row, or `None` after the last one of the last part. After an error of one row, the next call
+    /// continues behind it.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>, Error> {
         match self.step() {
             Ok(Some(op)) => {
@@ -217,17 +218,17 @@ impl<P: Parts> Rows<P> {
         }
     }
 
-    /// The part, from 0, and the line that the stream stands on.
+    /// Returns the current part, from 0, and line.
     pub fn place(&self) -> (usize, u64) {
         (self.part.saturating_sub(1), self.stands_on().line)
     }
 
-    /// The bytes of the record that the stream stands on, without the line end; needs `keep_raw`.
+    /// Returns the bytes of the current record, without the line end; needs `keep_raw`.
     pub fn raw(&self) -> &[u8] {
         self.stands_on().raw
     }
 
-    /// Whether the rows have an op; none before the first row.
+    /// Returns `true` if the rows have an operation, and `None` before the first row.
     pub fn has_op(&self) -> Option<bool> {
         self.layout.as_ref().filter(|_| self.begun).map(Layout::has_op)
     }
@@ -287,7 +288,7 @@ impl<P: Parts> Rows<P> {
         }
     }
 
-    /// What was seen of nulls.
+    /// Returns the evidence of nulls.
     fn watch(&self) -> &Watch {
         &self.watch
     }
@@ -300,7 +301,7 @@ impl<P: Parts> Rows<P> {
         loop {
             if let Some(reader) = &mut self.open {
                 if reader.advance()? {
-                    // one blank line at the end is a slip of whatever wrote the file, unless it is a row of one cell
+                    // One blank line at the end is ignored, unless rows have only one cell.
                     let may_be_blank = self.layout.as_ref().is_some_and(|layout| layout.width() > 1);
                     let is_row = match self.at_head {
                         false => !(may_be_blank && reader.is_last_blank()?),
@@ -340,7 +341,7 @@ impl<P: Parts> Rows<P> {
         Ok(true)
     }
 
-    /// Whether the first record of a part is a row; a header is taken in here.
+    /// Returns `true` if the first record of a part is a row. A header is parsed here.
     fn is_row(&mut self) -> Result<bool, Flaw> {
         self.at_head = false;
         let record = record_of(&self.open);
@@ -375,7 +376,7 @@ impl<P: Parts> Rows<P> {
         }
     }
 
-    /// What the record at hand claims, once it is as wide as it must be. The first row decides how wide that is.
+    /// Returns the operation of the current record after checking its width, which the first row decides.
     fn claim(&mut self) -> Result<Claim, Flaw> {
         let record = record_of(&self.open);
         if let (None, Some(plan)) = (&self.layout, &self.plan) {
@@ -395,12 +396,12 @@ impl<P: Parts> Rows<P> {
     }
 }
 
-/// The record that a reader stands on.
+/// Returns the current record of a reader.
 fn record_of<R: Read>(open: &Option<Reader<R>>) -> Record<'_> {
     open.as_ref().map_or(Record::NONE, Reader::record)
 }
 
-/// The texts of a header's fields.
+/// Returns the texts of a header's fields.
 fn names(record: Record<'_>) -> Vec<String> {
     (0..record.width()).map(|field| String::from_utf8_lossy(record.field(field).0).into_owned()).collect()
 }

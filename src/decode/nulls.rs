@@ -1,5 +1,5 @@
-//! How a feed writes null. Only columns other than texts show it, since an empty cell or `NULL` is no value of theirs; what
-//! they show decides what the same cells are in text columns.
+//! Evidence of how a feed writes null. Only columns that are not text provide it, because neither an empty cell nor
+//! `NULL` can be a value there. The evidence decides how the same cells are read in text columns.
 
 use std::io::{self, Cursor, Read};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,9 +14,9 @@ pub enum NullRule {
     /// `NULL` is null, an empty cell is the empty text
     #[default]
     Words,
-    /// an empty cell is null where the column may be null; `NULL` is a text
+    /// An empty cell is null where the column may be null; `NULL` is a text.
     Empty,
-    /// the words that FEED null= names
+    /// The words that FEED null= names.
     Given(Vec<Vec<u8>>),
 }
 
@@ -47,33 +47,33 @@ impl NullRule {
 /// The word for null that DMS documents.
 const WORD: &[u8] = b"NULL";
 
-/// How a file's cells are read that may be null.
+/// Reading of cells that may be null.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nulls {
     pub rule: NullRule,
     pub watch: Watching,
 }
 
-/// What is done about nulls of columns other than texts.
+/// Use of nulls in columns that are not text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Watching {
-    /// nothing
+    /// They are not counted.
     #[default]
     Off,
-    /// they are counted
+    /// They are counted as evidence.
     Count,
-    /// one that is written in another way than the rule says is refused
+    /// One that is written in another way than the rule says is refused.
     Refuse,
 }
 
-/// What nulls of columns other than texts show, by how they are written.
+/// Counts of nulls in columns that are not text, by spelling.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// how many are an empty cell
+    /// Number of empty cells.
     pub empty: u64,
-    /// how many are the word `NULL`
+    /// Number of words `NULL`.
     pub word: u64,
-    /// where the first of each stands: file, line and column
+    /// Position of the first of each: file, line and column.
     pub empty_at: Option<String>,
     pub word_at: Option<String>,
 }
@@ -100,7 +100,7 @@ pub(super) struct Watch {
     pub word: Seen,
 }
 
-/// How often one way to write null was seen, and where first.
+/// Count and first position of one spelling of null.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     count: AtomicU64,
@@ -144,11 +144,11 @@ impl Seen {
 pub struct Head {
     pub key: String,
     pub bytes: Vec<u8>,
-    /// the file has no more
+    /// The file has no more.
     pub whole: bool,
 }
 
-/// So many rows of a head are looked at.
+/// Number of rows of a head that are examined.
 const ROWS: usize = 20_000;
 /// A longer row ends the look.
 const ROW: Bytes = Bytes(1 << 20);
@@ -181,7 +181,7 @@ pub fn evidence(head: Head, shape: Shape) -> Evidence {
 /// A delivery of one head.
 struct Only(Option<Head>);
 
-/// Its bytes. Where the file goes on they end with an error: at an end, the last cell would be taken for whole.
+/// Bytes of a head. If the file continues, they end with an error, so that the last cell is not taken for complete.
 struct HeadBytes {
     bytes: Cursor<Vec<u8>>,
     whole: bool,

@@ -1,6 +1,6 @@
 //! The first field of a change row: what happened to the row in the source.
 
-/// What a row of a change file claims.
+/// Operation that a row of a change file claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     Insert,
@@ -9,7 +9,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// One letter, upper case as DMS writes it; older tools write the word.
+    /// Parses one letter, upper case as DMS writes it, or the word that older tools write.
     pub fn parse(text: &[u8]) -> Option<Self> {
         match text {
             b"I" | b"INSERT" => Some(Self::Insert),

@@ -12,7 +12,7 @@ impl Parts for Texts<'_> {
     }
 }
 
-/// `columns` are names, `*` behind the key's, `'` behind those of texts, `!'` of texts that are not null, `+` of those with a default.
+/// Returns a shape. `columns` are names with marks: `*` key, `'` text, `!'` text that is not null, `+` default.
 pub(super) fn shape(file: File, feed: &str, columns: &str) -> Shape {
     let column = |name: &str| Column {
         name: name.trim_end_matches(['*', '\'', '!', '+']).to_owned(),
@@ -105,7 +105,7 @@ fn parts_follow_each_other_and_lines_begin_anew() {
     fails(parts(&["1,a\n", "2\n"]), "part 1: line 1: 1 fields where 2 were expected");
 }
 
-/// The table of DMS settings, row by row: which rule of ours reads what they write.
+/// Checks for each combination of DMS settings which rules read its files.
 #[test]
 fn every_combination_of_dms_settings_has_a_rule() {
     const BARE: &str = "1,a\n";

@@ -1,5 +1,5 @@
-//! What can be wrong with a feed, each at one place that is the same for the same file, so that what a loader
-//! says of it can be compared with what was done.
+//! Defects of a generated feed. Each is at one position that is the same for the same file, so that a loader's report
+//! can be compared with it.
 
 use std::fmt;
 
@@ -32,10 +32,10 @@ pub enum Anomaly {
     OpenQuote,
 }
 
-/// Where an anomaly is.
+/// Position of an anomaly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spot {
-    /// What was done.
+    /// Kind of the anomaly.
     pub anomaly: Anomaly,
     /// The line, as an editor counts it; none if it is the file as a whole.
     pub line: Option<u64>,
@@ -61,7 +61,7 @@ impl Anomaly {
         Self::OpenQuote,
     ];
 
-    /// Its name: `bad-row`.
+    /// Returns its name: `bad-row`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::LateFile => "late-file",
@@ -78,12 +78,13 @@ impl Anomaly {
         }
     }
 
-    /// Whether it spoils the bytes of whichever file of a table is the last.
+    /// Returns `true` if it damages the bytes of a table's last file.
     pub const fn is_in_last_file(self) -> bool {
         !matches!(self, Self::LateFile | Self::MissingPart | Self::DuplicateKey | Self::KeyChange)
     }
 
-    /// Which row of `slots` it spoils; none if it does not spoil a row. Each has a row of its own.
+    /// Returns the row of `slots` that it damages, or `None` if it does not damage a row. Each anomaly has its own
+    /// row.
     pub(super) fn slot(self, slots: u64) -> Option<u64> {
         let eighth = match self {
             Self::WideValues => 2,
@@ -121,7 +122,7 @@ impl Anomaly {
     }
 }
 
-/// What the last bytes of a file are made into.
+/// Damage to the last bytes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Damage {
     Truncated,
@@ -146,7 +147,7 @@ impl Damage {
 }
 
 impl Spot {
-    /// Of a file as a whole.
+    /// Returns the position of an anomaly of a whole file.
     pub fn file(anomaly: Anomaly, what: &str) -> Self {
         Self { anomaly, line: None, key: None, what: what.to_owned() }
     }
@@ -165,7 +166,7 @@ impl fmt::Display for Spot {
     }
 }
 
-/// Columns of `db/model`, and what does not fit into them.
+/// Returns columns of `db/model` with values that do not fit into them.
 fn wide(entity: Entity) -> &'static [(&'static str, &'static str)] {
     match entity {
         Entity::Orders => &[("strategy_id", "99999999999"), ("symbol", LONG)],
@@ -176,7 +177,7 @@ fn wide(entity: Entity) -> &'static [(&'static str, &'static str)] {
 
 const LONG: &str = "a name that is longer than its column has room for, however wide";
 
-/// A column of numbers, not null.
+/// Returns a column of numbers that is not null.
 fn measure(entity: Entity) -> &'static str {
     if entity == Entity::Strategies { "capital" } else { "quantity" }
 }

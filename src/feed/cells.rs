@@ -27,12 +27,12 @@ impl<'a> Cells<'a> {
         (0..count).for_each(|_| self.null());
     }
 
-    /// A cell that is known to need no quotes.
+    /// Appends a cell that needs no quotes.
     pub(super) fn plain(&mut self, cell: &str) {
         self.cell().extend_from_slice(cell.as_bytes());
     }
 
-    /// An empty text is an empty cell: only the bare `NULL` is null.
+    /// Appends a text. An empty text is an empty cell, because only the bare `NULL` is null.
     pub(super) fn text(&mut self, text: &str) {
         if !needs_quotes(text) {
             return self.plain(text);
@@ -52,7 +52,7 @@ impl<'a> Cells<'a> {
         digits(self.cell(), value, 1);
     }
 
-    /// `value` units of 10^-`places`, with all its places: `decimal(12345, 4)` is `1.2345`.
+    /// Appends `value` units of 10^-`places`, with all decimal places: `decimal(12345, 4)` is `1.2345`.
     pub(super) fn decimal(&mut self, value: u64, places: u32) {
         let unit = 10_u64.pow(places);
         let out = self.cell();
@@ -69,12 +69,12 @@ impl<'a> Cells<'a> {
         put_date(self.cell(), date);
     }
 
-    /// A timestamp without zone, six places.
+    /// Appends a timestamp without zone, with six decimal places.
     pub(super) fn moment(&mut self, moment: PrimitiveDateTime) {
         put_moment(self.cell(), moment);
     }
 
-    /// A timestamp with its offset from UTC in hours; `moment` is the local one.
+    /// Appends a timestamp with its offset from UTC in hours; `moment` is the local time.
     pub(super) fn zoned(&mut self, moment: PrimitiveDateTime, hours: u8) {
         let out = self.cell();
         put_moment(out, moment);
@@ -93,7 +93,7 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// `word` and a number, as in `pb-000017`.
+    /// Appends `word` and a number, as in `pb-000017`.
     pub(super) fn numbered(&mut self, word: &str, number: u64, width: usize) {
         let out = self.cell();
         out.extend_from_slice(word.as_bytes());
@@ -133,7 +133,7 @@ fn put_date(out: &mut Vec<u8>, date: Date) {
     digits(out, day.into(), 2);
 }
 
-/// Own digits: `write!` takes most of the time of a row.
+/// Appends a number. `write!` would take most of the time of a row.
 fn digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
     let mut buffer = [b'0'; 20];
     let mut at = buffer.len();

@@ -7,10 +7,10 @@ use super::{Dialect, Edition, mix::Draws};
 /// A change file over an edition.
 #[derive(Clone, Debug)]
 pub struct Changes {
-    /// What the file was made over; most of its rows are of this edition.
+    /// Edition on which the file is based; most of its rows belong to it.
     pub edition: Edition,
-    /// Which of the edition's change files: other numbers, other rows and values. Files of one size
-    /// never insert the same row; they do change the same ones now and then.
+    /// Number of the file among the edition's change files; it decides rows and values. Files of the same size never
+    /// insert the same row, but sometimes change the same ones.
     pub number: u32,
     /// Operations in the file.
     pub ops: u64,
@@ -21,21 +21,21 @@ pub struct Changes {
     /// Updates leave out lasting cells of rows that are there, whichever of the edition's change files
     /// were loaded before.
     pub no_supply: bool,
-    /// At the end of the file, three updates that change the key: a row's once, another's twice.
+    /// Kind of the three updates at the end of the file that change a key: one row's once, another's twice.
     pub key_changes: Option<KeyChanges>,
 }
 
-/// What a file says of a changed key.
+/// Information that a file has about a changed key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyChanges {
-    /// The old key stands in a before-image column.
+    /// The old key is in a before-image column.
     Shown,
-    /// Nothing: nobody can tell that the old row is gone.
+    /// None: a reader cannot know that the old row is gone.
     Hidden,
 }
 
 impl KeyChanges {
-    /// What the dialect can say.
+    /// Returns the information that the dialect can express.
     pub fn in_dialect(dialect: &Dialect) -> Self {
         if dialect.before_image.is_some() { Self::Shown } else { Self::Hidden }
     }
@@ -72,7 +72,7 @@ pub enum Op {
     Delete,
 }
 
-/// What a change file says of itself: operations by letter. Its effect is another matter.
+/// Operations that a change file claims, by letter. They differ from its effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// Lines with `I`.
@@ -84,7 +84,7 @@ pub struct Claims {
 }
 
 impl Changes {
-    /// A file of `ops` operations; deletes carry the full row.
+    /// Creates a file of `ops` operations; deletes carry the full row.
     pub fn new(edition: &Edition, number: u32, ops: u64) -> Self {
         Self {
             edition: edition.clone(),
@@ -97,7 +97,7 @@ impl Changes {
         }
     }
 
-    /// The same, as far as the dialect decides what can be said.
+    /// Returns the same file, limited to what the dialect can express.
     pub fn in_dialect(self, dialect: &Dialect) -> Self {
         Self {
             inserts_only: dialect.inserts_only,
@@ -107,7 +107,7 @@ impl Changes {
         }
     }
 
-    /// What the file claims.
+    /// Returns the claims of the file.
     pub fn claims(&self) -> Claims {
         let mut claims = Claims::default();
         for change in self.iter() {
@@ -120,7 +120,7 @@ impl Changes {
         claims
     }
 
-    /// The operations in file order.
+    /// Returns the operations in file order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Change> {
         let weave = |first| move |step| (first..first + ABREAST).map(move |script| (script, step));
         (0..)
@@ -132,12 +132,12 @@ impl Changes {
             .chain(self.moves())
     }
 
-    /// How many operations `iter` gives.
+    /// Returns the number of operations.
     pub(super) fn len(&self) -> u64 {
         self.ops + self.moves().count() as u64
     }
 
-    /// The step of a script, if it has so many.
+    /// Returns a step of a script, if the script has that many.
     fn step(&self, script: u64, step: u64) -> Option<Change> {
         let mut draws = Draws::new(&[self.edition.seed(), self.edition.entity() as u64, self.number.into(), script]);
         let (found, steps) = draws.pick(SCRIPTS);
@@ -157,18 +157,18 @@ impl Changes {
         Some(Change { op, row, content: Content { row, version }, from: None, leaves_out })
     }
 
-    /// Rows that a file may insert. Of inserts only there are fewer in as many scripts.
+    /// Returns the number of rows that a file may insert. With inserts only, fewer rows need as many scripts.
     fn stride(&self) -> u64 {
         self.ops * if self.inserts_only { 16 } else { 1 }
     }
 
-    /// Whether rows are reserved: of four one for deletes, one for changes of the key, two for the rest. So
-    /// a cell is left out only where the row is there, whatever other files did.
+    /// Returns `true` if rows are reserved: of four, one for deletes, one for changes of the key, two for the rest.
+    /// So a cell is left out only if its row exists, whatever other files did.
     fn reserves(&self) -> bool {
         (self.no_supply || self.key_changes.is_some()) && self.edition.reach() >= 8
     }
 
-    /// The row, or one beside it that is reserved for what the script does.
+    /// Returns the row, or one beside it that is reserved for the script's operations.
     fn apart(&self, row: u64, steps: &[Step]) -> u64 {
         if !self.reserves() {
             return row;
@@ -178,7 +178,7 @@ impl Changes {
         if reserved < self.edition.reach() { reserved } else { reserved - 4 }
     }
 
-    /// The updates that change a key; none if the edition has too few rows.
+    /// Returns the updates that change a key, or none if the edition has too few rows.
     fn moves(&self) -> impl Iterator<Item = Change> {
         let new = |place| NEW_KEYS + u64::from(self.number) * 2 + place;
         let quarters = self.edition.reach() / 4;
@@ -207,7 +207,7 @@ impl Op {
     }
 }
 
-/// Whether a script's row is of the edition.
+/// `Yes` if a script's row belongs to the edition.
 #[derive(Clone, Copy)]
 enum Found {
     Yes,
@@ -223,7 +223,7 @@ const D: Step = (Op::Delete, false);
 const I_SAME: Step = (Op::Insert, true);
 const U_SAME: Step = (Op::Update, true);
 
-/// What can happen to a row, each line as likely as the next.
+/// Possible scripts of a row; each line is equally likely.
 const SCRIPTS: &[(Found, &[Step])] = &[
     (Found::Yes, &[U]),
     (Found::Yes, &[U]),
@@ -272,7 +272,7 @@ mod tests {
         base.reload(Shape { gone: 0.05, changed: 0.05, new: 0.05 }).unwrap()
     }
 
-    /// The letters of each row, in order.
+    /// Returns the operations' letters of each row, in order.
     fn scripts(changes: &Changes) -> HashMap<u64, String> {
         let mut scripts: HashMap<u64, String> = HashMap::new();
         for change in changes.iter() {

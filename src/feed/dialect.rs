@@ -1,12 +1,12 @@
-//! How the rows of a file are written: what stands between cells, for null, before and behind the columns.
-//! The default is what DMS does without settings. `setting` says the same in the words of the loader's FEED.
+//! Format of a generated file's rows: delimiter, null, and columns beside those of the table. The default is that of
+//! DMS without settings. `setting` returns the same as a value of FEED.
 
 use super::Entity;
 
 /// The form of all rows of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// What stands between two cells: one ASCII character or more, control characters too.
+    /// Delimiter between two cells: one or more ASCII characters, control characters included.
     pub delimiter: String,
     /// The bare word for null. A text that reads the same is quoted.
     pub null: String,
@@ -35,9 +35,9 @@ pub struct Dialect {
 /// The column with the time of the row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timestamp {
-    /// Its name in a header.
+    /// Name of the column in a header.
     pub name: String,
-    /// Behind the table's columns instead of before them.
+    /// `true` if the column comes after the table's columns.
     pub last: bool,
 }
 
@@ -79,7 +79,7 @@ pub enum DialectError {
     /// One word for two things.
     #[error("null and what is not supplied need two words")]
     SameWord,
-    /// A name that cannot stand in a header.
+    /// A name that a header cannot contain.
     #[error("a column's name and a prefix must not be empty, nor hold a delimiter, a quote or a line end")]
     Name,
 }
@@ -88,7 +88,7 @@ pub enum DialectError {
 const BARE: &[u8] = b"{}[]\":,.+-/ ";
 
 impl Dialect {
-    /// Whether it can be read back.
+    /// Checks that files of this dialect can be read back.
     pub fn check(&self) -> Result<(), DialectError> {
         let sound = |byte: u8| byte.is_ascii() && !matches!(byte, 0 | b'"' | b'\r' | b'\n');
         if self.delimiter.is_empty() || !self.delimiter.bytes().all(sound) {
@@ -115,17 +115,18 @@ impl Dialect {
         if names.iter().flatten().any(wrong) { Err(DialectError::Name) } else { Ok(()) }
     }
 
-    /// Whether the cell holds what would end it.
+    /// Returns `true` if the cell contains a character that would end it.
     pub(super) fn is_special(&self, cell: &[u8]) -> bool {
         cell.iter().any(|&byte| matches!(byte, b'"' | b'\n' | b'\r') || self.delimits(byte))
     }
 
-    /// Whether the byte is one of the delimiter: a part of it at the end of a cell would be taken for its begin.
+    /// Returns `true` if the byte occurs in the delimiter: at the end of a cell it would be taken for the delimiter's
+    /// beginning.
     pub(super) fn delimits(&self, byte: u8) -> bool {
         self.delimiter.as_bytes().contains(&byte)
     }
 
-    /// What the loader's FEED has to say to read files of these entities; none if it needs to say nothing.
+    /// Returns the value of FEED that is needed to read files of these entities, or `None` if the defaults suffice.
     pub fn setting(&self, entities: &[Entity]) -> Option<String> {
         let usual = Self::default();
         let mut pairs = Vec::new();
@@ -164,7 +165,7 @@ impl Dialect {
     }
 }
 
-/// A value as FEED wants it: control characters as `\t` or `\x01`, quotes only around what needs them.
+/// Quotes a value for FEED: control characters as `\t` or `\x01`, quotes only where needed.
 fn quoted(value: &str) -> String {
     let mut text = String::new();
     let mut letters = value.chars().peekable();

@@ -18,7 +18,7 @@ pub struct Edition {
     order: Permutation,
 }
 
-/// What a reload does to its base, as shares of the base's rows.
+/// Differences of a reload to its base, as shares of the base's rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Shape {
     /// Rows that are missing.
@@ -30,7 +30,8 @@ pub struct Shape {
 }
 
 impl Edition {
-    /// The base: `rows` rows, all in their first version. `entity.full_size()` rows make the mission's.
+    /// Creates the base: `rows` rows, all in their first version. `entity.full_size()` rows make a file of the
+    /// original size.
     pub fn base(entity: Entity, rows: u64, seed: u64) -> Self {
         Self {
             rows: Rows::new(entity, seed),
@@ -45,7 +46,7 @@ impl Edition {
         }
     }
 
-    /// The next edition, of the given shape relative to the *base* (also when this is a reload).
+    /// Returns the next edition, with the given shape relative to the *base* (also if this is a reload).
     pub fn reload(&self, shape: Shape) -> Result<Self, Error> {
         let version = self.version + 1;
         let [gone, changed, new] = shape.of(self.base)?;
@@ -60,7 +61,7 @@ impl Edition {
         })
     }
 
-    /// The version in which this edition has the row, if it has it.
+    /// Returns the version of a row in this edition, or `None` if it is not in it.
     pub(super) fn version_of(&self, row: u64) -> Option<u64> {
         if row >= self.base || self.version == 0 {
             return (row < self.reach()).then_some(0);
@@ -72,7 +73,7 @@ impl Edition {
         }
     }
 
-    /// What loading this edition over its base does.
+    /// Returns the counts of loading this edition over its base.
     pub fn counts(&self) -> Counts {
         Counts {
             create: self.new,
@@ -82,17 +83,17 @@ impl Edition {
         }
     }
 
-    /// How many rows it has.
+    /// Returns the number of rows.
     pub fn size(&self) -> u64 {
         self.base - self.gone + self.new
     }
 
-    /// All row numbers lie below it.
+    /// Returns a number above all row numbers.
     pub(super) fn reach(&self) -> u64 {
         self.base + self.new
     }
 
-    /// The entity.
+    /// Returns the entity.
     pub fn entity(&self) -> Entity {
         self.rows.entity()
     }
@@ -105,7 +106,7 @@ impl Edition {
         self.seed
     }
 
-    /// The row that stands at `place` when the edition is written out of order.
+    /// Returns the row at `place` if the edition is written out of order.
     pub(super) fn shuffle(&self, place: u64) -> u64 {
         self.order.at(place)
     }
@@ -124,7 +125,7 @@ impl Shape {
     }
 }
 
-/// What the permutations are for; keeps their seeds apart.
+/// Purpose of a permutation; keeps the seeds apart.
 const FATES: u64 = 1;
 const ORDER: u64 = 2;
 

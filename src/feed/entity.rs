@@ -1,7 +1,7 @@
 //! The mission's three entities: their names in the feed, their columns, their sizes in its full load.
 //! `db/model/` holds their tables; a test holds the two together.
 
-/// What the example feed carries.
+/// Tables of the example feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Entity {
     /// `entity_1`: orders.
@@ -19,7 +19,7 @@ impl Entity {
     /// The schema of all three.
     pub const SCHEMA: &str = "dbo";
 
-    /// The table's name: `entity_1`.
+    /// Returns the table's name: `entity_1`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Orders => "entity_1",
@@ -28,12 +28,12 @@ impl Entity {
         }
     }
 
-    /// The table's folder in the feed: `dbo/entity_1`.
+    /// Returns the table's folder in the feed: `dbo/entity_1`.
     pub fn folder(self) -> String {
         format!("{}/{}", Self::SCHEMA, self.name())
     }
 
-    /// Rows in the mission's full load.
+    /// Returns the number of rows in the original full load.
     pub const fn full_size(self) -> u64 {
         match self {
             Self::Orders => 159_967,
@@ -42,7 +42,7 @@ impl Entity {
         }
     }
 
-    /// The columns in the order of the feed; the first is the key.
+    /// Returns the columns in the order of the feed; the first one is the key.
     pub const fn columns(self) -> &'static [&'static str] {
         match self {
             Self::Orders => ORDERS,
@@ -51,8 +51,8 @@ impl Entity {
         }
     }
 
-    /// The places of the columns that have one value through all versions of a row: what an update need
-    /// not supply. The key is none of them.
+    /// Returns the indexes of columns with one value for all versions of a row, which an update need not supply. The
+    /// key is not among them.
     pub(super) const fn lasting(self) -> &'static [usize] {
         match self {
             Self::Orders => &[1, 2, 3, 4, 7],
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    /// The names in the `create table` of the entity's file.
+    /// Returns the names in the `create table` of the entity's file.
     fn in_the_model(entity: Entity) -> Vec<&'static str> {
         let create = format!("create table if not exists {}.{} (\n", Entity::SCHEMA, entity.name());
         let (_, columns) = model(entity).split_once(&create).unwrap();

@@ -1,6 +1,6 @@
-//! What a loader has to say about each file: an in-memory model of one table that takes reloads and
-//! change files in turn and counts their effect. It holds only rows that changed, so it costs little
-//! beside a large base. Counting follows the loader's rule: the effect, not the claim.
+//! Model of one table in memory that takes reloads and change files in turn and counts the effect that a loader must
+//! report. Only changed rows are stored, so the model of a large base stays small. The effect is counted, not the
+//! claim.
 
 use super::changes::{Content, KeyChanges};
 use super::{Changes, Edition, Op};
@@ -13,7 +13,7 @@ pub struct Expected {
     touched: HashMap<u64, Option<Content>>,
 }
 
-/// What a file did to a table, in rows.
+/// Effect of a file on a table, in rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Rows that were not there before.
@@ -27,12 +27,12 @@ pub struct Counts {
 }
 
 impl Expected {
-    /// A table that holds nothing.
+    /// Creates an empty table.
     pub fn empty(edition: &Edition) -> Self {
         Self::holding(Edition::base(edition.entity(), 0, edition.seed()))
     }
 
-    /// A table that holds `edition`.
+    /// Creates a table that holds `edition`.
     pub fn holding(edition: Edition) -> Self {
         Self { edition, touched: HashMap::new() }
     }
@@ -63,7 +63,7 @@ impl Expected {
         counts
     }
 
-    /// How many rows the table has.
+    /// Returns the number of rows in the table.
     pub fn size(&self) -> u64 {
         let touched = self.touched.iter();
         touched.fold(self.edition.size(), |size, (&row, now)| {
@@ -71,7 +71,7 @@ impl Expected {
         })
     }
 
-    /// What the table has in the row, if it has it.
+    /// Returns the content of a row, if the table has it.
     fn content_of(&self, row: u64) -> Option<Content> {
         let of_edition = || self.edition.version_of(row).map(|version| Content { row, version });
         self.touched.get(&row).copied().unwrap_or_else(of_edition)

@@ -1,16 +1,16 @@
-//! The gzip side: one or more members into whatever was handed in, bytes counted on both sides. The
-//! header holds no name and no time, so the same rows give the same file. Here a file's end is damaged, too.
+//! Writes gzip files of one or more members and counts the bytes. The header has no name and no time, so the same
+//! rows give the same file. Damage to a file's end is done here too.
 
 use super::anomaly::Damage;
 use flate2::{Compression, write::GzEncoder};
 use std::io::{self, Write};
 
-/// How the bytes are packed.
+/// Compression of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Packing {
-    /// zlib's level, 0 to 9; more is taken as 9.
+    /// Zlib's level, 0 to 9; more is taken as 9.
     pub level: u32,
-    /// gzip members in the file, at least one. Members are cut in the middle of a row; more members
+    /// Gzip members in the file, at least one. Members are cut in the middle of a row; more members
     /// than rows make empty ones.
     pub members: u32,
     /// No gzip at all.
@@ -48,7 +48,7 @@ impl<W: Write> Gzip<W> {
         }
     }
 
-    /// Whether the next member begins within the line in this slot.
+    /// Returns `true` if the next member begins within the line of this slot.
     pub(super) fn cuts_at(&self, slot: u64) -> bool {
         let begun = u64::from(self.begun);
         self.begun < self.packing.members && slot >= self.slots * begun / u64::from(self.packing.members)
@@ -111,7 +111,7 @@ impl<W: Write> Counted<W> {
         let mut tail = std::mem::take(&mut self.tail);
         match self.damage.take() {
             Some(Damage::Truncated) => tail.truncate(tail.len().saturating_sub(TAIL - 4)),
-            // The checksum stands eight bytes before the end.
+            // The checksum is eight bytes before the end.
             Some(Damage::Crc) => tail.iter_mut().rev().skip(7).take(1).for_each(|byte| *byte ^= 0x55),
             None => {}
         }

@@ -5,27 +5,27 @@ use super::Entity;
 use std::str::FromStr;
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
-/// `data/dbo/entity_1/LOAD00000001.csv.gz`. `path` may be empty; `part` counts from 1.
+/// Returns `data/dbo/entity_1/LOAD00000001.csv.gz`. `path` may be empty; `part` counts from 1.
 pub fn snapshot_key(path: &str, entity: Entity, part: u32) -> String {
     Names::new(path, entity).snapshot(None, part)
 }
 
-/// `data/dbo/entity_1/20220922-095853123.csv.gz`: the time in UTC, three places, the rest cut off.
+/// Returns `data/dbo/entity_1/20220922-095853123.csv.gz`: the time in UTC, cut to three decimal places.
 pub fn changes_key(path: &str, entity: Entity, time: OffsetDateTime) -> String {
     let time = time.to_offset(UtcOffset::UTC);
     Names::new(path, entity).changes(PrimitiveDateTime::new(time.date(), time.time()))
 }
 
-/// How the files of one table are named.
+/// Names of one table's files.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// Before the schema; may be empty.
+    /// Path before the schema; may be empty.
     pub path: String,
     /// The schema's folder.
     pub schema: String,
     /// The table's folder.
     pub table: String,
-    /// Where the number of a segment stands.
+    /// Position of a segment's number.
     pub segments: Segments,
     /// Folders of dates for change files.
     pub partition: Option<Partition>,
@@ -37,7 +37,7 @@ pub struct Names {
     pub plain: bool,
 }
 
-/// Where the number of a segment stands.
+/// Position of a segment's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segments {
     /// `segment2/LOAD00000001.csv.gz`
@@ -67,7 +67,7 @@ enum Piece {
 pub struct PartitionError;
 
 impl Names {
-    /// As DMS names them without settings.
+    /// Returns the names that DMS uses without settings.
     pub fn new(path: &str, entity: Entity) -> Self {
         Self {
             path: path.to_owned(),
@@ -81,7 +81,7 @@ impl Names {
         }
     }
 
-    /// The key of a part; the number restarts in every segment.
+    /// Returns the key of a part; the number restarts in every segment.
     pub fn snapshot(&self, segment: Option<u32>, part: u32) -> String {
         let (folder, ending) = (self.folder(""), self.ending());
         if self.qlik {
@@ -95,7 +95,7 @@ impl Names {
         format!("{folder}{segment}LOAD{part:08X}{ending}")
     }
 
-    /// The key of a change file.
+    /// Returns the key of a change file.
     pub fn changes(&self, time: PrimitiveDateTime) -> String {
         let (year, month, day) = time.to_calendar_date();
         let (hour, minute, second, micro) = time.as_hms_micro();

@@ -17,7 +17,7 @@ impl Permutation {
         Self { size, half: bits.div_ceil(2).max(1), keys }
     }
 
-    /// Where `place` goes; `place` itself must lie in `0..size`.
+    /// Returns the image of `place`, which must be in `0..size`.
     pub(super) fn at(&self, place: u64) -> u64 {
         debug_assert!(place < self.size);
         let mut at = self.step(place);
@@ -50,23 +50,23 @@ impl Draws {
         mix(self.0)
     }
 
-    /// A number in `0..end`; `end` is small against 2^32, so the bias is of no account.
+    /// Draws a number in `0..end`; `end` is small against 2^32, so the bias does not matter.
     pub(super) fn below(&mut self, end: u64) -> u64 {
         ((self.next() >> 32) * end) >> 32
     }
 
-    /// True once in `n` draws.
+    /// Returns `true` once in `n` draws.
     pub(super) fn once_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    /// One of `of`, which is not empty.
+    /// Draws one of `of`, which is not empty.
     pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
 }
 
-/// One number from several; their order matters.
+/// Hashes several numbers; their order matters.
 pub(super) fn hash(of: &[u64]) -> u64 {
     of.iter().fold(GOLDEN, |hash, part| mix(hash.wrapping_add(GOLDEN) ^ part))
 }

@@ -81,16 +81,16 @@ pub fn changes_in(style: &Style, changes: &Changes, out: impl Write) -> Result<W
     Ok(written)
 }
 
-/// How a file is written. The default is what DMS does without settings.
+/// Style of a file. The default is that of DMS without settings.
 #[derive(Clone, Debug)]
 pub struct Style {
     /// The form of its rows.
     pub dialect: Dialect,
-    /// How its bytes are packed.
+    /// Compression of the bytes.
     pub packing: Packing,
     /// The time in a timestamp column.
     pub time: PrimitiveDateTime,
-    /// What shall be wrong with it; those that are no matter of one file's bytes are passed over.
+    /// Anomalies to put in; those that do not concern a single file's bytes are ignored.
     pub anomalies: Vec<Anomaly>,
 }
 
@@ -101,12 +101,12 @@ impl Default for Style {
     }
 }
 
-/// How a full load lies in its files.
+/// Distribution of a full load over its files.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     /// Rows in a fixed disorder instead of in key order.
     pub shuffled: bool,
-    /// Which part to write, from 1 up: the number in its `LOAD` name.
+    /// Part to write, from 1: the number in its `LOAD` name.
     pub part: u32,
     /// Into how many parts the load is cut. Parts are of like size; none holds a row of another.
     pub parts: u32,
@@ -119,7 +119,7 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// The places of this part out of `reach`.
+    /// Returns the rows of this part out of `reach`.
     fn places(self, reach: u64) -> Result<std::ops::Range<u64>, Error> {
         let (part, parts) = (u64::from(self.part), u64::from(self.parts));
         if part == 0 || part > parts {
@@ -129,7 +129,7 @@ impl Layout {
     }
 }
 
-/// What a file holds.
+/// Content of a written file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Lines of CSV in the sense of records, the header aside; a quoted newline does not count.
@@ -140,7 +140,7 @@ pub struct Written {
     pub gz_bytes: u64,
     /// The highest `event_id` among the rows, deletes aside; none if there is no such row.
     pub max_event_id: Option<u64>,
-    /// What is wrong with it, as was asked for.
+    /// Anomalies in the file.
     pub spots: Vec<Spot>,
 }
 
@@ -151,7 +151,7 @@ impl Written {
     }
 }
 
-/// Why a file was not written.
+/// Reason for which a file was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The writer that was handed in refused.
@@ -168,7 +168,7 @@ pub enum Error {
     /// Shares that are no shares.
     #[error("gone, changed and new must not be negative, and gone and changed together at most 1: {0:?}")]
     Shape(Shape),
-    /// Rows in a form that nobody could read back.
+    /// The dialect's rows could not be read back.
     #[error(transparent)]
     Dialect(#[from] DialectError),
 }

@@ -14,7 +14,7 @@ pub(super) struct Record {
 enum Cell {
     Null,
     NotSupplied,
-    /// From here to there in `bytes`.
+    /// Range in `bytes`.
     Value(usize, usize),
     /// A quote before it, and none behind it.
     Open(usize, usize),
@@ -128,13 +128,13 @@ impl<'a> Pen<'a> {
         self.cell().extend_from_slice(dialect.null.as_bytes());
     }
 
-    /// Null, if the dialect has no word for it.
+    /// Appends a cell that is not supplied, or null if the dialect has no word for it.
     fn not_supplied(&mut self) {
         let word = self.dialect.no_supply.as_ref().unwrap_or(&self.dialect.null);
         self.cell().extend_from_slice(word.as_bytes());
     }
 
-    /// A value, in quotes if it would be taken for something else without.
+    /// Appends a value, in quotes if necessary.
     pub(super) fn value(&mut self, value: &[u8]) {
         let dialect = self.dialect;
         if !dialect.quotes {
@@ -150,7 +150,7 @@ impl<'a> Pen<'a> {
         self.out.push(b'"');
     }
 
-    /// A quote and the value.
+    /// Appends a quote and the value.
     fn open(&mut self, value: &[u8]) {
         let out = self.cell();
         out.push(b'"');

@@ -41,7 +41,7 @@ impl Rows {
         cells.nulls(self.entity.columns().len() - 1);
     }
 
-    /// The key of a row.
+    /// Returns the key of a row.
     pub(super) fn key(&self, row: u64) -> u64 {
         key(self.entity, row)
     }
@@ -117,13 +117,13 @@ impl Rows {
     }
 }
 
-/// What an order and its events have in common.
+/// Data that an order and its events share.
 struct Order {
     class: &'static str,
     symbol: u64,
     buys: bool,
     lots: u64,
-    /// In millionths.
+    /// Price in millionths.
     price: u64,
 }
 
@@ -153,19 +153,18 @@ fn key(entity: Entity, row: u64) -> u64 {
     }
 }
 
-/// So that the last row of the full load has `MAX_EVENT_ID`.
+/// Returns the first event id, so that the last row of the full load has `MAX_EVENT_ID`.
 const fn first_event_id() -> u64 {
     MAX_EVENT_ID + 1 - Entity::Events.full_size()
 }
 
-/// A row that was written again was written because of a later event.
+/// Returns the event id of a version: a rewritten row has a later event.
 fn later(event_id: u64, version: u64, draws: &mut Draws) -> u64 {
     if version == 0 { event_id } else { MAX_EVENT_ID + 1 + draws.below(100_000) }
 }
 
-/// The order that an event belongs to, and the stage of its life. Eight orders live side by side: nine
-/// or ten events make a stage of all eight, eight stages a life. A second event of an order within
-/// one stage has none.
+/// Returns the order of an event, and the stage of the order's life. Eight orders are interleaved: nine or ten events
+/// make a stage of all eight, eight stages a life. A second event of an order within one stage has no stage.
 fn order_of(event: u64) -> (u64, Option<u64>) {
     let turn = event * Entity::Orders.full_size() / Entity::Events.full_size();
     let order = turn & !7 | (turn ^ event) & 7;
@@ -174,12 +173,12 @@ fn order_of(event: u64) -> (u64, Option<u64>) {
     (if missing { turn } else { order }, stage)
 }
 
-/// The first event of the turn that bears the order's number.
+/// Returns the first event of the turn with the order's number.
 fn first_event(turn: u64) -> u64 {
     (turn * Entity::Events.full_size()).div_ceil(Entity::Orders.full_size())
 }
 
-/// The last event of the order; the full load ends with its last event.
+/// Returns the last event of the order; the full load ends with its last event.
 fn last_event(order: u64) -> u64 {
     let end = first_event((order | 7) + 1);
     let full = order < Entity::Orders.full_size();
@@ -187,20 +186,20 @@ fn last_event(order: u64) -> u64 {
     (0..end).rev().find(|&event| order_of(event).0 == order).unwrap_or_default()
 }
 
-/// Within ten minutes before the first event of its eight.
+/// Returns a time within ten minutes before the first event of the order's group of eight.
 fn placed(order: u64, draws: &mut Draws) -> PrimitiveDateTime {
     let before = Duration::microseconds(draws.below(600_000_000) as i64);
     happened(first_event(order & !7), 0).saturating_sub(before)
 }
 
-/// From the mission's message to its log: an event every 16.5 seconds, on the millisecond.
+/// Returns the time of an event: one every 16.5 seconds, in whole milliseconds.
 fn happened(event: u64, draw: u64) -> PrimitiveDateTime {
     const STEP: u64 = 16_500;
     let millis = event * STEP + draw % STEP;
     datetime!(2021-12-09 08:31:04).saturating_add(Duration::milliseconds(millis as i64))
 }
 
-/// What happens in a stage, and whether it has a price.
+/// Returns the kind of an event in a stage, and `true` if it has a price.
 fn kind(stage: Option<u64>, draws: &mut Draws) -> (&'static str, bool) {
     match stage {
         None => ("status", false),
@@ -240,7 +239,7 @@ fn settings(fixed: &mut Draws, moving: &mut Draws, cells: &mut Cells<'_>) {
     ));
 }
 
-/// The order's number at the broker, or a remark in its place.
+/// Appends the order's number at the broker, or a remark in its place.
 fn reference(order: u64, draws: &mut Draws, cells: &mut Cells<'_>) {
     match draws.below(200) {
         0 => text::odd(draws, cells),

@@ -56,7 +56,7 @@ fn sha(bytes: &[u8]) -> String {
     Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// These sums are from before there were other forms.
+/// Compares the default form with checksums from before other forms existed.
 #[test]
 fn the_default_form_is_what_it_always_was() {
     let wanted = [
@@ -76,7 +76,7 @@ fn the_default_form_is_what_it_always_was() {
     }
 }
 
-/// The short way and the long way write the same.
+/// Compares the output of both ways of writing.
 #[test]
 fn the_long_way_writes_what_the_short_way_writes() {
     for entity in Entity::ALL {
@@ -301,7 +301,7 @@ fn a_key_that_cannot_change_is_told() {
     assert!(spot.to_string().starts_with("key-change: not done"));
 }
 
-/// In so few rows whatever one script updates another deletes.
+/// Checks that no cell is left out if there are so few rows that scripts collide.
 #[test]
 fn of_few_rows_nothing_is_left_out() {
     let dialect = Dialect { header: true, no_supply: Some("?".to_owned()), ..usual() };

@@ -36,7 +36,7 @@ fn unzip(file: &[u8]) -> Vec<u8> {
     csv
 }
 
-/// How many gzip members the file has.
+/// Returns the number of gzip members of the file.
 pub(super) fn members(mut file: &[u8]) -> u32 {
     let mut members = 0;
     while !file.is_empty() {

@@ -3,7 +3,7 @@
 
 use super::{cells::Cells, mix::Draws};
 
-/// Null, mostly; sometimes a remark, sometimes an odd one.
+/// Appends a remark: mostly null, sometimes a text, sometimes an unusual one.
 pub(super) fn remark(draws: &mut Draws, cells: &mut Cells<'_>) {
     match draws.below(64) {
         0 | 1 => cells.text(draws.pick(ODD)),
@@ -12,7 +12,7 @@ pub(super) fn remark(draws: &mut Draws, cells: &mut Cells<'_>) {
     }
 }
 
-/// One of the remarks that break readers.
+/// Appends one of the remarks that break careless readers.
 pub(super) fn odd(draws: &mut Draws, cells: &mut Cells<'_>) {
     cells.text(draws.pick(ODD));
 }

@@ -1,5 +1,5 @@
-//! From rows to the bytes of a file. Files of the default form go the short way, straight from values to
-//! bytes; all others go by way of a `Record`, which can be rearranged and spoiled.
+//! Writes rows as the bytes of a file. Files of the default form are written directly from values; all others are
+//! built from a `Record`, which can be rearranged and damaged.
 
 use super::anomaly::{Anomaly, Damage, Spot};
 use super::changes::Content;
@@ -52,7 +52,7 @@ pub(super) fn write(page: &Page<'_>, lines: impl Iterator<Item = Line>, mut out:
             Some(desk) => desk.put(&line, &mut block, &mut written),
         }
         while gzip.cuts_at(line.slot) {
-            // In the middle of a row, where whoever reads member by member falls.
+            // In the middle of a row, to break readers that treat each member as a file.
             let half = block.len().saturating_sub(8);
             gzip.write(&block[..half])?;
             gzip = gzip.cut()?;
@@ -96,12 +96,12 @@ fn values(edition: &Edition, line: &Line, cells: &mut Cells<'_>) -> Option<u64> 
 }
 
 impl Page<'_> {
-    /// Whether the short way will do.
+    /// Returns `true` if the direct way suffices.
     fn is_plain(&self) -> bool {
         self.style.dialect == Dialect::default() && !self.moves && self.due().is_empty()
     }
 
-    /// The anomalies of rows, and which row each takes.
+    /// Returns the anomalies of rows, with the row that each one damages.
     fn due(&self) -> Vec<(Anomaly, u64)> {
         let due = |&anomaly: &Anomaly| anomaly.slot(self.slots).map(|slot| (anomaly, slot));
         let mut due: Vec<_> = self.style.anomalies.iter().filter_map(due).collect();
@@ -267,13 +267,13 @@ impl<'a> Desk<'a> {
         self.page.edition.rows().key(row)
     }
 
-    /// A number as text.
+    /// Sets the text to a number.
     fn number(&mut self, value: u64) {
         self.text.clear();
         Cells::new(&mut self.text).int(value);
     }
 
-    /// The time of the row as text: that of the file, and a microsecond later for each row.
+    /// Sets the text to the time of the row: that of the file, plus a microsecond for each row.
     fn stamp(&mut self, line: &Line) {
         self.text.clear();
         let time = self.page.style.time.saturating_add(Duration::microseconds(line.slot as i64));

@@ -18,11 +18,11 @@ use crate::pg::Tx;
 /// A batch that is filled and given on in pieces.
 pub struct Arrivals {
     batch: Batch,
-    /// the rows of the table, by the place and the step that look for them
+    /// The rows of the table, by the place and the step that look for them.
     rows: Sorted,
-    /// the row that was read last
+    /// The row that was read last.
     read: Option<(Needed, Vec<u8>)>,
-    /// the place that comes next, and its number among those that look elsewhere
+    /// The place that comes next, and its number among those that look elsewhere.
     next: (usize, usize),
 }
 

@@ -44,12 +44,12 @@ pub struct Wanted<'a> {
 /// Encoded rows, in key order.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// the tuples, one after the other
+    /// The tuples, one after the other.
     pub tuples: Vec<u8>,
     /// Sort keys of the rows, concatenated.
     pub keys: Vec<u8>,
     rows: Vec<Slot>,
-    /// rows (by place) whose holes are not filled from the table's row of the same key, and where they are filled from
+    /// Rows (by place) whose holes are not filled from the table's row of the same key, and where they are filled from.
     pub elsewhere: Vec<(usize, Vec<Step>)>,
     /// Size of `elsewhere` in bytes.
     pub elsewhere_size: usize,

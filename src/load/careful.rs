@@ -20,11 +20,11 @@ use crate::pg::Tx;
 enum Way {
     /// The usual order, with deferrable constraints deferred.
     Deferred,
-    /// rows that are in the way are parked first
+    /// Rows that are in the way are parked first.
     Parked(Kind),
-    /// the same, and rows go before others come, also where rows refer to each other
+    /// The same, and rows go before others come, also where rows refer to each other.
     RemovedFirst,
-    /// rows that are in the way are deleted and inserted again
+    /// Rows that are in the way are deleted and inserted again.
     Replaced,
 }
 

@@ -22,25 +22,25 @@ pub struct Table {
     pub oid: u32,
     pub schema: String,
     pub name: String,
-    /// the columns that a file may fill, in their order; generated ones are not among them
+    /// The columns that a file may fill, in their order; generated ones are not among them.
     pub columns: Vec<Column>,
-    /// the names of the others
+    /// The names of the others.
     pub generated: Vec<String>,
     /// Indexes of the key columns, in the key's order; empty for a table without a key.
     pub key: Vec<usize>,
-    /// rows of it may refer to other rows of it
+    /// Rows of it may refer to other rows of it.
     pub refers_to_itself: bool,
     /// `true` if the table has a unique index beside its primary key.
     pub constrained: bool,
-    /// the names of its triggers that run before each row is written, and may keep it from being written
+    /// The names of its triggers that run before each row is written, and may keep it from being written.
     pub row_triggers: Option<String>,
-    /// changes with every change of its columns or its indexes
+    /// Changes with every change of its columns or its indexes.
     fingerprint: String,
     /// Reason for which no file can be loaded into the table.
     refused: Option<Refused>,
     /// `true` if the definition is that of an earlier delivery and was not looked up now.
     remembered: bool,
-    /// others may write to it while it is loaded
+    /// Others may write to it while it is loaded.
     shared: bool,
 }
 
@@ -51,16 +51,16 @@ pub struct Column {
     pub not_null: bool,
     /// The column has a default or is filled by the table if no value is given.
     pub has_default: bool,
-    /// the type that travels: the one below a domain
+    /// The type that travels: the one below a domain.
     pub base: Type,
-    /// the type of an array of its values, if there is one
+    /// The type of an array of its values, if there is one.
     pub array: Option<Type>,
-    /// the function that writes the type's binary form, as SQL calls it
+    /// The function that writes the type's binary form, as SQL calls it.
     pub send: String,
-    /// texts that differ may be equal, by a collation that says so
+    /// Texts that differ may be equal, by a collation that says so.
     pub loose: bool,
-    /// the type below the domain that the column has, as SQL writes it, where values must be cast to it: functions and
-    /// operators for any enum or any range do not take a domain over one
+    /// The type below the domain that the column has, as SQL writes it, where values must be cast to it: functions and
+    /// operators for any enum or any range do not take a domain over one.
     pub cast: Option<String>,
 }
 
@@ -323,9 +323,9 @@ async fn find_row(tx: &Tx, entity: &Entity, schema: &str, fingerprint: &str) -> 
 #[derive(Clone, Default)]
 pub(super) struct Catalog {
     shapes: Arc<Mutex<HashMap<u32, Known>>>,
-    /// tables that were loaded, for as long as they are as they were then
+    /// Tables that were loaded, for as long as they are as they were then.
     tables: Arc<Mutex<HashMap<Entity, Arc<Table>>>>,
-    /// tables of which it was said that they give no event id
+    /// Tables of which it was said that they give no event id.
     said: Arc<Mutex<HashSet<u32>>>,
 }
 

@@ -15,7 +15,7 @@ use super::tuple;
 /// column's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// the row that the table has under this key, given as a tuple; if there is one, it is the last step
+    /// The row that the table has under this key, given as a tuple; if there is one, it is the last step.
     Row(Vec<u8>),
     /// These cells.
     Cells(Vec<u8>),
@@ -39,13 +39,13 @@ pub struct Value {
 /// The last values of all keys so far.
 pub struct Chain {
     values: BTreeMap<Vec<u8>, Value>,
-    /// the row that left its key with the last record
+    /// The row that left its key with the last record.
     moving: Moving,
-    /// keys at which a row arrived before the files said anything else of them: the table had no row there
+    /// Keys at which a row arrived before the files said anything else of them: the table had no row there.
     free: BTreeSet<Vec<u8>>,
-    /// keys from which a row moved before the files said anything else of them: the table had a row there
+    /// Keys from which a row moved before the files said anything else of them: the table had a row there.
     taken: BTreeSet<Vec<u8>>,
-    /// the key's columns
+    /// The key's columns.
     key: Vec<usize>,
 }
 
@@ -53,7 +53,7 @@ pub struct Chain {
 enum Moving {
     /// No row that could move.
     Nothing,
-    /// the table's row of this key, if it has one
+    /// The table's row of this key, if it has one.
     OfTable(Vec<u8>),
     Known(Value),
 }

@@ -22,14 +22,14 @@ use crate::pg::Tx;
 /// are truncated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// the key's columns; none in a table without one
+    /// The key's columns; none in a table without one.
     pub key: Vec<String>,
-    /// columns that change, in the table's order, and in how many of the amended rows
+    /// Columns that change, in the table's order, and in how many of the amended rows.
     pub columns: Vec<(String, u64)>,
     pub created: Vec<Vec<String>>,
     pub amended: Vec<Vec<String>>,
     pub removed: Vec<Vec<String>>,
-    /// the same if the same is written: rows and keys, in their order
+    /// The same if the same is written: rows and keys, in their order.
     pub digest: String,
 }
 
@@ -42,7 +42,7 @@ pub struct ChangeReport {
     created: Vec<Vec<u8>>,
     removed: Vec<Vec<u8>>,
     amended: Vec<Vec<String>>,
-    /// rows that get defaults, as they were: what they become is known when it is done
+    /// Rows that get defaults, as they were: what they become is known when it is done.
     reset: Spool,
     digest: Sha256,
 }

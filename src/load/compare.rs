@@ -27,24 +27,24 @@ pub struct Different {
 /// Result of comparing a table with its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// the names of the key's columns; none for a table whose rows only count as whole rows
+    /// The names of the key's columns; none for a table whose rows only count as whole rows.
     pub key: Vec<String>,
-    /// rows of the table
+    /// Rows of the table.
     pub rows: u64,
-    /// rows that the files say, and the table lacks
+    /// Rows that the files say, and the table lacks.
     pub missing: u64,
-    /// rows of the table that the files do not say
+    /// Rows of the table that the files do not say.
     pub extra: u64,
     pub different: u64,
     /// Number of rows in which a column differs, for each column that differs.
     pub columns: Vec<(String, u64)>,
-    /// the first of each
+    /// The first of each.
     pub some_missing: Vec<Key>,
     pub some_extra: Vec<Key>,
     pub some_different: Vec<Different>,
     /// Number of cells that no file supplied, by column. Their values are column defaults, or were written by others.
     pub untold: Vec<(String, u64)>,
-    /// rows of the table whose keys only a rejected row names
+    /// Rows of the table whose keys only a rejected row names.
     pub rejected: u64,
     /// Number of the table's rows that no file names. Without a full load, it is unknown whether they belong there.
     pub unnamed: u64,
@@ -83,10 +83,10 @@ pub struct Compare<'a> {
     found: Comparison,
     missing: Vec<Vec<u8>>,
     extra: Vec<Vec<u8>>,
-    /// rows whose bytes differ
+    /// Rows whose bytes differ.
     doubtful: Spool,
     untold: Vec<u64>,
-    /// reused
+    /// Reused.
     scratch: Vec<u8>,
 }
 

@@ -18,9 +18,9 @@ pub(super) struct Constraints {
     pub deferrable: bool,
     /// A row of the table can be deleted and inserted again without any reference or trigger noticing.
     pub replaceable: bool,
-    /// deleting a row of the table changes other rows of it
+    /// Deleting a row of the table changes other rows of it.
     pub acts: bool,
-    /// columns that refer to the table itself and can be null
+    /// Columns that refer to the table itself and can be null.
     pub loosened: Vec<usize>,
 }
 
@@ -33,7 +33,7 @@ struct Index {
 /// A column that an index looks at.
 struct Candidate {
     column: usize,
-    /// the column refers to a table, so only null is free
+    /// The column refers to a table, so only null is free.
     refers: bool,
     /// `true` if a foreign key refers to the column, so that it must not be changed.
     referred_to: bool,
@@ -42,11 +42,11 @@ struct Candidate {
 /// Kind of value with which rows are parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// null where the column can be null
+    /// Null where the column can be null.
     Null,
-    /// a value above all others
+    /// A value above all others.
     Above,
-    /// a value below all others
+    /// A value below all others.
     Below,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Kind {
 pub(super) struct Parking {
     /// SQL for the value of a column; `v.n` is the row's number
     pub values: BTreeMap<usize, String>,
-    /// the columns whose change means that a row has to move out of the way
+    /// The columns whose change means that a row has to move out of the way.
     pub watched: Vec<usize>,
 }
 
@@ -144,7 +144,7 @@ enum Form {
     Moment,
     Text,
     Uuid,
-    /// an empty range overlaps nothing
+    /// An empty range overlaps nothing.
     Range,
 }
 

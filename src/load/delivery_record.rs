@@ -17,7 +17,7 @@ pub struct DeliveryRecord {
     pub feed: Feed,
     pub host: String,
     pub started_at: OffsetDateTime,
-    /// the content of each object, as far as they were read
+    /// The content of each object, as far as they were read.
     pub contents: Vec<Content>,
 }
 
@@ -144,7 +144,7 @@ impl DeliveryRecord {
 #[derive(Debug, Clone, Default)]
 pub struct Why {
     pub words: String,
-    /// the part that is to blame
+    /// The part that is to blame.
     pub part: Option<usize>,
     /// Number of rows that the snapshot would have removed.
     pub removes: Option<u64>,

@@ -41,11 +41,11 @@ pub enum BeginOutcome {
     DeliveryTx(Box<DeliveryTx>),
     /// Another loader holds the table's lease.
     Busy,
-    /// the ledger moved on since the plan was made, or the table is stopped
+    /// The ledger moved on since the plan was made, or the table is stopped.
     Moved,
-    /// the target has no such table
+    /// The target has no such table.
     NoTable,
-    /// the folder names a table that is never loaded
+    /// The folder names a table that is never loaded.
     Reserved,
 }
 

@@ -26,16 +26,16 @@ use crate::pg::Tx;
 #[derive(Default)]
 pub struct Delta {
     pub(super) creates: Spool,
-    /// rows to create whose holes are the columns' defaults
+    /// Rows to create whose holes are the columns' defaults.
     pub(super) partial: Parts,
-    /// rows to reset: the columns that they do not have get their defaults
+    /// Rows to reset: the columns that they do not have get their defaults.
     pub(super) resets: Parts,
     pub(super) amends: Spool,
     pub(super) removes: Spool,
     unchanged: u64,
     /// Number of the table's rows that are kept because the file's row with the same key was rejected.
     left: u64,
-    /// reused
+    /// Reused.
     scratch: Vec<u8>,
 }
 

@@ -20,7 +20,7 @@ pub enum CellFault {
     NotWhole,
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// the type's own input function refused it
+    /// The type's own input function refused it.
     #[error("no value of {type_name} ({code})")]
     ServerCast { type_name: String, code: String },
 }
@@ -38,7 +38,7 @@ pub struct Encoder {
     is_key: Vec<bool>,
     /// Postgres must be asked for some cells, so that the sort key is not known yet
     asks: bool,
-    /// the column whose highest value is the delivery's `max_event_id`
+    /// The column whose highest value is the delivery's `max_event_id`.
     event: Option<usize>,
     /// Start of each cell of the current row; the buffer is reused.
     starts: Vec<usize>,

@@ -56,7 +56,7 @@ impl MergedRow {
 /// Folds records that come in key order.
 pub struct Fold {
     file: File,
-    /// rows count as whole rows, and each as often as it comes
+    /// Rows count as whole rows, and each as often as it comes.
     multiset: bool,
     open: Option<(Mark, Vec<u8>, MergedRow)>,
 }

@@ -7,7 +7,7 @@ use super::settings::Share;
 #[derive(Debug, Clone)]
 pub struct Guard {
     pub max_remove: Share,
-    /// an operator released the snapshot when it would have removed so many rows: as many it may
+    /// An operator released the snapshot when it would have removed so many rows: as many it may.
     pub released: Option<u64>,
 }
 

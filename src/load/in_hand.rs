@@ -17,7 +17,7 @@ use crate::source::{Entity, Pending};
 pub struct Process {
     /// Id in `loader_processes`.
     id: i64,
-    /// loaders that began before and have not ended: they run, or they died
+    /// Loaders that began before and have not ended: they run, or they died.
     others: Vec<i64>,
     /// Tables of which another loader was loading a file.
     suspects: BTreeSet<Entity>,

@@ -22,9 +22,9 @@ pub(super) enum LeaseOutcome {
 pub(super) struct Head {
     /// Highest revision, or 0 without one.
     pub last_revision: i64,
-    /// true if a row stops the table
+    /// True if a row stops the table.
     pub stopped: bool,
-    /// true if a file of the delivery is accounted for already
+    /// True if a file of the delivery is accounted for already.
     pub taken: bool,
     /// `true` if the file of the table's last ledger row had an operation column; `None` if that row is not loaded or
     /// of another kind.

@@ -24,13 +24,13 @@ pub struct Line<'a> {
     pub counts: Counts,
     pub claimed: Option<serde_json::Value>,
     pub max_event_id: Option<i64>,
-    /// seconds since 1970
+    /// Seconds since 1970.
     pub started_at: f64,
     pub host: &'a str,
     pub error: Option<&'a str>,
     pub actor: Option<&'a str>,
     pub reason: Option<&'a str>,
-    /// the object's content, if it was read
+    /// The object's content, if it was read.
     pub content: Option<&'a [u8]>,
 }
 
@@ -182,7 +182,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
 pub struct Sign {
     pub id: i64,
     pub revision: i64,
-    /// seconds since 1970
+    /// Seconds since 1970.
     pub started_at: f64,
 }
 

@@ -25,7 +25,7 @@ pub struct Filter {
     pub status: Option<Status>,
     /// Id of one delivery.
     pub delivery: Option<i64>,
-    /// the table's name as the feed has it, with or without its schema
+    /// The table's name as the feed has it, with or without its schema.
     pub entity: Option<String>,
     pub limit: u32,
 }
@@ -51,7 +51,7 @@ pub struct TableState {
     pub entity: String,
     /// `LastModified` of the newest loaded object, in seconds since 1970
     pub last_loaded: Option<i64>,
-    /// the delivery that was committed last
+    /// The delivery that was committed last.
     pub last_delivery: Option<i64>,
     /// Number of rejected rows of that delivery, all parts together.
     pub rows_rejected: u64,

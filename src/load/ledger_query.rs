@@ -27,7 +27,7 @@ pub struct Overview {
     pub tables: Vec<TableState>,
     pub newest: Vec<Delivery>,
     pub messages_waiting: u64,
-    /// tables that are not what was loaded, as the loader noted it
+    /// Tables that are not what was loaded, as the loader noted it.
     pub table_stops: Vec<TableStop>,
 }
 
@@ -36,7 +36,7 @@ pub struct Overview {
 pub struct Wanted {
     pub status: Option<Status>,
     pub kind: Option<File>,
-    /// the table's name as the feed has it, with or without its schema
+    /// The table's name as the feed has it, with or without its schema.
     pub table: Option<String>,
     pub page: Start,
     pub limit: u32,
@@ -47,9 +47,9 @@ pub struct Wanted {
 pub enum Start {
     #[default]
     Newest,
-    /// the newest of those with a lower id
+    /// The newest of those with a lower id.
     Before(i64),
-    /// the oldest of those with a higher id
+    /// The oldest of those with a higher id.
     After(i64),
 }
 

@@ -70,7 +70,7 @@ pub(super) struct LockWaits {
 
 #[derive(Debug, Default)]
 struct Tables {
-    /// the time of the first attempt
+    /// The time of the first attempt.
     refused_since: HashMap<u32, Instant>,
     /// Tables that an autovacuum held at the last attempt and that only the loader writes to.
     vacuumed: HashSet<u32>,

@@ -105,7 +105,7 @@ pub struct Counts {
     pub amend: u64,
     pub remove: u64,
     pub unchanged: u64,
-    /// rows of the file that could not be loaded and were kept aside
+    /// Rows of the file that could not be loaded and were kept aside.
     pub rejected: u64,
 }
 
@@ -158,7 +158,7 @@ pub enum Error {
     /// No fault of the file: it is read again, through the sorter.
     #[error("the rows are not in key order")]
     OutOfOrder,
-    /// a first load found rows: the whole generation must be diffed
+    /// A first load found rows: the whole generation must be diffed.
     #[error("the table is not empty")]
     NotEmpty,
     /// `why` begins with what joins it to the number
@@ -167,7 +167,7 @@ pub enum Error {
     /// No fault of the file: it is read again, in file order.
     #[error("rows move from key to key")]
     Moving,
-    /// a late file moves a row, and a file that was loaded overwrote what the row has to keep
+    /// A late file moves a row, and a file that was loaded overwrote what the row has to keep.
     #[error(
         "cannot be folded in: it moves a row to another key without supplying column {column}, and files that are loaded \
          already overwrote or removed the row's value; load the table again from a full load, or skip the file with a reason"
@@ -270,7 +270,7 @@ pub struct Target {
     /// Cache of table definitions.
     catalog: Catalog,
     lock_waits: LockWaits,
-    /// set once the tables of an older ledger were noted
+    /// Set once the tables of an older ledger were noted.
     adopted: Arc<AtomicBool>,
     /// Number of sample keys of each kind in a change report.
     look: Option<usize>,

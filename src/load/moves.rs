@@ -58,7 +58,7 @@ struct Now<'a> {
     all: &'a Chain,
     /// Result of the loaded files for each key that they name.
     loaded: BTreeMap<&'a [u8], Cow<'a, Value>>,
-    /// the key under which a row is now, by the key under which it was
+    /// The key under which a row is now, by the key under which it was.
     keys: HashMap<Vec<u8>, &'a [u8]>,
 }
 

@@ -23,7 +23,7 @@ pub struct NullDecision {
 /// Evidence on which a rule is based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
-    /// the table's own files show it
+    /// The table's own files show it.
     Own,
     /// Evidence of other tables of the feed.
     Feed,
@@ -31,14 +31,14 @@ pub enum Basis {
     Assumed,
     /// FEED null= says it
     Given,
-    /// the table was loaded before it was decided by evidence
+    /// The table was loaded before it was decided by evidence.
     Before,
 }
 
 /// Knowledge about a table's rule, read under its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
-    /// none if nothing of the table was loaded
+    /// None if nothing of the table was loaded.
     pub decision: Option<NullDecision>,
     /// Evidence of another table that contradicts an assumed rule.
     pub contrary: Option<String>,

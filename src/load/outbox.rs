@@ -11,10 +11,10 @@ use crate::pg::{self, Call, Parameter, Pg, Tx, calls};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
     pub subject: String,
-    /// stable over repeats: a hash of the delivery's identity and generation. What is written to the outbox is a hash of this
-    /// and the identity of the database
+    /// Stable over repeats: a hash of the delivery's identity and generation. What is written to the outbox is a hash of this
+    /// and the identity of the database.
     pub message_id: String,
-    /// the exact bytes
+    /// The exact bytes.
     pub payload: String,
 }
 
@@ -128,9 +128,9 @@ pub async fn prune(pg: &Pg, feed: &Feed, days: u32) -> Result<u64, Error> {
 /// Number of messages in a period of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Republished {
-    /// published once, and now waiting again
+    /// Published once, and now waiting again.
     pub again: u64,
-    /// waiting already
+    /// Waiting already.
     pub waiting: u64,
 }
 

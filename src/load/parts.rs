@@ -60,7 +60,7 @@ impl Parts {
 /// Reads settled rows.
 pub struct Groups<R> {
     rows: R,
-    /// the columns and the row that were read last
+    /// The columns and the row that were read last.
     next: Option<(Vec<usize>, Vec<u8>)>,
 }
 

@@ -18,13 +18,13 @@ pub struct Server {
     pub superuser: bool,
     /// `true` if the server is a standby.
     pub standby: bool,
-    /// transactions may not write
+    /// Transactions may not write.
     pub read_only: bool,
-    /// the protocol that the server sees, like `TLSv1.3`; none for plain text. Behind a pooler it is the pooler's
+    /// The protocol that the server sees, like `TLSv1.3`; none for plain text. Behind a pooler it is the pooler's.
     pub tls: Option<String>,
     /// `true` if the role may create tables in `public`.
     pub creates: bool,
-    /// the same as a number, like 180006
+    /// The same as a number, like 180006.
     pub number: i32,
     /// Reason for which no table of the database can be kept equal to a feed.
     pub unfit: Option<Unfit>,
@@ -57,7 +57,7 @@ impl Unfit {
 pub struct Grants {
     /// Name with its schema, quoted if necessary.
     pub object: String,
-    /// the statement that would grant it; none if nothing is missing
+    /// The statement that would grant it; none if nothing is missing.
     pub wants: Option<String>,
 }
 
@@ -73,7 +73,7 @@ pub struct Mapped {
     pub refused: Option<Refused>,
     /// Reason for which the table's deliveries have no `max_event_id`.
     pub no_event_id: Option<String>,
-    /// the statement that would grant what the role lacks
+    /// The statement that would grant what the role lacks.
     pub wants: Option<String>,
 }
 

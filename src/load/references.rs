@@ -11,10 +11,10 @@ use crate::source::Entity;
 /// The other table of a reference that a delivery would violate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// the table as the target has it
+    /// The table as the target has it.
     pub schema: String,
     pub table: String,
-    /// the table of the feed, as far as the ledger has rows of it
+    /// The table of the feed, as far as the ledger has rows of it.
     pub entity: Option<Entity>,
     /// Time at which the newest loaded file of the table was written, in seconds since 1970.
     pub newest: Option<i64>,

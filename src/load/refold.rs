@@ -33,9 +33,9 @@ pub struct Refold {
     chained: usize,
     /// Maximum size of the chain in bytes.
     room: usize,
-    /// rows move
+    /// Rows move.
     moving: bool,
-    /// the row that is being read, reused
+    /// The row that is being read, reused.
     row: (Vec<u8>, Vec<u8>),
 }
 
@@ -161,7 +161,7 @@ struct Moved {
     from: HashMap<usize, Vec<Step>>,
     /// Rows that are looked for, by the key as a tuple, as far as they were found.
     there: HashMap<Vec<u8>, Option<MergedRow>>,
-    /// the same tuples by their sort keys
+    /// The same tuples by their sort keys.
     keys: HashMap<Vec<u8>, Vec<u8>>,
 }
 

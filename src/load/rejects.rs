@@ -27,10 +27,10 @@ struct Kept {
     /// `true` for each part whose rejects are recorded; those of the other parts were recorded when the parts were
     /// loaded.
     new: Vec<bool>,
-    /// tuples of part, line, column, reason and bytes
+    /// Tuples of part, line, column, reason and bytes.
     rows: Spool,
     tally: Tally,
-    /// reused
+    /// Reused.
     tuple: Vec<u8>,
 }
 
@@ -41,7 +41,7 @@ pub struct Tally {
     pub parts: Vec<u64>,
     /// Number of rejected rows whose key cannot be read, so that the table's rows with the same keys are unknown.
     pub blind: u64,
-    /// the first, in words
+    /// The first, in words.
     pub first: Option<String>,
 }
 

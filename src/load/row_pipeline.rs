@@ -24,22 +24,22 @@ use crate::decode::{File, Op, Parts, Row, Rows};
 /// Statistics of the rows that were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// rows of each part
+    /// Rows of each part.
     pub read: Vec<u64>,
-    /// the highest value of the event column among the rows read
+    /// The highest value of the event column among the rows read.
     pub max_event_id: Option<i64>,
-    /// inserts, updates and deletes that the rows of each part claim; none if they have no op
+    /// Inserts, updates and deletes that the rows of each part claim; none if they have no op.
     pub claimed: Option<Vec<[u64; 3]>>,
 }
 
 /// Order in which the rows come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// expected in key order, refused otherwise
+    /// Expected in key order, refused otherwise.
     ByKey,
     /// Any order: the rows are sorted here.
     Any,
-    /// rows move from key to key: folded in file order
+    /// Rows move from key to key: folded in file order.
     Moving,
 }
 
@@ -54,7 +54,7 @@ pub enum Way {
 }
 
 pub const BATCH: usize = 192 << 10;
-/// batches between the thread and the runtime
+/// Batches between the thread and the runtime.
 const AHEAD: usize = 3;
 
 /// The receiving end; of batches, or of drafts.

@@ -18,7 +18,7 @@ pub struct Feed {
     pub bucket: String,
     /// Path without a slash at either end.
     pub path: String,
-    /// the schema of all tables; empty for the feed's own
+    /// The schema of all tables; empty for the feed's own.
     pub target_schema: String,
     id: i64,
 }

@@ -165,7 +165,7 @@ struct Asking<'a> {
     columns: Vec<usize>,
     rejects: Option<&'a Rejects>,
     leaves: bool,
-    /// the column whose highest value is the delivery's `max_event_id`
+    /// The column whose highest value is the delivery's `max_event_id`.
     event: Option<usize>,
 }
 

@@ -176,11 +176,11 @@ impl Sorted {
 /// large.
 pub struct Merge {
     runs: Vec<Run>,
-    /// the runs that have a record left, as a heap: the one with the least key comes first
+    /// The runs that have a record left, as a heap: the one with the least key comes first.
     heap: Vec<usize>,
-    /// the record of the first run was given
+    /// The record of the first run was given.
     given: bool,
-    /// a given record that is larger than a piece
+    /// A given record that is larger than a piece.
     large: Vec<u8>,
 }
 
@@ -249,7 +249,7 @@ struct Run {
     end: u64,
     /// Size of the buffer in bytes.
     piece: usize,
-    /// a part of the file, and where it begins there: the record's head is in it
+    /// A part of the file, and where it begins there: the record's head is in it.
     buffer: Vec<u8>,
     buffer_at: u64,
 }

@@ -18,7 +18,7 @@ pub struct TableCursor<'a> {
     tx: &'a Tx,
     table: &'a Table,
     from: From,
-    /// the row at hand, its sort key, and where there is no key its address
+    /// The row at hand, its sort key, and where there is no key its address.
     row: Vec<u8>,
     key: Vec<u8>,
     address: Vec<u8>,

@@ -42,9 +42,9 @@ impl TableStatus {
 /// Operator's request for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    /// load it again from the newest full load
+    /// Load it again from the newest full load.
     Reload,
-    /// go on from what it holds
+    /// Go on from what it holds.
     Accept,
 }
 
@@ -65,7 +65,7 @@ impl Wish {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableStop {
     pub entity: Entity,
-    /// empty if only a reload was asked for
+    /// Empty if only a reload was asked for.
     pub status: Option<TableStatus>,
     pub why: String,
     pub requested: Option<Wish>,
@@ -134,7 +134,7 @@ struct Noted {
     actor: Option<String>,
     reason: Option<String>,
     name: String,
-    /// the other feed that loaded the table last
+    /// The other feed that loaded the table last.
     taken_by: Option<String>,
 }
 

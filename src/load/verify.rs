@@ -29,11 +29,11 @@ use crate::source::{Entity, Listed, Loaded};
 /// Result of looking up a table to verify.
 pub enum Found {
     Verification(Box<Verification>),
-    /// the ledger has no loaded file of it
+    /// The ledger has no loaded file of it.
     Nothing,
-    /// the target has no such table
+    /// The target has no such table.
     NoTable,
-    /// the folder names a table that is never loaded
+    /// The folder names a table that is never loaded.
     Reserved,
 }
 
@@ -48,7 +48,7 @@ pub struct Verification {
     /// Number of files of the generation that an operator skipped.
     pub skipped: u64,
     refold: Refold,
-    /// rejected rows whose keys cannot be read
+    /// Rejected rows whose keys cannot be read.
     pub blind: u64,
     /// Storage of the table and its partitions.
     stored: String,

@@ -7,9 +7,9 @@ use crate::source::{Entity, Plan, TablePlan};
 /// The warnings that were given already.
 #[derive(Debug, Default)]
 pub struct Warned {
-    /// the pair of files of each table whose names and times contradict each other
+    /// The pair of files of each table whose names and times contradict each other.
     pairs: BTreeMap<Entity, (String, String)>,
-    /// the change file of each table that is named before its full load and was written after it
+    /// The change file of each table that is named before its full load and was written after it.
     named_before: BTreeMap<Entity, String>,
 }
 

@@ -42,7 +42,7 @@ pub struct DeliveryRunner {
 /// Outcome of one delivery.
 pub enum Next {
     Loaded(Loaded),
-    /// written down without loading: skipped or gone
+    /// Written down without loading: skipped or gone.
     Noted {
         id: i64,
         revision: i64,
@@ -50,13 +50,13 @@ pub enum Next {
     Stopped(Status),
     Busy,
     NoTable,
-    /// the folder names a table that is never loaded
+    /// The folder names a table that is never loaded.
     Reserved,
-    /// a row of another table is missing, or still refers to what is removed
+    /// A row of another table is missing, or still refers to what is removed.
     Blocked(Missing),
     /// The delivery waits for another table, with the reason.
     Waits(String),
-    /// the plan is not true any more
+    /// The plan is not true any more.
     Relist,
     /// The plan no longer holds, and the table must be compared as a whole.
     Whole,

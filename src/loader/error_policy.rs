@@ -13,7 +13,7 @@ pub enum Error {
     Source(#[from] source::Error),
     #[error(transparent)]
     Target(#[from] load::Error),
-    /// the run is held to a plan that is not true any more; `done` of its deliveries are loaded or noted
+    /// The run is held to a plan that is not true any more; `done` of its deliveries are loaded or noted.
     #[error("the plan does not hold any more; {}. Make a new one: `plan --out FILE`", kept(*done))]
     Moved { words: Vec<String>, done: usize },
 }

@@ -18,7 +18,7 @@ use crate::status;
 #[derive(Debug, Default)]
 pub struct Said {
     pub(super) unmapped: BTreeSet<Entity>,
-    /// folders that name a reserved table
+    /// Folders that name a reserved table.
     reserved: BTreeSet<Entity>,
     stopped: BTreeMap<Entity, i64>,
     /// Reasons for which tables themselves are stopped.
@@ -29,7 +29,7 @@ pub struct Said {
     /// Number of waiting files that the run's plan does not have.
     left: usize,
     watches: bool,
-    /// the trouble of each table that is tried again
+    /// The trouble of each table that is tried again.
     troubles: BTreeMap<Entity, String>,
 }
 

@@ -63,7 +63,7 @@ pub struct Parts {
     pub noted: SharedBacklog,
     pub stopper: Stopper,
     pub clock: Clock,
-    /// a plan to be made or to be held to, if there is one
+    /// A plan to be made or to be held to, if there is one.
     pub book: PlanMode,
     /// Terminal on which progress is drawn, if there is one.
     pub screen: Screen,
@@ -81,9 +81,9 @@ pub struct Loader {
     counted: Option<Instant>,
     stopper: Stopper,
     settling: QuietPeriod,
-    /// tables that are not what was loaded, or for which something was asked
+    /// Tables that are not what was loaded, or for which something was asked.
     stops: BTreeMap<Entity, TableStop>,
-    /// tables that were looked for in the notes of other feeds
+    /// Tables that were looked for in the notes of other feeds.
     looked_for: BTreeSet<Entity>,
     /// Options of the next plan.
     asked: PlanOptions,
@@ -91,7 +91,7 @@ pub struct Loader {
     said: events::Said,
     metrics_file: Option<MetricsFile>,
     tally: RunSummary,
-    /// tables that wait for others
+    /// Tables that wait for others.
     waiting: Waiting,
 }
 
@@ -101,25 +101,25 @@ pub struct Outcome {
     pub loaded: u64,
     /// Number of each table's deliveries that are loaded or recorded.
     pub done: BTreeMap<Entity, usize>,
-    /// the revision of each of these tables
+    /// The revision of each of these tables.
     revisions: BTreeMap<Entity, i64>,
-    /// a table was left in the middle, because another one waited for what it loaded
+    /// A table was left in the middle, because another one waited for what it loaded.
     paused: Option<Entity>,
     /// Tables that need attention.
     pub stopped: BTreeMap<Entity, &'static str>,
-    /// tables that another loader has, with work pending
+    /// Tables that another loader has, with work pending.
     pub busy: u64,
-    /// the longest that a reload still has to be quiet
+    /// The longest that a reload still has to be quiet.
     pub settling: Option<Duration>,
-    /// feed tables without a table in the target
+    /// Feed tables without a table in the target.
     pub unmapped: BTreeSet<Entity>,
-    /// feed tables that name a table of the target that is never loaded
+    /// Feed tables that name a table of the target that is never loaded.
     pub reserved: BTreeSet<Entity>,
     /// Reasons for which other files wait.
     pub remarks: BTreeMap<Entity, WaitReason>,
-    /// the plan is not true any more: take stock again
+    /// The plan is not true any more: take stock again.
     pub relist: bool,
-    /// messages that still wait for the broker
+    /// Messages that still wait for the broker.
     pub messages: u64,
     /// Temporary failure of one table; other tables continued.
     pub error: Option<Error>,

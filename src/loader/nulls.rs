@@ -34,7 +34,7 @@ pub(super) struct NullEvidence {
 struct Looks {
     /// Evidence of the tables of the last plan, with the files that were examined.
     tables: BTreeMap<Entity, Look>,
-    /// tables of which something was loaded, as far as that was asked
+    /// Tables of which something was loaded, as far as that was asked.
     loaded: HashSet<Entity>,
 }
 
@@ -178,7 +178,7 @@ impl Look {
 struct Undecided {
     entity: Entity,
     file: decode::File,
-    /// the first files of that delivery and behind it
+    /// The first files of that delivery and behind it.
     files: Vec<Listed>,
     is_new: bool,
 }

@@ -26,7 +26,7 @@ pub struct OutboxPublisher {
     metrics: Arc<Metrics>,
     health: Health,
     clock: Clock,
-    /// the broker did not answer in this iteration
+    /// The broker did not answer in this iteration.
     down: bool,
     said: events::Said,
 }
@@ -36,9 +36,9 @@ pub struct OutboxPublisher {
 enum Round {
     /// All waiting messages were acknowledged.
     Done,
-    /// another loader is publishing
+    /// Another loader is publishing.
     Busy,
-    /// the broker is down, or refused a message
+    /// The broker is down, or refused a message.
     Failed,
 }
 

@@ -50,7 +50,7 @@ pub struct Found<'a> {
     pub done: usize,
     /// Pending deliveries of the table.
     pub now: Option<&'a TablePlan>,
-    /// a digest of its shape; none without a table
+    /// A digest of its shape; none without a table.
     pub definition: Option<&'a str>,
     /// Planned files that are not pending, with their delivery and its status.
     pub accounted: BTreeMap<String, String>,

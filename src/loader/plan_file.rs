@@ -26,9 +26,9 @@ pub struct PlanFile {
     /// Exit code with which the run will end.
     pub exit_code: u8,
     pub counts: Counts,
-    /// tables to which something will happen, or which are stopped; in the order in which they are taken
+    /// Tables to which something will happen, or which are stopped; in the order in which they are taken.
     pub tables: Vec<Table>,
-    /// files that are pending and not in the plan
+    /// Files that are pending and not in the plan.
     pub left: Vec<Left>,
 }
 
@@ -37,19 +37,19 @@ pub struct PlanFile {
 pub struct Table {
     pub schema: String,
     pub entity: String,
-    /// a digest of its columns and indexes, null without a table
+    /// A digest of its columns and indexes, null without a table.
     pub definition: Option<String>,
     /// Highest delivery id of the table in the ledger, or 0.
     pub last_delivery: i64,
     /// `true` if the first load is compared with rows that were there before.
     pub whole: bool,
-    /// the delivery that stops it already
+    /// The delivery that stops it already.
     pub stopped: Option<Stop>,
     /// Notes about the names and times of the table's files.
     pub notes: Vec<String>,
-    /// the key's columns
+    /// The key's columns.
     pub key: Vec<String>,
-    /// over all deliveries
+    /// Over all deliveries.
     pub counts: Counts,
     pub columns: Vec<Column>,
     pub deliveries: Vec<Delivery>,
@@ -65,14 +65,14 @@ pub struct Stop {
 /// One delivery, as the run will make it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// the number that it has in the plan; the run may give it another one
+    /// The number that it has in the plan; the run may give it another one.
     pub id: i64,
     /// `snapshot` or `changes`
     pub kind: String,
     /// `append`, `replace`, `changes`, `refold`, `skip` or `stop`
     pub step: String,
     pub generation: i32,
-    /// the run waits until its parts were quiet for SETTLE seconds
+    /// The run waits until its parts were quiet for SETTLE seconds.
     pub settles: bool,
     pub files: Vec<File>,
     /// Status that the delivery will have in the ledger.
@@ -80,7 +80,7 @@ pub struct Delivery {
     pub counts: Counts,
     pub columns: Vec<Column>,
     pub keys: Keys,
-    /// a digest of the rows and keys that are written
+    /// A digest of the rows and keys that are written.
     pub effect: String,
     /// Reason for a status other than `loaded`, or note for the ledger.
     pub why: Option<String>,
@@ -95,10 +95,10 @@ pub struct Delivery {
 pub struct File {
     pub key: String,
     pub etag: String,
-    /// seconds since 1970
+    /// Seconds since 1970.
     pub modified: i64,
     pub size: u64,
-    /// false: it was loaded before, and is read again with the others
+    /// False: it was loaded before, and is read again with the others.
     pub new: bool,
 }
 
@@ -132,7 +132,7 @@ pub struct Left {
     pub table: String,
     pub files: u64,
     pub bytes: u64,
-    /// the first of them
+    /// The first of them.
     pub examples: Vec<String>,
     pub why: String,
 }

@@ -12,7 +12,7 @@ use crate::source::{Entity, Pending, Status, Step};
 pub struct QuietPeriod {
     quiet: Duration,
     clock: Clock,
-    /// the parts of each table's pending reload, and since when they are so
+    /// The parts of each table's pending reload, and since when they are so.
     seen: HashMap<Entity, (Vec<String>, Instant)>,
 }
 

@@ -18,19 +18,19 @@ pub struct RunSummary {
     tables: BTreeMap<String, Table>,
     /// Tables that need attention, with the status of the stop.
     pub stopped: BTreeMap<Entity, &'static str>,
-    /// objects that are listed and not loaded
+    /// Objects that are listed and not loaded.
     pub pending: u64,
-    /// messages that still wait for the broker
+    /// Messages that still wait for the broker.
     pub messages: u64,
 }
 
 /// Counts of what was done to one table.
 #[derive(Debug, Default, Serialize)]
 struct Table {
-    /// deliveries that were loaded, by their kind
+    /// Deliveries that were loaded, by their kind.
     snapshots: u64,
     changes: u64,
-    /// written down without loading: skipped or gone
+    /// Written down without loading: skipped or gone.
     noted: u64,
     create: u64,
     amend: u64,

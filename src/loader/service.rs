@@ -21,13 +21,13 @@ enum Round {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
     Done,
-    /// pending work is another loader's
+    /// Pending work is another loader's.
     Busy,
-    /// a table is stopped
+    /// A table is stopped.
     Stopped,
-    /// a service cannot be reached, or messages still wait
+    /// A service cannot be reached, or messages still wait.
     Unreachable,
-    /// a setting is wrong
+    /// A setting is wrong.
     Misconfigured,
 }
 

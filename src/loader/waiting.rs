@@ -22,17 +22,17 @@ pub struct Waiting(BTreeMap<Entity, Wait>);
 #[derive(Debug)]
 struct Wait {
     on: Entity,
-    /// the delivery that waits: key and etag of its first object
+    /// The delivery that waits: key and etag of its first object.
     delivery: (String, String),
     since: Instant,
-    /// the other table loaded something since the last try
+    /// The other table loaded something since the last try.
     due: bool,
 }
 
 /// State of the other table, of which a delivery lacks a row.
 pub struct Other {
     pub entity: Entity,
-    /// files of it are still to be loaded
+    /// Files of it are still to be loaded.
     pub has_pending: bool,
     /// Time at which the newest of its loaded files was written, in seconds since 1970.
     pub newest: Option<i64>,

@@ -41,7 +41,7 @@ pub(super) fn compose(changes: &Changes, host: &str, at: OffsetDateTime) -> News
     }
 }
 
-/// What changed, by the table's name; nothing for a delivery that changed nothing.
+/// Returns the counts by the table's name, empty for a delivery that changed nothing.
 pub fn stats(label: &str, counts: Counts) -> serde_json::Map<String, serde_json::Value> {
     let mut stats = serde_json::Map::new();
     if counts.any() {
@@ -51,8 +51,8 @@ pub fn stats(label: &str, counts: Counts) -> serde_json::Map<String, serde_json:
     stats
 }
 
-/// The same for every repeat of a delivery: a hash of the schema, its identity in the ledger and its generation. A version that
-/// came back is another delivery, whose message is no repeat of the first one's.
+/// Returns the message id, which is the same for every attempt at a delivery: a hash of the schema, the delivery's
+/// identity in the ledger and its generation. A version that came back is another delivery with another id.
 fn message_id(feed: &Feed, pending: &Pending) -> String {
     let carrier = pending.carrier();
     let listed = &carrier.listed;

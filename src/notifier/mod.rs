@@ -32,16 +32,16 @@ pub enum Error {
     Outbox(#[from] load::Error),
 }
 
-/// What a round of publishing did.
+/// Result of publishing the outbox once.
 #[derive(Debug, Default)]
 pub struct Announced {
-    /// the deliveries whose messages were acknowledged
+    /// The deliveries whose messages were acknowledged.
     pub deliveries: Vec<i64>,
-    /// why the first of the messages that are left was not published
+    /// Reason for which the first unpublished message was not published.
     pub error: Option<Error>,
-    /// whether the broker cannot be reached, so that the rest was not tried
+    /// `true` if the broker cannot be reached, so that the remaining messages were not tried.
     pub down: bool,
-    /// whether somebody else has the publisher's turn
+    /// `true` if another process holds the publisher's lock.
     pub busy: bool,
 }
 
@@ -53,17 +53,17 @@ pub struct Notifier {
     clock: Clock,
 }
 
-/// How many messages one turn takes from the outbox.
+/// Maximum number of messages that are taken from the outbox at once.
 const BATCH: i64 = 256;
 
 impl Notifier {
-    /// Without settings nothing is composed and nothing published. The first message connects.
+    /// Creates the notifier. Without settings nothing is composed and nothing published. The first message connects.
     pub fn new(settings: Option<&Settings>, host: &str, clock: Clock) -> Self {
         let broker = settings.map(|settings| Arc::new(Broker::new(settings.clone())));
         Self { broker, host: host.to_owned(), clock }
     }
 
-    /// The news of a delivery that changed something; none if it changed nothing or nobody is to be told.
+    /// Returns the message about a delivery, or `None` if it changed nothing or notifications are off.
     pub fn compose(&self, changes: &Changes) -> Option<News> {
         self.broker.as_ref()?;
         changes.counts().any().then(|| message::compose(changes, &self.host, self.clock.utc()))
@@ -91,7 +91,7 @@ impl Notifier {
         }
     }
 
-    /// Whether anybody is to be told.
+    /// Returns `true` if notifications are on.
     pub fn is_on(&self) -> bool {
         self.broker.is_some()
     }

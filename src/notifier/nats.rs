@@ -19,11 +19,11 @@ use super::settings::{Login, Settings};
 use crate::failpoint;
 use crate::load::{News, Waiting};
 
-/// How long the broker may take for one answer.
+/// Maximum time for one answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the no of a server to a publish may take to reach us. It comes before the answer to the question that follows, but
-/// to another task of ours.
+/// Time to wait for a permission error after a core-NATS publish. The server sends the error before its next reply,
+/// but async-nats delivers it on another task.
 const NO_COMES_LATE: Duration = Duration::from_millis(20);
 /// The same where we may not ask, and so nothing comes behind it.
 const NO_COMES_ALONE: Duration = Duration::from_secs(1);
@@ -32,31 +32,31 @@ const NO_COMES_ALONE: Duration = Duration::from_secs(1);
 pub(super) struct Broker {
     settings: Settings,
     client: Mutex<Option<Client>>,
-    /// the server said that we may not ask about streams
+    /// The server said that we may not ask about streams.
     may_not_ask: Arc<AtomicBool>,
-    /// the server said that we may not publish
+    /// The server said that we may not publish.
     may_not_publish: Arc<AtomicBool>,
-    /// what the last publishing showed of its subject
+    /// Result of the last publishing to a subject.
     last: Mutex<Option<Subject>>,
 }
 
-/// What publishing on a subject has shown.
+/// Knowledge about a subject from publishing to it.
 struct Subject {
     name: String,
-    /// whether a stream covers it
+    /// `true` if a stream covers the subject.
     stream: bool,
-    /// whether core NATS took messages on it without a word
+    /// `true` if core NATS accepted messages on the subject without an error.
     trusted: bool,
 }
 
-/// What became of some messages. What is neither taken nor refused was not tried.
+/// Result of publishing several messages. Messages that are neither taken nor refused were not tried.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// ids of the messages that the broker has for sure
+    /// Ids of the messages that the broker has for sure.
     pub taken: Vec<i64>,
-    /// why the broker does not take some messages; those behind them were tried all the same
+    /// Errors of refused messages; the messages after them were tried nevertheless.
     pub refused: Vec<Error>,
-    /// why publishing ended early
+    /// Reason for which publishing ended early.
     pub stopped: Option<Error>,
 }
 
@@ -120,7 +120,7 @@ impl Broker {
         messages: &[&Waiting],
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
-        // it may be allowed by now; whoever said no too late is not trusted again
+        // The permission may have been granted since. A server that refuses late is not trusted again.
         if self.may_not_publish.swap(false, Ordering::Relaxed) {
             subject.trusted = false;
         }
@@ -130,7 +130,7 @@ impl Broker {
             sent.await.map_err(|error| self.unreachable(&error))?;
         }
         client.flush().await.map_err(|error| self.unreachable(&error))?;
-        // whatever it answers, it answers after having taken the messages, or after having said that we may not publish
+        // The server answers this request after it has taken the messages, or after it has refused them.
         subject.stream = self.stream_over(&subject.name).await?;
         if !subject.trusted {
             tokio::time::sleep(if self.may_not_ask() { NO_COMES_ALONE } else { NO_COMES_LATE }).await;
@@ -166,18 +166,18 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether a stream covers the subject. A server without JetStream has none; one that does not let us ask is taken
-    /// to have none.
+    /// Returns `true` if a stream covers the subject. Without JetStream, or without the permission to ask, the answer
+    /// is `false`.
     pub(super) async fn stream_over(&self, subject: &str) -> Result<bool, Error> {
         Ok(!self.streams_over(subject).await?.is_empty())
     }
 
-    /// Whether the server was asked about streams in vain: we have no permission.
+    /// Returns `true` if asking the server about streams failed for lack of permission.
     pub(super) fn may_not_ask(&self) -> bool {
         self.may_not_ask.load(Ordering::Relaxed)
     }
 
-    /// The names of the streams that cover the subject.
+    /// Returns the names of the streams that cover the subject.
     pub(super) async fn streams_over(&self, subject: &str) -> Result<Vec<String>, Error> {
         let client = self.client().await?;
         if self.may_not_ask() {
@@ -195,7 +195,8 @@ impl Broker {
         }
     }
 
-    /// The connection; made if there is none, given up if it is lost (it goes on trying by itself).
+    /// Returns the connection, which is made if there is none. A lost connection is an error; the client reconnects
+    /// by itself.
     pub(super) async fn client(&self) -> Result<Client, Error> {
         let mut slot = self.client.lock().await;
         if let Some(client) = slot.as_ref() {

@@ -1,5 +1,6 @@
-//! What a doctor asks of the broker: is it there, does a stream keep our messages, and may we publish? Nothing is published on
-//! our subject: the server says by itself what a user may do, if the user may ask it.
+//! Questions of the command `check` about the broker: whether it can be reached, whether a stream stores our
+//! messages, and whether we may publish. Nothing is published on our subject: the server itself reports the user's
+//! permissions, if the user may ask.
 
 use std::time::Duration;
 
@@ -9,29 +10,29 @@ use serde::Deserialize;
 use super::nats::Broker;
 use super::{Error, Notifier, SUBJECT};
 
-/// What the broker said.
+/// Answers of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub version: String,
     pub streams: Streams,
-    /// whether the user may publish our subject, if the server told
+    /// `true` if the user may publish on our subject, if the server reports it.
     pub publishes: Option<bool>,
 }
 
-/// Which streams cover our subject.
+/// Streams that cover our subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Streams {
     By(Vec<String>),
     None,
-    /// the user has no permission to ask, so messages are published without an ack
+    /// The user has no permission to ask, so messages are published without an ack.
     Unknown,
 }
 
-/// How long the server may take to say what the user may do; one that does not let us ask says nothing.
+/// Maximum time for the server's answer about permissions; a server that does not allow the question sends no answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Notifier {
-    /// Connects and asks; nothing if nobody is to be told.
+    /// Connects and asks, or returns `None` if notifications are off.
     pub async fn examine(&self) -> Option<Result<Found, Error>> {
         let broker = self.broker.as_ref()?;
         Some(examine(broker).await)
@@ -54,7 +55,7 @@ async fn examine(broker: &Broker) -> Result<Found, Error> {
     Ok(Found { version: client.server_info().version, streams, publishes })
 }
 
-/// What the server says of a user.
+/// Answer of the server about a user.
 #[derive(Deserialize)]
 struct Answer {
     data: User,
@@ -80,7 +81,7 @@ struct Rules {
     deny: Option<Vec<String>>,
 }
 
-/// Whether the answer lets our subject through; nothing if it is no answer.
+/// Returns `true` if the answer allows our subject, or `None` if it cannot be parsed.
 fn may_publish(answer: &[u8]) -> Option<bool> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
     let rules = answer.data.permissions.unwrap_or_default().publish.unwrap_or_default();
@@ -89,7 +90,7 @@ fn may_publish(answer: &[u8]) -> Option<bool> {
     Some(allowed && !covers(rules.deny.as_deref().unwrap_or_default()))
 }
 
-/// Whether a pattern of NATS has the subject: `*` is one word of it, `>` all that follow.
+/// Returns `true` if a NATS pattern matches the subject: `*` is one word, `>` all following words.
 fn covers(pattern: &str, subject: &str) -> bool {
     let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
     loop {

@@ -1,6 +1,6 @@
-//! What NATS says: the servers of one cluster and how to log in to them. Written as NATS URLs, a comma list
-//! of them, `nats://user:password@host:4222,tls://other:4222`; a user without a password is a token, and
-//! `?credentials=/path` names a credentials file. One login serves all servers.
+//! Settings of NATS: the servers of one cluster and the login. Written as NATS URLs, separated by commas:
+//! `nats://user:password@host:4222,tls://other:4222`; a user without a password is a token, and `?credentials=/path`
+//! names a credentials file. One login serves all servers.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::pairs::Faults;
 use crate::secret::Secret;
 use crate::url::Url;
 
-/// Where the broker is and how to log in.
+/// Servers of the broker and the login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `nats://host:4222` or `tls://host:4222`, never with a login; at least one.
@@ -17,7 +17,7 @@ pub struct Settings {
     pub login: Login,
 }
 
-/// How to log in.
+/// Kind of login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Login {
     #[default]

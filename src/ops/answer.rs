@@ -1,5 +1,5 @@
-//! What each path answers: a pure function of the request's method and address, the metrics and the health. Only what the
-//! page has to read first is left to `page`.
+//! Answers requests: a pure function of method, address, metrics and health. Only pages that read the ledger first
+//! are left to `page`.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,17 +17,17 @@ use crate::visible;
 
 pub(super) type Body = Full<Bytes>;
 
-/// What to do about a request.
+/// Action for a request.
 pub(super) enum Route {
-    /// nothing more: this is the answer. For HEAD the server leaves the body out.
+    /// Send this answer. For HEAD the server leaves out the body.
     Done(Response<Body>),
-    /// a page, for which the ledger must be read
+    /// A page, for which the ledger must be read.
     Page(Asked),
-    /// a page that says why there is none
+    /// A page that says why there is none.
     Wrong(Wrong),
 }
 
-/// What browsers may do with a page: nothing but show it, with our own style, script, icon and answers.
+/// Content security policy of the pages: no content but our own style, script, icon and data.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -62,14 +62,15 @@ pub(super) fn route(method: &Method, uri: &Uri, metrics: &Metrics, health: &Heal
     }
 }
 
-/// A page, as it was made.
+/// Returns the answer with a page.
 pub(super) fn page((status, html): (StatusCode, String)) -> Response<Body> {
     let mut response = with_type("text/html; charset=utf-8", html);
     *response.status_mut() = status;
     response
 }
 
-/// By the address that pages name it may be kept for ever; by another it may be of another version.
+/// Returns the answer with a file. By the address in the pages it may be cached forever; by another address it may
+/// belong to another version.
 fn file(asset: &'static Asset, uri: &Uri) -> Response<Body> {
     let mut response = with_type(asset.content_type, asset.body);
     if uri.path_and_query().is_some_and(|address| address.as_str() == asset.address()) {

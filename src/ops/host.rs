@@ -1,5 +1,6 @@
-//! Whom a request means, for a listener that this machine only reaches. A web site may let its own name point to this machine
-//! (DNS rebinding) and so have a browser here read the page for it; such a request bears the site's name and is refused.
+//! Checks the host name of a request to a listener on the loopback address. A web site may let its own name point to
+//! this machine (DNS rebinding) and so have a browser here read the page; such a request has the site's name and is
+//! refused.
 
 use std::net::IpAddr;
 
@@ -7,14 +8,14 @@ use hyper::header::{HOST, HeaderMap};
 use hyper::http::uri::Authority;
 use hyper::{StatusCode, Uri};
 
-/// What who asks under a name is told.
+/// Answer to a request under another name.
 pub(super) const MISDIRECTED: (StatusCode, &str) = (
     StatusCode::MISDIRECTED_REQUEST,
     "METRICS listens to this machine only, so the page is shown only under localhost or an IP address, like \
      http://127.0.0.1:9464/. A proxy before it has to ask under such a Host.\n",
 );
 
-/// Whether it is asked for under an address, as localhost, or under no name at all.
+/// Returns `true` if the request is for an IP address, for localhost, or for no name at all.
 pub(super) fn is_here(uri: &Uri, headers: &HeaderMap) -> bool {
     let names = headers.get_all(HOST).iter().map(|name| name.to_str().ok()?.parse().ok());
     names.chain(uri.authority().map(|name| Some(name.clone()))).all(|name| name.is_some_and(|name| is_ours(&name)))

@@ -1,8 +1,9 @@
-//! The ops listener: the status `page` for people, `/metrics` for Prometheus, `/healthz` while the process lives, `/readyz`
-//! while it can work. It only reads what the loader has noted and what the ledger says, so it never makes the loader wait;
-//! and it gives each client a short time and all of them together a few connections, so that none can make it grow. When all
-//! are in use, a new client takes the place of the one that has waited longest without asking, so that a probe is answered
-//! whatever the others do.
+//! HTTP listener for operations: the status `page` for people, `/metrics` for Prometheus, `/healthz` while the
+//! process lives, `/readyz` while it can work.
+//!
+//! The listener only reads the shared state of the loader and the ledger, so it never makes the loader wait. Time per
+//! client and number of connections are limited. When all connections are in use, a new client replaces the one that
+//! has waited longest without sending a request, so that probes are always answered.
 
 mod answer;
 mod host;
@@ -37,16 +38,16 @@ pub struct Ops {
     limits: Limits,
 }
 
-/// What there is to show.
+/// Data that the listener serves.
 struct Shown {
     metrics: Arc<Metrics>,
     health: Health,
     page: Page,
-    /// this machine only reaches it
+    /// `true` if only this machine can reach the listener.
     private: bool,
 }
 
-/// Nobody can listen there.
+/// Error for an address on which the process cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "METRICS: cannot listen on {address}: {source}. Write another address or port there, or METRICS= to do without"
@@ -58,19 +59,19 @@ pub struct BindError {
 
 #[derive(Clone, Copy)]
 struct Limits {
-    /// for a client to ask
+    /// Maximum time for a client to send its request.
     head: Duration,
-    /// for that and to read the answer
+    /// Maximum time for a client to send its request and read the answer.
     time: Duration,
     connections: usize,
 }
 
 const LIMITS: Limits = Limits { head: Duration::from_secs(2), time: Duration::from_secs(10), connections: 64 };
 
-/// As long as a request may be, in bytes, its head included; bodies are not read.
+/// Maximum size of a request with its head, in bytes; bodies are not read.
 const REQUEST: usize = 16 << 10;
 
-/// After a failed accept: most often the process is out of file descriptors, and it will be for a moment.
+/// Pause after a failed accept, which usually means that the process is out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Ops {
@@ -81,7 +82,7 @@ impl Ops {
         Ok(Self { listener, limits: LIMITS })
     }
 
-    /// Where it listens: the port is known even if 0 was asked for.
+    /// Returns the listen address, with the actual port if 0 was configured.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -115,7 +116,7 @@ impl Ops {
 
 /// An open connection.
 struct Connection {
-    /// whether its request has arrived
+    /// `true` once the request has arrived.
     asked: Arc<AtomicBool>,
     task: AbortHandle,
 }
@@ -130,7 +131,7 @@ fn make_room(open: &mut Vec<Connection>, most: usize) {
     }
 }
 
-/// One connection, one answer. What goes wrong is the client's affair.
+/// Serves one connection with one answer. Errors are ignored, because they concern only the client.
 async fn talk(stream: TcpStream, shown: Arc<Shown>, limits: Limits, asked: Arc<AtomicBool>) {
     let service = service_fn(|request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);

@@ -20,7 +20,7 @@ struct Running {
     server: JoinHandle<()>,
 }
 
-/// Of a loader that has done nothing yet, whose database nobody can reach.
+/// Returns the sources of a loader that has done nothing yet, with a database that cannot be reached.
 fn sources() -> Sources {
     let feed = Feed::of(["aws", "feed", "data", ""].map(str::to_owned));
     let postgres = "host=127.0.0.1 port=1 user=x dbname=x sslmode=disable".parse().expect("settings");
@@ -43,12 +43,12 @@ impl Running {
         TcpStream::connect(self.address).await.expect("connected")
     }
 
-    /// The status line, the headers and the body of an answer.
+    /// Returns status line, headers and body of an answer.
     async fn ask(&self, request_line: &str) -> (String, String, String) {
         self.ask_as("127.0.0.1:9464", request_line).await
     }
 
-    /// The same, under another name.
+    /// Returns the answer to a request under another host name.
     async fn ask_as(&self, host: &str, request_line: &str) -> (String, String, String) {
         let mut stream = self.connect().await;
         let request = format!("{request_line} HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -191,7 +191,7 @@ async fn the_client_that_has_not_asked_makes_room_before_one_that_reads_its_answ
 
 #[tokio::test]
 async fn clients_that_dawdle_are_cut_off_after_a_while() {
-    // asking has a time of its own, for whoever has asked may need longer for the answer
+    // The time for the request has its own limit; reading the answer may take longer.
     let head = Duration::from_millis(300);
     let running = run(Limits { head, ..LIMITS }).await;
     let mut silent = running.connect().await;

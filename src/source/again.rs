@@ -7,7 +7,7 @@ use crate::decode::File;
 /// Outcome of a request to load a table again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Again {
-    /// these ledger rows are to be pending again, all at once
+    /// These ledger rows are to be pending again, all at once.
     Rows(Vec<i64>),
     /// The request cannot be carried out, with the reason.
     Refused(String),
@@ -19,7 +19,7 @@ struct Kept {
     generation: i32,
     id: i64,
     file: File,
-    /// the key, if the bucket does not show the version that was loaded
+    /// The key, if the bucket does not show the version that was loaded.
     lost: Option<String>,
 }
 

@@ -34,39 +34,39 @@ impl FeedPosition {
 #[derive(Debug)]
 pub(super) struct PendingChanges {
     order: Order,
-    /// loaded change files are kept in mind, to fold a late one in
+    /// Loaded change files are kept in mind, to fold a late one in.
     pub keeps: bool,
     files: BTreeMap<FeedPosition, Change>,
     later: Later,
     /// Modification time of the newest file.
     newest: Option<i64>,
-    /// the times of all change files, accounted for or not, if they are kept in mind
+    /// The times of all change files, accounted for or not, if they are kept in mind.
     times: Option<Vec<Times>>,
-    /// an operator released a file that was held: all of them follow the snapshot
+    /// An operator released a file that was held: all of them follow the snapshot.
     released: bool,
 }
 
 #[derive(Debug)]
 struct Change {
     object: Object,
-    /// the generation in which another version of it was loaded
+    /// The generation in which another version of it was loaded.
     rewritten_in: Option<i32>,
-    /// an operator asked for another try
+    /// An operator asked for another try.
     again: bool,
     /// `true` if the file was loaded after the full load that is loaded again, and so follows it.
     follows: bool,
-    /// the generation whose full load contains another version, and that version's size
+    /// The generation whose full load contains another version, and that version's size.
     contained: Option<(i32, u64)>,
 }
 
 /// Full load to which change files belong.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Base {
-    /// the generation that they belong to
+    /// The generation that they belong to.
     pub number: i32,
     /// Modification time of its earliest part.
     pub earliest: Option<i64>,
-    /// a new generation is pending, so what was loaded before it says nothing about order
+    /// A new generation is pending, so what was loaded before it says nothing about order.
     pub renewed: bool,
 }
 

@@ -18,7 +18,7 @@ const SLACK: i64 = 300;
 pub(super) struct Times {
     pub named: i64,
     pub written: i64,
-    /// the generation for which the ledger accounts for it; none if it is pending
+    /// The generation for which the ledger accounts for it; none if it is pending.
     pub generation: Option<i32>,
 }
 

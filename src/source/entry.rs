@@ -26,20 +26,20 @@ pub struct Entry {
     pub status: Status,
     /// Request of an operator: the delivery is pending again.
     pub requested: Option<Request>,
-    /// closed because its version was no longer listed: pending again if it is listed after all
+    /// Closed because its version was no longer listed: pending again if it is listed after all.
     pub superseded: bool,
     /// `true` if the version was loaded and is to be loaded again with its generation.
     pub reload: bool,
-    /// the row of the version that came in its place
+    /// The row of the version that came in its place.
     pub superseded_by: Option<i64>,
     /// `true` if the delivery only created rows: none was amended, removed or unchanged.
     pub only_added: bool,
-    /// the number of the delivery that wrote it, counted per table; 0 while it is only pending
+    /// The number of the delivery that wrote it, counted per table; 0 while it is only pending.
     pub revision: i64,
     /// Number of times that this version of the object has been listed anew, from 1.
     pub occurrence: i32,
     pub size: u64,
-    /// none in rows from before it was kept, and of what was never downloaded
+    /// None in rows from before it was kept, and of what was never downloaded.
     pub content: Option<Content>,
     /// `true` if the version has the bytes of one that was loaded before, so that nothing was applied.
     pub same: bool,
@@ -85,7 +85,7 @@ pub(super) fn row_of_listed(rows: &[Entry], same: impl Fn(&Entry) -> bool) -> Op
 /// Request of an operator for a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// another try
+    /// Another try.
     Retry,
     /// Load a held snapshot.
     Release,
@@ -94,7 +94,7 @@ pub enum Request {
 /// The states of a ledger row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// listed, and its turn has not come
+    /// Listed, and its turn has not come.
     Pending,
     Loaded,
     Failed,

@@ -10,7 +10,7 @@ use super::key::Part;
 #[derive(Debug, Default)]
 pub(super) struct Generation {
     pub number: i32,
-    /// the unpacked key of each part, with its LastModified
+    /// The unpacked key of each part, with its LastModified.
     pub parts: BTreeMap<(Part, String), i64>,
     pub not_only_added: bool,
     /// Number of change files.

@@ -20,7 +20,7 @@ pub struct Loaded {
     pub listed: Listed,
     pub rows_read: u64,
     pub rows_rejected: u64,
-    /// inserts, updates and deletes that it claimed; none if it had no op
+    /// Inserts, updates and deletes that it claimed; none if it had no op.
     pub claimed: Option<[u64; 3]>,
     pub attempts: i32,
     /// Time of the commit, in microseconds since 1970.
@@ -41,7 +41,7 @@ pub enum MissingVersion {
 enum Place {
     Part(Part, String),
     Changes(FeedPosition),
-    /// a key that names no file of a table below this path
+    /// A key that names no file of a table below this path.
     Nowhere(String),
 }
 

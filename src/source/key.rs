@@ -42,7 +42,7 @@ pub enum ParsedKey {
         entity: Entity,
         time: NameTime,
     },
-    /// recognised, counted, never loaded
+    /// Recognised, counted, never loaded.
     Ignored(Ignored),
 }
 

@@ -23,10 +23,10 @@ pub(super) struct Listing {
     bucket: Bucket,
     prefix: String,
     page: std::vec::IntoIter<Listed>,
-    /// the page that is asked for; none after the last
+    /// The page that is asked for; none after the last.
     ahead: Option<Answer>,
     token: Option<String>,
-    /// instead of pages: what is sorted already
+    /// Instead of pages: what is sorted already.
     sorted: Option<Sorted>,
     last_key: String,
 }

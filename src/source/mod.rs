@@ -71,7 +71,7 @@ pub struct Source {
     bucket: Bucket,
     path: String,
     order: Order,
-    /// the store was seen to list in another order than by key
+    /// The store was seen to list in another order than by key.
     unordered: Arc<AtomicBool>,
 }
 

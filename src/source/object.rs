@@ -106,7 +106,7 @@ pub struct PartBytes {
     listed: Listed,
     body: ByteStream,
     piece: Bytes,
-    /// bytes of this object received so far
+    /// Bytes of this object received so far.
     received: u64,
     runtime: Handle,
     read: Arc<AtomicU64>,

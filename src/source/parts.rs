@@ -11,7 +11,7 @@ pub(super) fn unpacked(key: &str) -> &str {
 /// Numbers that are missing in a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gap {
-    /// the part in front of it
+    /// The part in front of it.
     pub behind: Part,
     pub words: String,
 }

@@ -13,13 +13,13 @@ use crate::decode::File;
 pub struct Plan {
     /// Tables in the order in which they are loaded.
     pub tables: Vec<TablePlan>,
-    /// objects that are no file of a table
+    /// Objects that are no file of a table.
     pub foreign: IgnoredCounts,
-    /// the first keys of those that are of no kind that we know, as examples
+    /// The first keys of those that are of no kind that we know, as examples.
     pub strange: BTreeSet<String>,
     /// Number of objects in the bucket.
     pub listed: u64,
-    /// folders that the target may look up as one table
+    /// Folders that the target may look up as one table.
     pub twins: Vec<(Entity, Entity)>,
 }
 
@@ -30,39 +30,39 @@ pub struct TablePlan {
     pub label: String,
     /// Pending deliveries in feed order.
     pub pending: Vec<Pending>,
-    /// the ledger row that stops the table: nothing is pending then
+    /// The ledger row that stops the table: nothing is pending then.
     pub stopped: Option<Stop>,
-    /// objects that were never tried, because the table is stopped
+    /// Objects that were never tried, because the table is stopped.
     pub behind: usize,
-    /// all that waits while the table is stopped, what stops it included: counted only
+    /// All that waits while the table is stopped, what stops it included: counted only.
     pub stuck: Later,
-    /// ledger rows of versions in whose place the bucket shows another one
+    /// Ledger rows of versions in whose place the bucket shows another one.
     pub superseded: Vec<i64>,
-    /// ledger rows of files that were never loaded and that the bucket no longer shows, not yet noted as gone
+    /// Ledger rows of files that were never loaded and that the bucket no longer shows, not yet noted as gone.
     pub gone: Vec<i64>,
-    /// ledger rows that were closed and whose version is listed again
+    /// Ledger rows that were closed and whose version is listed again.
     pub revived: Vec<i64>,
-    /// change files that are gone and that the full load contains, so that they stop nothing
+    /// Change files that are gone and that the full load contains, so that they stop nothing.
     pub contained: Vec<i64>,
-    /// listed files that have no row yet, in feed order; those that there was no room for are in `Unrecorded`
+    /// Listed files that have no row yet, in feed order; those that there was no room for are in `Unrecorded`.
     pub unrecorded: Vec<(File, Object)>,
-    /// the newest generation that the ledger has
+    /// The newest generation that the ledger has.
     pub generation: i32,
-    /// change files whose `LastModified` says nothing, because they were copied: assumed to follow the snapshot
+    /// Change files whose `LastModified` says nothing, because they were copied: assumed to follow the snapshot.
     pub assumed: usize,
-    /// two change files, the first of which comes first by its name and was written long after the other
+    /// Two change files, the first of which comes first by its name and was written long after the other.
     pub regression: Option<(String, String)>,
-    /// a change file that is named so many minutes before the full load was written, and was written after it
+    /// A change file that is named so many minutes before the full load was written, and was written after it.
     pub named_before: Option<(String, i64)>,
-    /// a late file is to be folded in, for which stock must be taken again with this table in `PlanOptions::history`: what is
-    /// pending ends before it
+    /// A late file is to be folded in, for which stock must be taken again with this table in `PlanOptions::history`: what is
+    /// pending ends before it.
     pub wants_history: bool,
     /// `true` if it must be decided whether change files were copied, for which a new plan with this table in
     /// `PlanOptions::times` is needed. The pending deliveries end before those files.
     pub wants_times: bool,
     /// Rows to be set to pending first, for a table that is to be loaded again.
     pub again: Option<Again>,
-    /// change files whose turn comes after all that is pending here: for a later plan
+    /// Change files whose turn comes after all that is pending here: for a later plan.
     pub later: Later,
 }
 
@@ -91,7 +91,7 @@ pub struct Stop {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     pub entity: Entity,
-    /// the table's name in messages and metrics: the schema is told only where two schemas have the name
+    /// The table's name in messages and metrics: the schema is told only where two schemas have the name.
     pub label: String,
     pub file: File,
     pub generation: i32,
@@ -101,7 +101,7 @@ pub struct Pending {
     /// Highest revision of the table at the time of planning. A higher one now means that another process changed the
     /// table's ledger.
     pub after: i64,
-    /// rows that do not stop it, beside its own
+    /// Rows that do not stop it, beside its own.
     pub passes: Arc<[i64]>,
     /// Note for the ledger once the delivery is loaded.
     pub remark: Option<String>,
@@ -112,7 +112,7 @@ pub struct Pending {
 /// Action for parts that were rewritten with the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfSame {
-    /// the generation that their loaded versions belong to
+    /// The generation that their loaded versions belong to.
     pub generation: i32,
     /// Reason for which the parts are held; `None` if they are recorded without being applied.
     pub held: Option<String>,
@@ -132,11 +132,11 @@ pub struct Before {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {
     Same,
-    /// other bytes, or nothing was loaded before
+    /// Other bytes, or nothing was loaded before.
     Other,
     /// The object must be read to decide.
     Unread,
-    /// the ledger does not know the content of the loaded version
+    /// The ledger does not know the content of the loaded version.
     Untold,
 }
 
@@ -152,9 +152,9 @@ pub struct Object {
     /// `true` if the object needs a ledger row. Objects that were loaded before are only read again together with
     /// others.
     pub new: bool,
-    /// the rows of other versions of the key, in whose place this one comes
+    /// The rows of other versions of the key, in whose place this one comes.
     pub replaces: Vec<i64>,
-    /// the version that was loaded last
+    /// The version that was loaded last.
     pub before: Option<Before>,
     /// Content of the object itself, if it was read before.
     pub content: Option<Content>,
@@ -163,17 +163,17 @@ pub struct Object {
 /// Action of a pending delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// a part of a first load: added as it comes. The first one asks for an empty table.
+    /// A part of a first load: added as it comes. The first one asks for an empty table.
     Append { first: bool },
-    /// a whole generation, diffed against the table
+    /// A whole generation, diffed against the table.
     Replace,
-    /// a change file
+    /// A change file.
     Changes,
-    /// late change files, and with them what was loaded of the generation and comes after the first of them
+    /// Late change files, and with them what was loaded of the generation and comes after the first of them.
     Refold,
-    /// the bytes of what was loaded already: written down as loaded, and nothing is applied
+    /// The bytes of what was loaded already: written down as loaded, and nothing is applied.
     Same,
-    /// another version of a loaded change file: the same if its bytes are, else as the inner step says
+    /// Another version of a loaded change file: the same if its bytes are, else as the inner step says.
     Compare(Box<Step>),
     /// Nothing to load: recorded with a reason.
     Skip(String),

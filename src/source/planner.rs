@@ -17,13 +17,13 @@ use crate::decode::dialect::Order;
 /// Options of a plan, learned from the previous one.
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
-    /// tables whose first load must be diffed at once, because they were not empty
+    /// Tables whose first load must be diffed at once, because they were not empty.
     pub whole: HashSet<Entity>,
-    /// tables that have a late file to fold in: their loaded change files are kept in mind
+    /// Tables that have a late file to fold in: their loaded change files are kept in mind.
     pub history: HashSet<Entity>,
-    /// tables of which the times of all change files are to be kept in mind, to tell whether they were copied
+    /// Tables of which the times of all change files are to be kept in mind, to tell whether they were copied.
     pub times: HashSet<Entity>,
-    /// tables that are to be loaded again from their newest full load
+    /// Tables that are to be loaded again from their newest full load.
     pub reload: HashSet<Entity>,
     /// `true` if all pending files are planned at once, however many they are: for a plan file.
     pub all: bool,
@@ -39,7 +39,7 @@ pub struct Planner<'a> {
     foreign: IgnoredCounts,
     strange: BTreeSet<String>,
     listed: u64,
-    /// files without a row that there is no room for
+    /// Files without a row that there is no room for.
     unrecorded: Unrecorded,
     room: usize,
     /// Maximum number of change files that are kept for each table, and number of those kept for all.

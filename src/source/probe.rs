@@ -14,15 +14,15 @@ use super::{Entity, Error, IgnoredCounts, Listed, Source, error};
 /// Result of reading the first pages of the listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probe {
-    /// the objects of the first page
+    /// The objects of the first page.
     pub objects: usize,
     /// `true` if there are more objects.
     pub more: bool,
-    /// the tables of the feed, by the folders that hold files of theirs
+    /// The tables of the feed, by the folders that hold files of theirs.
     pub tables: BTreeMap<Entity, FileKinds>,
-    /// objects that are no file of a table
+    /// Objects that are no file of a table.
     pub foreign: IgnoredCounts,
-    /// a file of a table to try a download with
+    /// A file of a table to try a download with.
     pub sample: Option<Listed>,
 }
 

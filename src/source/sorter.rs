@@ -56,7 +56,7 @@ impl Sorter {
 
 /// The objects in key order.
 pub(super) struct Sorted {
-    /// the next object of each run
+    /// The next object of each run.
     heads: BinaryHeap<Reverse<(Listed, usize)>>,
     runs: Vec<BufReader<File>>,
 }

@@ -26,23 +26,23 @@ pub(super) struct TableStock {
     knows_changes: bool,
     last_revision: i64,
     stops: Vec<Stop>,
-    /// snapshot parts that are held: they stop the table until a part more comes
+    /// Snapshot parts that are held: they stop the table until a part more comes.
     held_parts: Vec<Stop>,
-    /// change files that are held because their times do not tell where they belong: they stop the table until `FEED order` does
+    /// Change files that are held because their times do not tell where they belong: they stop the table until `FEED order` does.
     held_changes: Vec<Stop>,
-    /// rows of versions that another one took the place of
+    /// Rows of versions that another one took the place of.
     superseded: Vec<i64>,
-    /// rows of files that are not listed any more and were never loaded
+    /// Rows of files that are not listed any more and were never loaded.
     gone: Vec<i64>,
-    /// the change files among them, and those that are noted as gone already, by their turn
+    /// The change files among them, and those that are noted as gone already, by their turn.
     gone_changes: BTreeMap<FeedPosition, Object>,
     /// Ids of those that follow a full load that is loaded again, which does not contain them.
     gone_behind: BTreeSet<i64>,
-    /// rows that were closed and whose version is listed again
+    /// Rows that were closed and whose version is listed again.
     revived: Vec<i64>,
-    /// the newest generation that the ledger has
+    /// The newest generation that the ledger has.
     now: Generation,
-    /// all listed parts
+    /// All listed parts.
     parts: BTreeMap<(Part, String), Shown>,
     changes: PendingChanges,
     /// Loaded rows, if the table is to be loaded again.

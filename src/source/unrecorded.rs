@@ -15,7 +15,7 @@ pub struct Unrecorded {
     path: String,
     written: Option<BufWriter<File>>,
     read: Option<BufReader<File>>,
-    /// folders that hold the changes of another table
+    /// Folders that hold the changes of another table.
     joined: BTreeSet<Entity>,
     error: Option<io::Error>,
 }

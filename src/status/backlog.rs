@@ -11,11 +11,11 @@ pub struct Backlog {
     /// Time of the listing, in seconds since 1970.
     pub at: i64,
     pub tables: BTreeMap<Entity, TableBacklog>,
-    /// objects that are no files of a table
+    /// Objects that are no files of a table.
     pub foreign: IgnoredCounts,
-    /// some keys of those that are of no kind that we know
+    /// Some keys of those that are of no kind that we know.
     pub strange: Vec<String>,
-    /// all objects that the bucket shows below the path
+    /// All objects that the bucket shows below the path.
     pub listed: u64,
 }
 
@@ -23,11 +23,11 @@ pub struct Backlog {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TableBacklog {
     pub files: Files,
-    /// ledger rows that stop the table no more, for the bucket does not show their version
+    /// Ledger rows that stop the table no more, for the bucket does not show their version.
     pub superseded: Vec<i64>,
-    /// the change file that is gone and stops the table, noted in the ledger or not yet
+    /// The change file that is gone and stops the table, noted in the ledger or not yet.
     pub gone: Option<Stop>,
-    /// a part is there that was never tried: what is held stops nothing then
+    /// A part is there that was never tried: what is held stops nothing then.
     pub part_more: bool,
     /// Delivery that is being loaded now.
     pub in_hand: Option<InProgress>,
@@ -48,20 +48,20 @@ pub struct Files {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InProgress {
     pub key: String,
-    /// seconds since 1970
+    /// Seconds since 1970.
     pub since: i64,
 }
 
 /// Reason for which a table's files wait although the ledger has no stop for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitReason {
-    /// the target has no such table
+    /// The target has no such table.
     NoTable,
-    /// the folder names a table of the target that is never loaded
+    /// The folder names a table of the target that is never loaded.
     Reserved,
-    /// another loader has its lease
+    /// Another loader has its lease.
     Busy,
-    /// a reload that is not quiet yet
+    /// A reload that is not quiet yet.
     Settling,
     /// A temporary failure, with the error.
     Trouble(String),

@@ -19,18 +19,18 @@ use words::written;
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub tables: Vec<Table>,
-    /// tables of the feed without one in the target
+    /// Tables of the feed without one in the target.
     pub unmapped: Vec<Unmapped>,
     pub foreign: Foreign,
-    /// all objects that the bucket shows below the path
+    /// All objects that the bucket shows below the path.
     pub listed: u64,
     pub messages_waiting: u64,
     pub generated_at: String,
     pub bucket: String,
     pub path: String,
-    /// the schema of all tables; empty for the feed's own
+    /// The schema of all tables; empty for the feed's own.
     pub target_schema: String,
-    /// the feeds whose ledgers are in the same database
+    /// The feeds whose ledgers are in the same database.
     pub other_feeds: Vec<String>,
     pub schema_version: i32,
 }
@@ -48,7 +48,7 @@ pub struct Table {
     pub rows_rejected: u64,
     /// Number of rejected rows of all deliveries, until they are deleted from `loader_rejects`.
     pub rows_in_quarantine: u64,
-    /// the deliveries that they are of
+    /// The deliveries that they are of.
     pub quarantine: Vec<i64>,
     pub stopped: Option<Stopped>,
     /// Rule for null in the table's files; `None` before a file was loaded, and if it was not requested.
@@ -63,7 +63,7 @@ pub struct Null {
     /// Number of empty cells in the first rows of the table's own files.
     pub empty_cells: u64,
     pub null_words: u64,
-    /// the same as a sentence's end, with an example
+    /// The same as a sentence's end, with an example.
     pub words: String,
 }
 
@@ -80,10 +80,10 @@ pub struct Waiting {
 #[derive(Debug, Serialize)]
 pub struct Stopped {
     pub status: String,
-    /// the delivery and its file; empty if the table itself is stopped
+    /// The delivery and its file; empty if the table itself is stopped.
     pub delivery: Option<i64>,
     pub object_key: String,
-    /// the first line
+    /// The first line.
     pub error: String,
     /// Request of an operator, which the next iteration carries out, so that the table does not need attention.
     pub requested: Option<String>,
@@ -106,7 +106,7 @@ pub struct Foreign {
     pub temporary: u64,
     pub markers: u64,
     pub other: u64,
-    /// some keys of the others
+    /// Some keys of the others.
     pub examples: Vec<String>,
     #[serde(skip)]
     pub words: String,

@@ -1,7 +1,7 @@
-//! Postgres, as every room meets it: a pool, one named door to a transaction, quoting, and whose fault an error is.
+//! Access to Postgres: a connection pool, transactions, quoting, and the classification of errors.
 //!
-//! `begin("name")` is the only door. In a rehearsal (a dry run) all doors open onto one transaction, a savepoint each,
-//! that is never committed; whoever goes through does not know.
+//! `begin("name")` is the only way to a transaction. In a dry run all transactions are savepoints of one transaction
+//! that is never committed; callers see no difference.
 
 mod pool;
 pub mod quote;
@@ -17,12 +17,12 @@ pub use pool::{AS_PLANNED, BY_INDEX, Call, IDLE_TIMEOUT, LOCK_TIMEOUT, Parameter
 pub enum Error {
     #[error("cannot reach Postgres at {place}: {why}")]
     Connect { place: String, why: String },
-    /// the server is there and does not let this role in, or has no such database
+    /// The server is there and does not let this role in, or has no such database.
     #[error("Postgres refuses the connection: {0}. Check user, password and dbname in TARGET")]
     Refused(String),
     #[error("{door}: {}", describe(.source))]
     Query { door: &'static str, source: tokio_postgres::Error },
-    /// the connection was lost between sending COMMIT and its answer: only the ledger knows
+    /// The connection was lost between sending COMMIT and its answer: only the ledger knows.
     #[error("{door}: the connection was lost while committing")]
     UnknownCommit { door: &'static str },
     #[error("TLS: {0}")]
@@ -30,7 +30,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether trying again may help.
+    /// Returns `true` if the error is temporary, so that another attempt may succeed.
     pub fn is_world(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Refused(_) | Self::UnknownCommit { .. } => true,
@@ -39,7 +39,7 @@ impl Error {
         }
     }
 
-    /// The SQLSTATE, where Postgres gave one.
+    /// Returns the SQLSTATE, if Postgres sent one.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Query { source, .. } => source.code().map(tokio_postgres::error::SqlState::code),
@@ -48,7 +48,7 @@ impl Error {
     }
 }
 
-/// What Postgres says, with its code and the names it gives, without the values.
+/// Returns Postgres' message with its code and the names of objects, without values.
 pub fn describe(error: &tokio_postgres::Error) -> String {
     let Some(db) = error.as_db_error() else {
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -61,7 +61,7 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     format!("{} ({code}{}{line})", sqlstate::own_words(code).unwrap_or(db.message()), names.collect::<String>())
 }
 
-/// The line number in `COPY entity_2, line 123, column …`.
+/// Returns the line number in `COPY entity_2, line 123, column …`.
 fn copy_line(context: &str) -> Option<&str> {
     let copy = context.lines().find_map(|line| line.strip_prefix("COPY "))?;
     let (_, rest) = copy.split_once(", line ")?;

@@ -13,9 +13,10 @@ use tokio_postgres::types::{ToSql, Type};
 use super::settings::Settings;
 use super::{Error, sqlstate, tls};
 
-/// Settings of every transaction of ours, whatever the role, the database or the server has: those that change what a value
-/// means, and `synchronous_commit`, without which a crash could undo a commit whose message was published. No query is among
-/// them, for after one the isolation level cannot be set. The isolation level is ours, because the table lock makes it enough.
+/// Settings of every transaction, whatever those of the role, the database or the server are: settings that change
+/// the meaning of values, and `synchronous_commit`, without which a crash could undo a commit whose message was
+/// published. No query is among them, because the isolation level cannot be set after one. Read committed suffices
+/// because of the table lock.
 const BEGIN: &str = "begin isolation level read committed;
 set local timezone = 'UTC';
 set local datestyle = 'ISO, YMD';
@@ -27,25 +28,25 @@ set local xmloption = content;
 set local standard_conforming_strings = on;
 set local extra_float_digits = 1;
 set local synchronous_commit = on";
-/// Raises `idle_in_transaction_session_timeout` to ten minutes for the rest of the transaction, where role, database or server
-/// ask for less. A term of a select list, for the statement that begins what may wait for a download or the broker: a download
-/// may stall for a minute before it is given up. It is never switched off, for it frees the locks of a loader that stands still.
+/// Raises `idle_in_transaction_session_timeout` to ten minutes for the rest of the transaction, if role, database or
+/// server set less. A term of a select list, for the first statement of a transaction that may wait for a download or
+/// the broker: a download may stall for a minute before it is given up. The timeout is never switched off, because it
+/// frees the locks of a loader that hangs.
 pub const IDLE_TIMEOUT: &str = "set_config('idle_in_transaction_session_timeout', (
     select case when asked::interval > interval '0' and asked::interval < interval '10 minutes' then '10min' else asked end
     from current_setting('idle_in_transaction_session_timeout') asked), true)";
-/// How long a lock of somebody else's is waited for.
+/// Maximum time to wait for a lock that another session holds.
 pub const LOCK_TIMEOUT: &str = "set local lock_timeout = '10s'";
 /// Rows are looked up by an index, though the planner would rather read a small table; and nothing is compiled for that.
 pub const BY_INDEX: &str = "set local enable_seqscan = off; set local jit = off";
 /// The planner decides again.
 pub const AS_PLANNED: &str = "set local enable_seqscan to default; set local jit to default";
 
-/// Who looks takes a few rows from the end of an index, also where the planner, not knowing the table, would read all of them
-/// and sort.
+/// Settings with which queries use the index: without statistics the planner would scan and sort the whole ledger.
 const IN_ORDER: &str = "set local enable_sort = off; set local enable_bitmapscan = off";
 
-/// What holds for who only looks: one moment is shown, nothing is written, and the server ends what takes long, or what we
-/// left in the middle.
+/// Beginning of a read-only transaction: one snapshot, no writes, and timeouts for long statements and abandoned
+/// transactions.
 const LOOK: &str = "begin isolation level repeatable read, read only;
 set local timezone = 'UTC';
 set local datestyle = 'ISO, YMD';
@@ -57,31 +58,31 @@ const GLANCE: Duration = Duration::from_secs(2);
 
 const CONNECTIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long after a server without a connection for us is asked again.
+/// Pause before a server without a free connection is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The database, reached through a pool, or through the one transaction of a rehearsal.
 #[derive(Clone)]
 pub struct Pg {
     door: Connections,
-    /// where the server is, for errors: host, port and database
+    /// Address of the server for errors: host, port and database.
     place: Arc<str>,
 }
 
 #[derive(Clone)]
 enum Connections {
-    /// the pool, and what begins a transaction
+    /// The pool, and what begins a transaction.
     Pool(Pool, String),
     DryRunSession(DryRunSession),
 }
 
-/// The one connection of a rehearsal, when nobody is using it.
+/// The one connection of a dry run, while no transaction uses it.
 #[derive(Clone)]
 struct DryRunSession(Arc<Mutex<Option<DryRunClient>>>);
 
 struct DryRunClient {
     client: Object,
-    /// whether an act was left in the middle: it is undone before the next one
+    /// `true` if a transaction was dropped unfinished: it is rolled back before the next one begins.
     interrupted: bool,
 }
 
@@ -133,8 +134,8 @@ impl Pg {
         Ok(Self { door: Connections::Pool(pool, begin), place: settings.to_string().into() })
     }
 
-    /// The same database for who only looks: one connection, nothing can be written, and a statement that takes long is given
-    /// up.
+    /// Returns a read-only pool for the same database: one connection, no writes, and a limit for the duration of
+    /// statements.
     pub fn onlooker(settings: &Settings) -> Result<Self, Error> {
         let door = Connections::Pool(pool(settings, 1, GLANCE)?, format!("{LOOK}; {BY_INDEX}; {IN_ORDER}"));
         Ok(Self { door, place: settings.to_string().into() })
@@ -147,7 +148,7 @@ impl Pg {
         Ok(tx)
     }
 
-    /// The same, with first questions that are sent along without waiting for the beginning.
+    /// Begins a transaction and sends first queries along, without waiting for the answer to the beginning.
     pub async fn begin_with<T>(&self, name: &'static str, ask: impl AsyncFnOnce(&Tx) -> T) -> Result<(Tx, T), Error> {
         let (tx, sql) = self.enter(name).await?;
         let (begun, answers) = tokio::join!(tx.run(&sql), ask(&tx));
@@ -155,7 +156,7 @@ impl Pg {
         Ok((tx, answers))
     }
 
-    /// A connection, and what begins the transaction on it.
+    /// Returns a connection, and the statement that begins the transaction on it.
     async fn enter(&self, name: &'static str) -> Result<(Tx, String), Error> {
         match &self.door {
             Connections::Pool(pool, begin) => {
@@ -171,7 +172,7 @@ impl Pg {
         }
     }
 
-    /// The same database, where everything happens in one transaction that is never committed.
+    /// Returns a pool for a dry run: everything happens in one transaction that is never committed.
     pub async fn rehearse(&self) -> Result<Self, Error> {
         let mut tx = self.begin("rehearse").await?;
         let stage = DryRunSession(Arc::default());
@@ -208,8 +209,8 @@ impl Tx {
         self.committed(committed).await
     }
 
-    /// The same after a last statement, whose answer is not waited for before the commit is sent: if it fails, Postgres makes of
-    /// the commit a rollback.
+    /// Commits after a last statement without waiting for its answer first. If the statement fails, Postgres turns
+    /// the commit into a rollback.
     pub async fn commit_after(self, (sql, parameters): &(String, Vec<Parameter<'_>>)) -> Result<(), Error> {
         let last = self.execute_typed(sql, parameters);
         let (last, committed) = tokio::join!(last, self.batch_execute(self.commit_sql()));
@@ -247,7 +248,7 @@ impl Tx {
         Ok(())
     }
 
-    /// A point inside the transaction to come back to.
+    /// Sets a savepoint.
     pub async fn mark(&self) -> Result<(), Error> {
         self.run("savepoint mark").await
     }
@@ -256,12 +257,12 @@ impl Tx {
         self.run("rollback to savepoint mark").await
     }
 
-    /// An error of a statement in this transaction.
+    /// Returns an error of a statement in this transaction.
     pub fn error(&self, source: tokio_postgres::Error) -> Error {
         Error::Query { door: self.name, source }
     }
 
-    /// Whether the transaction is part of a rehearsal.
+    /// Returns `true` if the transaction is part of a dry run.
     pub fn is_rehearsal(&self) -> bool {
         self.stage.is_some()
     }
@@ -293,8 +294,8 @@ impl Drop for Tx {
     }
 }
 
-/// Gives the server the patience with us that we have with it. Left to itself it notices after two hours that a network swallows
-/// everything, and for so long it holds lease and lock of whoever is gone.
+/// Applies our TCP keepalive settings to the server's side too. With its defaults, the server notices only after two
+/// hours that a client is gone, and keeps the client's locks until then.
 fn watch(config: &tokio_postgres::Config) -> String {
     let (Some(every), Some(times)) = (config.get_keepalives_interval(), config.get_keepalives_retries()) else {
         return String::new();
@@ -311,7 +312,7 @@ set local tcp_keepalives_count = {times}{patience}"
     )
 }
 
-/// A pool of at most so many connections, one of which is waited for so long.
+/// Creates a pool of at most `connections` connections; `patience` is the maximum time to wait for a free one.
 fn pool(settings: &Settings, connections: usize, patience: Duration) -> Result<Pool, Error> {
     let connector = tls::connector(settings).map_err(|error| Error::Tls(error.to_string()))?;
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -322,7 +323,7 @@ fn pool(settings: &Settings, connections: usize, patience: Duration) -> Result<P
     pool.map_err(|error| silent(&settings.to_string(), error))
 }
 
-/// A connection of the pool. Where the server gives no more of them, one of those that we have is waited for.
+/// Returns a connection of the pool. If the server refuses another one, waits for one that we have.
 async fn connection(pool: &Pool) -> Result<Object, PoolError> {
     let mut patience = PATIENCE;
     loop {
@@ -336,13 +337,14 @@ async fn connection(pool: &Pool) -> Result<Object, PoolError> {
     }
 }
 
-/// Whether the server has no connection left for us: of its own, the database's or the role's.
+/// Returns `true` if the server has no free connection: in total, for the database or for the role.
 fn is_full(error: &PoolError) -> bool {
     let PoolError::Backend(error) = error else { return false };
     error.code().is_some_and(|code| code.code() == "53300")
 }
 
-/// Nobody answered, or somebody who says no; the cause below the pool's error says more.
+/// Returns the error for a server that cannot be reached, or that refuses the login. The cause of the pool's error
+/// has the details.
 fn unreached(place: &str, error: &PoolError) -> Error {
     let PoolError::Backend(error) = error else { return silent(place, error) };
     if error.code().is_some_and(|code| sqlstate::is_refusal(code.code())) {

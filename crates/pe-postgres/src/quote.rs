@@ -1,21 +1,21 @@
-//! Names as SQL takes them: whatever they hold, they stay names.
+//! Quotes names and literals for SQL.
 
-/// `name` as a quoted identifier.
+/// Returns `name` as a quoted identifier.
 pub fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// `schema.name`, both quoted.
+/// Returns `schema.name`, both quoted.
 pub fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", ident(schema), ident(name))
 }
 
-/// Quoted names behind a prefix (`t.`), with commas between.
+/// Returns quoted names behind a prefix (`t.`), separated by commas.
 pub fn list<'a>(prefix: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|name| format!("{prefix}{}", ident(name))).collect::<Vec<_>>().join(", ")
 }
 
-/// `text` as a literal.
+/// Returns `text` as a literal.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -1,6 +1,6 @@
-//! What TARGET says: which database, who we are, and how sure we want to be of the server. Both of libpq's forms,
-//! `key=value` and URL, are read with libpq's meaning; what the driver does not know (verification, milliseconds,
-//! other names) is taken out first.
+//! Settings of TARGET: the database, the login, and the verification of the server. Both of libpq's forms,
+//! `key=value` and URL, are parsed with libpq's meaning. Settings that the driver does not know (verification,
+//! milliseconds, other names) are taken out first.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio_postgres::config::{Host, SslMode};
 use pe_runtime::key_value::{Faults, Pairs};
 use pe_runtime::multi_host_url::{self as url, Url};
 
-/// How to reach the database. Its `Debug` hides the password.
+/// Settings of a connection. `Debug` hides the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     config: Config,
@@ -21,7 +21,7 @@ pub struct Settings {
     root_cert: Option<PathBuf>,
 }
 
-/// libpq's `sslmode`. Over a Unix socket there is no TLS, whatever it says.
+/// Mode of libpq's `sslmode`. There is no TLS over a Unix socket, whatever the mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsMode {
     /// Plain text only.
@@ -33,17 +33,18 @@ pub enum TlsMode {
     Require,
     /// The server's certificate must come from a trusted authority.
     VerifyCa,
-    /// That, and it must be for the host that we connect to.
+    /// The certificate must be valid and be for the host to which we connect.
     VerifyFull,
 }
 
 impl Settings {
-    /// For the driver; the connector of [`super::tls`] belongs to it.
+    /// Returns the driver's settings, to be used with the connector of [`super::tls`].
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The same with more command line options of the server, like `-c jit=off`. The user's own come last and win.
+    /// Returns the driver's settings with more command line options for the server, like `-c jit=off`. The user's own
+    /// options come last and take precedence.
     pub fn config_with_options(&self, more: &str) -> Config {
         let mut config = self.config.clone();
         match self.config.get_options() {
@@ -53,18 +54,18 @@ impl Settings {
         config
     }
 
-    /// How sure we want to be of the server.
+    /// Returns the TLS mode.
     pub fn tls(&self) -> TlsMode {
         self.tls
     }
 
-    /// The file with the trusted certificates; `None` = those of this machine.
+    /// Returns the file with the trusted certificates; `None` means those of this machine.
     pub fn root_cert(&self) -> Option<&Path> {
         self.root_cert.as_deref()
     }
 }
 
-/// Where it leads, for messages: `host:5432/dbname`, without user and password.
+/// Formats the address for messages: `host:5432/dbname`, without user and password.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ports = self.config.get_ports();
@@ -132,7 +133,7 @@ fn read(text: &str) -> Result<Pairs, Faults> {
     Ok(Pairs::from_list(from_url(url)))
 }
 
-/// The URL's parts by their names. Its parameters come first, so that faults count those.
+/// Returns the URL's parts by name. Its parameters come first, because errors refer to their positions.
 fn from_url(url: Url) -> Vec<(String, String)> {
     let list = |part: fn(&url::Host) -> String| {
         let parts: Vec<String> = url.hosts.iter().map(part).collect();
@@ -165,7 +166,7 @@ fn trust(pairs: &mut Pairs) -> (TlsMode, Option<PathBuf>) {
             pairs.fault("sslrootcert=system trusts too many for this sslmode. Write sslmode=verify-full beside it");
             (mode, None)
         }
-        // libpq: whoever names an authority wants it checked.
+        // As in libpq, a given root certificate implies that it is checked.
         (_, TlsMode::Require) => (TlsMode::VerifyCa, Some(root.into())),
         _ => (mode, Some(root.into())),
     }
@@ -185,7 +186,7 @@ fn tls_mode(pairs: &mut Pairs) -> TlsMode {
     }
 }
 
-/// In milliseconds, as libpq has it; the driver would take it for seconds.
+/// Parses `tcp_user_timeout` in milliseconds, as libpq does; the driver would take it for seconds.
 fn patience(pairs: &mut Pairs) -> Option<Duration> {
     let given = pairs.take_filled("tcp_user_timeout")?;
     match given.parse() {
@@ -198,7 +199,8 @@ fn patience(pairs: &mut Pairs) -> Option<Duration> {
     }
 }
 
-/// What was given, each key tried alone so that every fault has its name, and our defaults for the rest.
+/// Returns the given settings, each key parsed alone so that every error names its key, with our defaults for the
+/// rest.
 fn given(pairs: &mut Pairs) -> Config {
     let mut text = DEFAULTS.map(|(key, value)| (key, value.to_owned())).to_vec();
     for (key, name) in DRIVER {
@@ -248,7 +250,7 @@ fn hint(key: &str) -> &'static str {
     }
 }
 
-/// What the driver would only find when it connects.
+/// Checks the hosts, whose errors the driver would report only when it connects.
 fn check_hosts(config: &mut Config, pairs: &mut Pairs) {
     if config.get_hosts().is_empty() {
         // It wants a name for TLS; an address is one.

@@ -1,32 +1,33 @@
-//! Whose fault an answer of Postgres is: the world's (try again) or the statement's (the delivery at hand).
+//! Classifies the errors of Postgres as temporary failures or errors of the statement.
 
-/// Codes that speak of the world, by prefix: connection, rollback, resources, operator, read-only server, lock timeout.
-/// The rest, classes 22, 23 and 42 before all, are the delivery's.
+/// Prefixes of the codes of temporary failures: connection, rollback, resources, operator, read-only server, lock
+/// timeout. All others, mainly the classes 22, 23 and 42, are errors of the delivery.
 const WORLD: [&str; 13] =
     ["08", "28", "3D000", "40", "53", "57", "58", "25006", "25P03", "25P04", "55P03", "55006", "F0"];
 
-/// Whether an error with this code may go away by itself.
+/// Returns `true` if an error with this code may be temporary.
 pub fn is_world(code: &str) -> bool {
     WORLD.iter().any(|prefix| code.starts_with(prefix))
 }
 
-/// Whether the server does not let us in: a wrong role, password or database.
+/// Returns `true` if the server refuses the login: a wrong role, password or database.
 pub fn is_refusal(code: &str) -> bool {
     code.starts_with("28") || code == "3D000"
 }
 
-/// Whether the role may not do what the statement does: it lacks a grant.
+/// Returns `true` if the role lacks a right that the statement needs.
 pub fn is_denial(code: &str) -> bool {
     code == "42501"
 }
 
-/// Whether the rows are to blame: values and constraints. Else it is the statement, or what it works on.
+/// Returns `true` if the rows are at fault: values and constraints. Otherwise it is the statement, or an object that
+/// it uses.
 pub fn is_of_rows(code: &str) -> bool {
     code.starts_with("22") || code.starts_with("23")
 }
 
-/// What to say of an error about data (class 22), whose words in Postgres quote the data. Other classes name tables, columns
-/// and constraints only; `raise exception` (P0001) says what the table's owner wrote, and is said as it is.
+/// Returns our text for an error about data (class 22), because Postgres' message quotes the data. Other classes name
+/// only tables, columns and constraints; `raise exception` (P0001) has the text of the table's owner, which is shown.
 pub fn own_words(code: &str) -> Option<&'static str> {
     Some(match code {
         _ if !code.starts_with("22") => return None,

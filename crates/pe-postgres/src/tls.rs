@@ -1,5 +1,5 @@
-//! How the connection is encrypted and how sure we are of the server, with libpq's meaning of `sslmode`. The crypto is
-//! ring, named here and not left to a process-wide default.
+//! Encryption of the connection and verification of the server, with libpq's meaning of `sslmode`. The cryptography
+//! is ring, chosen here and not by a process-wide default.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::settings::{Settings, TlsMode};
 
-/// Why there can be no TLS as it was asked for.
+/// Reason for which TLS cannot be set up as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("sslrootcert {path} cannot be read: {source}")]
@@ -43,7 +43,7 @@ pub fn connector(settings: &Settings) -> Result<MakeRustlsConnect, Error> {
 /// libpq's three ways to look at a server's certificate.
 #[derive(Debug)]
 struct Verifier {
-    /// `None`: whoever answers is trusted.
+    /// Trusted roots; `None` means that any server is trusted.
     roots: Option<Roots>,
     name_must_match: bool,
     algorithms: WebPkiSupportedAlgorithms,
@@ -52,7 +52,7 @@ struct Verifier {
 #[derive(Debug)]
 struct Roots {
     anchors: RootCertStore,
-    /// the certificates of `sslrootcert`, as they are
+    /// The certificates of `sslrootcert`, as they are.
     named: Vec<CertificateDer<'static>>,
 }
 
@@ -85,9 +85,9 @@ impl Roots {
         }
     }
 
-    /// Whether `leaf` comes from one of the roots, or is one. A self-signed certificate that is given as `sslrootcert`
-    /// itself is what many servers have; the chain of it is refused because it claims to be an authority, by then its
-    /// dates were checked.
+    /// Checks that `leaf` comes from one of the roots, or is one. A self-signed certificate that is itself given as
+    /// `sslrootcert` is common. Its chain is refused because the certificate claims to be an authority; its dates
+    /// were checked before that.
     fn vouch_for(
         &self,
         leaf: &CertificateDer<'_>,
@@ -128,7 +128,8 @@ impl ServerCertVerifier for Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// Checked even where nobody looks at the certificate: SCRAM's channel binding relies on the server having its key.
+    /// Checks the signature even if the certificate is not verified, because SCRAM's channel binding relies on the
+    /// server having its key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -164,11 +165,11 @@ mod tests {
 
     /// Certificates that are valid around this moment, and what one file holds.
     struct Made {
-        /// an authority
+        /// An authority.
         ca: String,
-        /// a server's, from that authority, for db.example
+        /// A server's, from that authority, for db.example.
         leaf: String,
-        /// a server's for db.example that signed itself and claims to be an authority, as `openssl req -x509` makes it
+        /// A server's for db.example that signed itself and claims to be an authority, as `openssl req -x509` makes it.
         selfish: String,
     }
 
@@ -209,7 +210,7 @@ mod tests {
         text.parse().expect("settings")
     }
 
-    /// Whether `sslmode=mode sslrootcert=root` takes `leaf` from a server called `name`.
+    /// Returns `true` if `sslmode=mode sslrootcert=root` accepts `leaf` from a server called `name`.
     fn takes(mode: &str, root: Option<&str>, leaf: &str, name: &'static str, now: Duration) -> bool {
         let root = root.map(file);
         let settings = settings(mode, root.as_ref());
@@ -263,7 +264,7 @@ mod tests {
         assert!(said.contains(&gone.path().display().to_string()), "{said}");
     }
 
-    /// A server without TLS. Gives how many bytes it got after it said so.
+    /// Runs a server without TLS, and returns the number of bytes that it received after it refused TLS.
     async fn plain_server(listener: TcpListener) -> usize {
         let (mut client, _) = listener.accept().await.expect("client");
         client.read_exact(&mut [0; 8]).await.expect("the wish for TLS");

@@ -1,6 +1,5 @@
-//! How long to wait before trying the world again: the wait doubles from a first value to a cap, and each
-//! wait is drawn at random below that ("full jitter"), so that many loaders that lost the same server do
-//! not come back in step.
+//! Delays between attempts. The limit doubles from a first value to a cap, and each delay is drawn at random below
+//! the limit ("full jitter"), so that many loaders that lost the same server do not return in step.
 
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ impl Backoff {
         Self { first, cap, ceiling }
     }
 
-    /// The next wait: anything from nothing to the present ceiling, which then doubles.
+    /// Returns the next delay: a random time up to the present limit, which then doubles.
     #[allow(clippy::should_implement_trait, reason = "an Iterator would wrap what never ends in an Option")]
     pub fn next(&mut self) -> Duration {
         let wait = self.ceiling.mul_f64(rand::random_range(0.0..=1.0));
@@ -39,7 +38,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// The longest of many runs' waits at each of the first six tries.
+    /// Returns the longest delays of many runs at each of the first six attempts.
     fn longest(first: Duration, cap: Duration) -> Vec<Duration> {
         let mut longest = vec![Duration::ZERO; 6];
         for _ in 0..400 {

@@ -1,12 +1,12 @@
-//! What time it is, as a value that is handed in. Rooms ask a [`Clock`] instead of the system, so a test
-//! can stop the time and move it on by hand; `clippy.toml` bans every other way to ask.
+//! Clock as a value that is passed in instead of reading the system's time, so that tests can stop and advance it;
+//! `clippy.toml` bans every other way to read the time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use time::{OffsetDateTime, UtcOffset};
 
-/// The system's clock, or one that stands still until it is told to move. Clones show the same time.
+/// The system's clock, or one that stands still until it is advanced. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(Hands);
 
@@ -17,18 +17,18 @@ enum Hands {
 }
 
 impl Clock {
-    /// The clock of this machine.
+    /// Returns the clock of this machine.
     pub fn system() -> Self {
         Self(Hands::System)
     }
 
-    /// A clock that shows `utc` until [`Clock::advance`] moves it. For tests.
+    /// Returns a clock that shows `utc` until [`Clock::advance`] moves it. For tests.
     #[allow(clippy::disallowed_methods, reason = "an Instant can only be had from now()")]
     pub fn fixed(utc: OffsetDateTime) -> Self {
         Self(Hands::Fixed { utc, monotonic: Instant::now(), moved: Arc::default() })
     }
 
-    /// The time of day in UTC: for what people and other programs read.
+    /// Returns the time of day in UTC, for people and other programs.
     #[allow(clippy::disallowed_methods, reason = "this is where the time is read")]
     pub fn utc(&self) -> OffsetDateTime {
         match &self.0 {
@@ -37,7 +37,7 @@ impl Clock {
         }
     }
 
-    /// A clock that never jumps: for measuring and waiting.
+    /// Returns the time of a clock that never jumps, for measuring and waiting.
     #[allow(clippy::disallowed_methods, reason = "this is where the time is read")]
     pub fn monotonic(&self) -> Instant {
         match &self.0 {
@@ -58,7 +58,7 @@ fn read(moved: &Mutex<Duration>) -> Duration {
     *moved.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `2021-12-09T08:31:04.824890`: UTC, always six decimals, no zone, as the mission's messages have it.
+/// Returns `2021-12-09T08:31:04.824890`: UTC, always six decimals, no zone, the format of messages.
 pub fn stamp(at: OffsetDateTime) -> String {
     let at = at.to_offset(UtcOffset::UTC);
     let (year, month, day) = at.to_calendar_date();

@@ -1,10 +1,11 @@
-//! Points at which a test makes the program die, panic or stand still. Without the feature `failpoints`, which no release
-//! has, `reach` is nothing.
+//! Points at which a test makes the program die, panic or stand still. Without the feature `failpoints`, which no
+//! release has, `reach` does nothing.
 //!
-//! `FAILPOINTS="before_commit=kill@2;after_list=sleep(3000)"`: at the second time that `before_commit` is reached the process
-//! is killed as by SIGKILL; the first time that `after_list` is, it stands still for three seconds.
+//! `FAILPOINTS="before_commit=kill@2;after_list=sleep(3000)"`: when `before_commit` is reached for the second time,
+//! the process is killed as by SIGKILL; when `after_list` is reached for the first time, it stands still for three
+//! seconds.
 
-/// The program came to the point `name`.
+/// Marks the point `name`.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach(_name: &'static str) {}
@@ -20,7 +21,7 @@ mod armed {
     use std::sync::{LazyLock, OnceLock};
     use std::time::Duration;
 
-    /// What happens at a point, and how often it must be reached for that.
+    /// Action of a point, and the number of times that it must be reached first.
     struct Point {
         act: Act,
         left: AtomicU32,
@@ -35,7 +36,7 @@ mod armed {
 
     static POINTS: LazyLock<HashMap<String, Point>> = LazyLock::new(|| read(&setting()));
 
-    /// The program came to the point `name`.
+    /// Marks the point `name`, and performs its action.
     pub fn reach(name: &'static str) {
         let Some(point) = POINTS.get(name) else { return };
         let last = |left: u32| left.checked_sub(1);
@@ -53,7 +54,7 @@ mod armed {
         }
     }
 
-    /// As the kernel does it: nothing is flushed, nothing is dropped.
+    /// Kills the process as the kernel does: nothing is flushed, nothing is dropped.
     fn kill() {
         let _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
         static NEVER: OnceLock<()> = OnceLock::new();

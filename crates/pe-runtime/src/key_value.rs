@@ -1,30 +1,30 @@
-//! Reads `key=value key='a value'`, the form of SOURCE, TARGET and FEED, with libpq's quoting. A room takes
-//! the keys it knows; whatever is wrong or left over becomes a fault, all of them together. Faults name
-//! places and known keys but do not repeat the text: any word of it may be a piece of a password. Only a key that looks like
-//! a misspelt one is named.
+//! Parses `key=value key='a value'`, the form of SOURCE, TARGET and FEED, with libpq's quoting. A caller takes the
+//! keys that it knows; all errors and unknown keys are reported together. Errors name positions and known keys but do
+//! not quote the text, because any word may be a piece of a password. Only a key that looks like a misspelt one is
+//! named.
 
 use std::fmt;
 
-/// The pairs of one text that nobody has taken yet, and what was wrong so far.
+/// Pairs of one text that were not taken yet, and the errors so far.
 pub struct Pairs {
     left: Vec<Pair>,
     faults: Vec<String>,
-    /// what a pair's place counts
+    /// Unit in which positions of pairs are counted.
     unit: &'static str,
     names: Names,
-    /// keys that may come more than once
+    /// Keys that may come more than once.
     lists: &'static [&'static str],
 }
 
-/// Which unknown keys may be named.
+/// Unknown keys that errors may name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
     None,
-    /// those that begin as a known one does, or are a part of one: a slip, and no piece of a password
+    /// Keys that begin like a known one, or are a part of one: they are slips, and no pieces of a password.
     Similar,
 }
 
-/// Everything that is wrong with one text, a sentence or two each.
+/// All errors of one text, a sentence or two each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<String>);
 
@@ -35,14 +35,14 @@ struct Pair {
 }
 
 impl Pairs {
-    /// For our own variables. A backslash only escapes a quote, a space or a backslash, so that `\t` and
+    /// Parses one of our own variables. A backslash escapes only a quote, a space or a backslash, so that `\t` and
     /// `\N` can be written as they are; `key=` followed by a space is empty.
     pub fn read(text: &str) -> Self {
         let pairs = Self::scan(text, |next| matches!(next, '\'' | '\\' | ' '));
         Self { names: Names::Similar, ..pairs }
     }
 
-    /// The same, with keys that may be given more than once.
+    /// Parses one of our own variables, with keys that may be given more than once.
     pub fn read_lists(text: &str, lists: &'static [&'static str]) -> Self {
         let mut pairs = Self::empty("word");
         (pairs.names, pairs.lists) = (Names::Similar, lists);
@@ -50,12 +50,12 @@ impl Pairs {
         pairs
     }
 
-    /// For what libpq would read: there a backslash escapes whatever follows.
+    /// Parses a libpq connection string, in which a backslash escapes any character.
     pub fn libpq(text: &str) -> Self {
         Self::scan(text, |_| true)
     }
 
-    /// For pairs that come from elsewhere, like a URL's parameters.
+    /// Creates pairs from a list, like a URL's parameters.
     pub fn from_list(list: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut pairs = Self::empty("parameter");
         for (place, (key, value)) in (1..).zip(list) {
@@ -70,7 +70,7 @@ impl Pairs {
         Some(self.left.remove(at).value)
     }
 
-    /// Like [`Pairs::take`], but an empty value counts as none.
+    /// Takes a value like [`Pairs::take`]; an empty value counts as absent.
     pub fn take_filled(&mut self, key: &str) -> Option<String> {
         self.take(key).filter(|value| !value.is_empty())
     }
@@ -80,7 +80,7 @@ impl Pairs {
         self.faults.push(message.into());
     }
 
-    /// Ends the reading: keys that nobody took are faults, for which `known` is the hint.
+    /// Ends the parsing: keys that were not taken are errors, with `known` as the hint.
     pub fn finish(mut self, known: &[&str]) -> Result<(), Faults> {
         let hint = known.join(", ");
         for pair in &self.left {
@@ -173,8 +173,8 @@ impl Scan<'_> {
         Some(self.value().map(|value| Pair { place, key, value }))
     }
 
-    /// libpq allows spaces after the `=`. There a word that is itself a pair is not the value: the value
-    /// was left out.
+    /// Parses a value. libpq allows spaces after the `=`; a following word that is itself a pair is not the value,
+    /// which was left out.
     fn value(&mut self) -> Result<String, String> {
         let next = self.rest.trim_start();
         if let Some(open) = next.strip_prefix('\'') {

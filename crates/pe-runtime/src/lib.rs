@@ -1,5 +1,5 @@
-//! What every program of paper-engine starts with: the log, the clock, the shutdown signal, waits between tries, the forms
-//! in which settings are written, and the terminal. Knows neither Postgres nor S3 nor any program.
+//! Foundation of every program of paper-engine: log, clock, shutdown signal, delays between attempts, forms of
+//! settings, and terminal. Depends neither on Postgres nor on S3 nor on any program.
 
 pub mod backoff;
 pub mod clock;

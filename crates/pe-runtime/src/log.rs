@@ -19,7 +19,7 @@ use crate::clock::{Clock, stamp};
 use crate::sanitize;
 use crate::terminal::{Colour, Screen, Stream};
 
-/// How a line looks.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// `2022-09-22 09:58:53 INFO [loader/mod.rs:370]: message`
@@ -35,7 +35,7 @@ pub fn init(format: LogFormat) -> Screen {
     init_at(format, "info")
 }
 
-/// The same, with another level where `RUST_LOG` says nothing.
+/// Sets up the log with another default level if `RUST_LOG` is not set.
 #[allow(clippy::disallowed_methods, reason = "RUST_LOG belongs to the log alone, as everywhere in Rust")]
 pub fn init_at(format: LogFormat, level: &str) -> Screen {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
@@ -84,7 +84,7 @@ where
 const NOISY: &str =
     "aws=warn,async_nats=warn,hyper=warn,h2=warn,rustls=warn,tokio_postgres=warn,deadpool=error,refinery=warn";
 
-/// What is wanted on top of the default, and whether it was understood.
+/// Returns the filter for `wanted`, and `true` if it could be parsed.
 fn filter(wanted: &str) -> (EnvFilter, bool) {
     let level = if wanted.trim().is_empty() { "info" } else { wanted };
     // who wants nothing wants nothing of others either
@@ -107,7 +107,7 @@ impl FromStr for LogFormat {
     }
 }
 
-/// There are two formats, and this is neither.
+/// Error for an unknown log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither text nor json")]
 pub struct UnknownFormat;
@@ -137,8 +137,8 @@ where
     }
 }
 
-/// Below WARN the AWS SDK tells key ids, and the session token with each request that it signs. It is not shown, however
-/// it is asked for.
+/// Returns `true` for events of the AWS SDK below WARN, which contain key ids and session tokens. They are never
+/// logged, whatever `RUST_LOG` says.
 fn tells_credentials(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("aws") && *metadata.level() > Level::WARN
 }
@@ -175,7 +175,7 @@ fn json(at: &str, metadata: &Metadata<'_>, said: Said) -> Value {
     Value::Object(object)
 }
 
-/// `loader/mod.rs` of our own, `hyper-1.0.0/proto/mod.rs` of another's file.
+/// Returns `loader/mod.rs` for our own files, and `hyper-1.0.0/proto/mod.rs` for those of another crate.
 fn short(file: &str) -> String {
     if let Some(own) = file.strip_prefix("src/") {
         return own.to_owned();
@@ -186,7 +186,7 @@ fn short(file: &str) -> String {
     }
 }
 
-/// What an event says: its message, and its other fields in their order.
+/// Message of an event, and its other fields in order.
 #[derive(Default)]
 struct Said {
     message: String,
@@ -266,7 +266,7 @@ mod tests {
         }
     }
 
-    /// What `say` logs in `format` when RUST_LOG is `wanted`.
+    /// Returns the lines that `say` logs in `format` if RUST_LOG is `wanted`.
     fn logged(format: LogFormat, wanted: &str, say: impl FnOnce()) -> String {
         painted(format, wanted, false, say)
     }

@@ -80,7 +80,7 @@ fn parameters(query: &str) -> Result<Vec<(String, String)>, String> {
         .collect()
 }
 
-/// A text in which `%` stands before two digits of hex.
+/// Decodes `%` followed by two hexadecimal digits.
 pub fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut pieces = text.split('%');

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// Text in which every character is seen: `\u{1b}[31m`.
+/// Escapes invisible characters: `\u{1b}[31m`.
 pub fn text(words: &str) -> Cow<'_, str> {
     if !words.chars().any(is_hidden) {
         return Cow::Borrowed(words);
@@ -20,8 +20,8 @@ pub fn text(words: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A document as JSON, in which the same characters are escaped; it says the same to who parses it. Its own line ends
-/// stay.
+/// Returns a document as JSON with the same characters escaped, which does not change its meaning. Line ends of the
+/// document itself are kept.
 pub fn json(document: &impl Display) -> String {
     let written = document.to_string();
     // JSON itself escapes the controls of ASCII but the last; outside of its strings it has no others

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for the one place that hands it to a server.
+    /// Returns the text itself, for the one place that sends it to a server.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! The wish to stop, as a value that is handed in. Whoever works in steps asks a [`Stopper`] between two of
-//! them; whoever waits, waits for it too. Signals are one way to utter the wish, a test or a fault another.
+//! Cooperative shutdown: a [`Stopper`] is passed in, checked between steps and awaited while waiting. It is set by
+//! SIGINT and SIGTERM, by tests, or after fatal errors.
 
 use std::io;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use tokio_util::sync::CancellationToken;
 /// The exit code of a process that did not wait for its drain: 128 + SIGINT, as shells have it.
 const IMPATIENT: i32 = 130;
 
-/// A wish to stop that its clones share. Once uttered it stays.
+/// Request to stop, shared by all clones. It cannot be withdrawn.
 #[derive(Clone, Debug, Default)]
 pub struct Stopper(CancellationToken);
 
 impl Stopper {
-    /// One that only [`Stopper::request`] sets off.
+    /// Returns a stopper that only [`Stopper::request`] sets.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that SIGINT and SIGTERM set off; a second signal ends the process at once with 130, after `leave`.
-    /// Must be called inside the runtime; fails if the signals cannot be listened to.
+    /// Returns a stopper that SIGINT and SIGTERM set; a second signal ends the process at once with 130, after
+    /// `leave`. Must be called inside the runtime; fails if the signals cannot be listened to.
     pub fn on_signals(leave: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let stopper = Self::new();
         let signals = Signals::listen()?;
@@ -34,12 +34,12 @@ impl Stopper {
         self.0.cancel();
     }
 
-    /// Whether somebody wants us to stop.
+    /// Returns `true` if a stop was requested.
     pub fn requested(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// Resolves when somebody wants us to stop, at once if so already.
+    /// Waits until a stop is requested.
     pub async fn wait(&self) {
         self.0.cancelled().await;
     }

@@ -14,7 +14,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Whether a terminal is there that can move its cursor.
+    /// Returns `true` if the stream is a terminal that can move its cursor.
     pub fn is_terminal(self) -> bool {
         let terminal = match self {
             Self::Out => io::stdout().is_terminal(),
@@ -23,12 +23,12 @@ impl Stream {
         terminal && !matches!(variable("TERM").as_deref(), None | Some("" | "dumb"))
     }
 
-    /// Whether colour is wanted: on a terminal, unless its owner wants none.
+    /// Returns `true` if the output may be coloured: on a terminal, unless NO_COLOR is set.
     pub fn is_coloured(self) -> bool {
         self.is_terminal() && variable("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
-    /// How many columns the terminal has, if there is one.
+    /// Returns the number of columns of the terminal, if there is one.
     pub fn width(self) -> Option<usize> {
         let size = match self {
             Self::Out => terminal_size_of(io::stdout()),
@@ -43,7 +43,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// What a word may be painted with.
+/// Colour of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     Faint,
@@ -54,7 +54,7 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// The word in this colour. How long it is on the screen stays the same.
+    /// Returns the word in this colour. Its width on the screen stays the same.
     pub fn paint(self, word: &str) -> String {
         let code = match self {
             Self::Faint => 2,
@@ -67,30 +67,30 @@ impl Colour {
     }
 }
 
-/// Stderr, where a line may stand at the lower end that is drawn again and again. Whatever else is written there must be
-/// written through this, so that it comes above the line and is not torn.
+/// Stderr with one line at the lower end that can be redrawn. All other output to stderr must be written through this
+/// type, so that it appears above the line.
 #[derive(Clone, Default)]
 pub struct Screen(Option<Arc<Mutex<Bottom>>>);
 
-/// What stands at the lower end.
+/// Line at the lower end.
 #[derive(Default)]
 struct Bottom {
-    /// empty if nothing does
+    /// Empty if nothing does.
     shown: String,
-    /// whose line it is: who is not the last has none any more
+    /// Owner of the line; only the latest owner may draw.
     owner: u64,
 }
 
-/// To the first column, and nothing there any more.
+/// Control sequence that clears the line.
 const WIPE: &str = "\r\u{1b}[K";
 
 impl Screen {
-    /// With a line, if stderr is a terminal.
+    /// Returns a screen with a line, if stderr is a terminal.
     pub fn of_stderr() -> Self {
         Self(Stream::Err.is_terminal().then(Arc::default))
     }
 
-    /// A line of one's own, if there is a terminal to draw it on.
+    /// Returns a new line, if there is a terminal to draw it on.
     pub fn line(&self) -> Option<Line> {
         let mut bottom = lock(self.0.as_ref()?);
         bottom.owner += 1;
@@ -112,7 +112,7 @@ impl Screen {
         drop(self.line());
     }
 
-    /// Draws the owner's line. A terminal that is gone is nobody's trouble.
+    /// Draws the owner's line. Errors of a closed terminal are ignored.
     fn draw(&self, owner: u64, shown: String) {
         let Some(bottom) = &self.0 else { return };
         let mut bottom = lock(bottom);
@@ -143,7 +143,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// For whoever draws it.
+    /// Returns a pen that draws the line.
     pub fn pen(&self) -> Pen {
         Pen { screen: self.screen.clone(), owner: self.owner }
     }

@@ -8,13 +8,13 @@ use crate::loader::service::End;
 use crate::per_table::Pattern;
 use crate::{load, notifier, source};
 
-/// What can be looked at further: each where nothing is wrong with it.
+/// Settings without errors, which can be checked further.
 pub(super) struct Settings {
     pub source: Option<source::settings::Settings>,
     pub target: Option<load::settings::Settings>,
-    /// the inner is none if nobody is to be told
+    /// The inner value is `None` if notifications are off.
     pub notifier: Option<Option<notifier::settings::Settings>>,
-    /// the patterns of TABLES
+    /// The patterns of TABLES.
     pub patterns: Vec<Pattern>,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn check(report: &mut Report) -> Settings {
     }
 }
 
-/// What a start without flags would do.
+/// Describes what a start without flags would do.
 fn way(config: &Config) -> String {
     let (least, most) = config.sleep;
     match (config.dry_run, config.run_as_service) {
@@ -53,7 +53,7 @@ fn way(config: &Config) -> String {
     }
 }
 
-/// Who can read page, metrics and health.
+/// Describes who can reach the status page, metrics and health.
 fn reach(address: SocketAddr) -> String {
     let who = if address.ip().is_loopback() { "this machine only" } else { "whoever reaches this machine" };
     format!("page, metrics and health at http://{address}, to {who}")

@@ -1,5 +1,5 @@
-//! `check`: a doctor. One line for each thing that a run needs, in the order configuration, source, target, broker, with a
-//! hint where something is amiss. It goes on after a failure, as far as makes sense, and changes nothing.
+//! `check`: reports each thing that a run needs in one line, in the order configuration, source, target, broker, with
+//! a hint about each problem. It continues after a failure as far as possible, and changes nothing.
 
 mod broker;
 mod configuration;
@@ -28,7 +28,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// How long one thing may take to answer.
+/// Maximum time for one answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
@@ -46,7 +46,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     Ok(report.end())
 }
 
-/// The answer, or that there is none in time.
+/// Returns the answer, or an error if it does not come in time.
 async fn within<T, E: Into<Error>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Trouble> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer.map_err(|error| Trouble::of(&error.into())),
@@ -54,7 +54,7 @@ async fn within<T, E: Into<Error>>(answer: impl Future<Output = Result<T, E>>) -
     }
 }
 
-/// Why there is no answer, and how a run would end that gets none.
+/// Reason for a missing answer, and the result of a run without it.
 struct Trouble {
     words: String,
     end: End,

@@ -1,4 +1,4 @@
-//! What was found: one line for each thing. The first failure decides how the command ends.
+//! Findings of `check`, one line each. The first failure decides the exit code.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub(super) struct Line {
     pub thing: String,
     pub mark: Mark,
     pub found: String,
-    /// what to do about it
+    /// Advice about the finding.
     pub hint: Option<String>,
 }
 
@@ -58,19 +58,19 @@ impl Report {
         self.add(Mark::Warn, part, thing, found.into(), Some(hint));
     }
 
-    /// `end` is how a run would end that meets this.
+    /// Adds a failure; `end` is the result of a run that meets it.
     pub(super) fn fail(&mut self, part: Part, thing: &str, found: impl Into<String>, hint: &str, end: End) {
         self.end.get_or_insert(end);
         self.add(Mark::Fail, part, thing, found.into(), Some(hint));
     }
 
-    /// An error whose last sentence says what to do; else `hint` does.
+    /// Adds an error. Its last sentence is the advice, or else `hint`.
     pub(super) fn trouble(&mut self, part: Part, thing: &str, trouble: &Trouble, hint: &str) {
         let (found, hint) = trouble.words.rsplit_once(". ").unwrap_or((&trouble.words, hint));
         self.fail(part, thing, found, hint, trouble.end);
     }
 
-    /// What cannot be looked at, because something else failed.
+    /// Adds something that could not be checked because something else failed.
     pub(super) fn unknown(&mut self, part: Part, thing: &str, why: &str) {
         self.warn(part, thing, "not looked at", why);
     }

@@ -8,7 +8,7 @@ use crate::loader::service::End;
 use crate::source::settings::Settings;
 use crate::source::{Magic, Probe, Source};
 
-/// What is in the bucket; none if it cannot be listed.
+/// Checks the bucket and returns its content, or `None` if it cannot be listed.
 pub(super) async fn check(settings: Option<&Settings>, report: &mut Report) -> Option<Probe> {
     let Some(settings) = settings else {
         report.unknown(Part::Source, "", "SOURCE has faults");

@@ -11,10 +11,10 @@ use crate::loader::service::End;
 use crate::per_table::Pattern;
 use crate::source::{Entity, FileKinds, Probe};
 
-/// So many names stand in one line.
+/// Maximum number of names in one line.
 const NAMES: usize = 10;
 
-/// Every table that has a folder; if the bucket could not be listed, those that the ledger knows.
+/// Checks every table that has a folder, or those in the ledger if the bucket could not be listed.
 pub(super) async fn check(
     target: &Target,
     (settings, patterns): (&Settings, &[Pattern]),
@@ -51,7 +51,7 @@ pub(super) async fn check(
     }
 }
 
-/// What is known of a table beside what the target has.
+/// Data about a table beside its definition.
 struct Told<'a> {
     nulls: Option<&'a NullDecision>,
     sole_writer: bool,
@@ -125,7 +125,7 @@ fn clash(entity: &Entity, other: &Entity, table: &Mapped, report: &mut Report) {
     report.fail(Part::Target, &entity.to_string(), found, hint, End::Misconfigured);
 }
 
-/// Tables beside those of the feed, in its schemas.
+/// Reports tables in the feed's schemas that have no folder in the feed.
 async fn unfed(
     target: &Target,
     schema: Option<&str>,

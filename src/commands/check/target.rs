@@ -1,4 +1,5 @@
-//! The database: which server, may we write, what stands between, and the loader's own tables. The feed's are in `tables`.
+//! Checks the database: the server, the rights, a pooler in between, and the loader's own tables. The feed's tables
+//! are in `tables`.
 
 use super::configuration::Settings;
 use super::report::{Part, Report};
@@ -43,7 +44,8 @@ pub(super) async fn check(settings: &Settings, feed: Option<&Probe>, report: &mu
     tables::check(&target, (wanted, &settings.patterns), feed, report).await;
 }
 
-/// PgBouncer lets us in with pool_mode=statement too, and says at the first transaction that there are none.
+/// Returns the advice for a server that cannot be reached. PgBouncer accepts connections with pool_mode=statement
+/// too, and refuses the first transaction.
 fn unreached(trouble: &Trouble) -> &'static str {
     if trouble.words.contains("statement pooling") {
         "The pooler in between must lend sessions for a transaction at least: pool_mode=transaction in PgBouncer"
@@ -116,13 +118,13 @@ async fn pooler(target: &Target, report: &mut Report) {
     }
 }
 
-/// All grants at once.
+/// Returns the advice that grants everything.
 fn roles(role: &str) -> String {
     let role = quote::ident(role);
     format!("as a superuser `paper-engine-orders migrate --roles`, then `grant paper_engine_loader to {role}`")
 }
 
-/// The loader's own tables; whether they are there, so that grants can be looked at.
+/// Checks the loader's own tables. Returns `true` if they exist, so that grants can be checked.
 async fn own(target: &Target, migrate: bool, server: &Server, report: &mut Report) -> bool {
     let by_owner = "Run `paper-engine-orders migrate` as their owner";
     let thing = "the loader's tables";
@@ -151,7 +153,7 @@ async fn own(target: &Target, migrate: bool, server: &Server, report: &mut Repor
     false
 }
 
-/// How the loader's own tables stand.
+/// State of the loader's own tables.
 enum Schema {
     Current(i32),
     Lacks(usize),

@@ -27,7 +27,7 @@ fn words(line: &Line) -> String {
 /// A mark and a blank.
 const MARK: usize = 6;
 
-/// As wide as the widest, so that things stand below each other.
+/// Pads the mark to the widest one.
 fn mark(mark: Mark, look: OutputStyle) -> String {
     look.status(&format!("{:5}", mark.word()))
 }

@@ -18,40 +18,40 @@ pub(in crate::commands) struct Args {
     /// Write into the bucket that SOURCE names; S3 sets the time of an object itself
     #[arg(long)]
     pub(super) bucket: bool,
-    /// Make the bucket first
+    /// Create the bucket first
     #[arg(long, requires = "bucket")]
     pub(super) create_bucket: bool,
-    /// Only this entity; may be given more than once
+    /// Write only this entity; may be given more than once
     #[arg(long, value_name = "ENTITY")]
     entity: Vec<Name>,
-    /// How large: 1 is 159,967, 1,494,975 and 90 rows
+    /// Size of the feed: 1 is 159,967, 1,494,975 and 90 rows
     #[arg(long, default_value_t = 1.0)]
     pub(super) scale: f64,
-    /// Another seed, other rows
+    /// Random seed
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// Write no full load
     #[arg(long)]
     pub(super) no_snapshot: bool,
-    /// Write the full load of a later day: shares of the rows that are gone, changed and new, like 0.01,0.01,0.01
+    /// Write the full load of a later day: shares of the rows that are removed, changed and new, like 0.01,0.01,0.01
     #[arg(long, value_name = "GONE,CHANGED,NEW", value_parser = shape)]
     pub(super) reload: Option<Shape>,
-    /// In how many parts to write a full load, or each of its segments
+    /// Number of parts of a full load, or of each of its segments
     #[arg(long, default_value_t = 1)]
     pub(super) parts: u32,
-    /// Not in key order
+    /// Shuffle rows instead of writing them in key order
     #[arg(long)]
     pub(super) shuffled: bool,
-    /// Also write so many change files
+    /// Number of change files to write
     #[arg(long, default_value_t = 0)]
     pub(super) changes: u32,
     /// Operations in each change file
     #[arg(long, default_value_t = 1000)]
     pub(super) ops: u64,
-    /// The number of the first change file: another number, other changes
+    /// Number of the first change file; other numbers give other changes
     #[arg(long, default_value_t = 1)]
     pub(super) number: u32,
-    /// Say what was written as JSON, one object for each file
+    /// Print JSON, one object for each file written
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -67,34 +67,34 @@ pub(in crate::commands) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Rows")]
 struct Rows {
-    /// What stands between two cells: one character or more; \t and \x01 are understood
+    /// Delimiter between cells: one or more characters; \t and \x01 are understood
     #[arg(long, default_value = ",", value_parser = unescape, hide_default_value = true)]
     delimiter: String,
-    /// The word for null
+    /// Word for null
     #[arg(long, value_name = "WORD", default_value = "NULL", value_parser = unescape)]
     null: String,
     /// Begin with the names of the columns (AddColumnName)
     #[arg(long)]
     header: bool,
-    /// An op in full loads too (IncludeOpForFullLoad)
+    /// Write an operation column in full loads too (IncludeOpForFullLoad)
     #[arg(long)]
     full_load_op: bool,
-    /// Only inserts in change files, without an op unless full loads have one (cdcInsertsOnly)
+    /// Write only inserts in change files, without an operation column unless full loads have one (cdcInsertsOnly)
     #[arg(long)]
     inserts_only: bool,
-    /// A column with the time of each row, before the others or behind all (TimestampColumnName)
+    /// Add a column with the time of each row, as the first or the last column (TimestampColumnName)
     #[arg(long, value_name = "NAME[:first|:last]", value_parser = timestamp)]
     timestamp_column: Option<Timestamp>,
-    /// A column at the end with the old key of an update, named like BI_order_id
+    /// Add a last column with the old key of an update, named like BI_order_id
     #[arg(long, value_name = "PREFIX")]
     before_image_prefix: Option<String>,
-    /// Leave cells that did not change out of updates, and write this word (CsvNoSupValue)
+    /// Write this word for cells that an update does not change (CsvNoSupValue)
     #[arg(long, value_name = "WORD")]
     no_supply: Option<String>,
-    /// Deletes have only their key
+    /// Write only the key in deletes
     #[arg(long)]
     key_only_deletes: bool,
-    /// No quotes (Rfc4180 = false); line ends and delimiters in texts become blanks
+    /// Write no quotes (Rfc4180 = false); line ends and delimiters in texts become spaces
     #[arg(long)]
     no_quotes: bool,
 }
@@ -102,19 +102,19 @@ struct Rows {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Bytes")]
 struct Bytes {
-    /// Rows end with CR LF
+    /// End rows with CR LF
     #[arg(long)]
     crlf: bool,
     /// Begin with a byte order mark
     #[arg(long)]
     bom: bool,
-    /// The last row ends with the file
+    /// Write no line end after the last row
     #[arg(long)]
     no_last_newline: bool,
-    /// No gzip, and no .gz
+    /// Write plain CSV without gzip and without .gz
     #[arg(long, conflicts_with = "members")]
     plain: bool,
-    /// Of how many gzip members each file is
+    /// Number of gzip members of each file
     #[arg(long, default_value_t = 1)]
     members: u32,
 }
@@ -122,31 +122,31 @@ struct Bytes {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Names and times")]
 struct NameArgs {
-    /// The schema's folder
+    /// Name of the schema's folder
     #[arg(long, value_name = "NAME", default_value = Entity::SCHEMA, value_parser = folder)]
     schema: String,
-    /// The table's folder; wants one --entity
+    /// Name of the table's folder; needs one --entity
     #[arg(long, value_name = "NAME", value_parser = folder)]
     table: Option<String>,
-    /// Write a full load in so many segments; part numbers restart in each
+    /// Number of segments of a full load; part numbers restart in each
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     segments: Option<u32>,
-    /// Where a segment's number stands: segment2/LOAD… or SEGMENT2_LOAD…
+    /// Position of a segment's number: segment2/LOAD… or SEGMENT2_LOAD…
     #[arg(long, value_name = "WHERE", default_value = "folder", requires = "segments")]
     segment_names: Where,
-    /// Change files in folders of dates, like YYYY/MM/DD, YYYYMMDDHH, DD-MM-YYYY
+    /// Write change files into date folders, like YYYY/MM/DD, YYYYMMDDHH, DD-MM-YYYY
     #[arg(long, value_name = "FORM")]
     partition: Option<Partition>,
-    /// The time in the name of the first change file, now by default
+    /// Time in the name of the first change file; now by default
     #[arg(long, value_name = "YYYY-MM-DD HH:MM:SS[.ffffff]", value_parser = moment)]
     pub(super) time: Option<PrimitiveDateTime>,
     /// Seconds from one change file to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 0.001)]
     every: f64,
-    /// Places of a second in the names of change files
+    /// Number of decimal places of a second in the names of change files
     #[arg(long, value_name = "DIGITS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=6))]
     fraction: u32,
-    /// Names as Qlik Replicate has them: LOAD_1_00000001, and change files in TABLE__ct
+    /// Use the names of Qlik Replicate: LOAD_1_00000001, and change files in TABLE__ct
     #[arg(long)]
     qlik: bool,
     /// Write the files of all tables by their keys, forward or backward, instead of full loads before changes
@@ -157,10 +157,10 @@ struct NameArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Anomalies")]
 struct Wrong {
-    /// Spoil each table's last file, at one place, and say where; may be given more than once
+    /// Damage each table's last file at one position, and report it; may be given more than once
     ///
-    /// missing-part and duplicate-key spoil the full load, key-change the last change file; late-file is a change file
-    /// dated before the others and written after them.
+    /// missing-part and duplicate-key damage the full load, key-change the last change file; late-file is a change
+    /// file dated before the others and written after them.
     #[arg(long, value_name = "ANOMALY", value_enum)]
     anomaly: Vec<Anomaly>,
 }
@@ -183,7 +183,7 @@ enum Where {
     Prefix,
 }
 
-/// In which order files are written.
+/// Order in which files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum UploadOrder {
     Name,
@@ -332,7 +332,7 @@ fn folder(text: &str) -> Result<String, String> {
     }
 }
 
-/// `\t`, `\x01` and the like; any other backslash stands for itself, as in `\N`.
+/// Replaces `\t`, `\x01` and the like; any other backslash is kept, as in `\N`.
 fn unescape(text: &str) -> Result<String, String> {
     let (mut out, mut left) = (String::new(), text);
     while let Some(letter) = left.chars().next() {

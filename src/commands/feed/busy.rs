@@ -13,7 +13,7 @@ use crate::visible;
 const SOON: Duration = Duration::from_millis(400);
 const OFTEN: Duration = Duration::from_millis(125);
 
-/// Until it is dropped; then nothing of it is left.
+/// Progress line that is shown until it is dropped.
 pub(super) struct Busy {
     task: Option<JoinHandle<()>>,
     _line: Option<Line>,

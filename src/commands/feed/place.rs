@@ -1,4 +1,4 @@
-//! Where the files go: a folder, or the bucket that SOURCE names.
+//! Destination of the files: a folder, or the bucket in SOURCE.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Which files `feed make` writes, in which order, and which of them are spoiled.
+//! Files that `feed make` writes, their order, and their anomalies.
 
 use anyhow::Context;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
@@ -10,12 +10,12 @@ use crate::feed::{Anomaly, Changes, Edition, Entity, KeyChanges, Layout, Names, 
 pub(super) struct File {
     pub(super) key: String,
     pub(super) what: What,
-    /// For a timestamp column.
+    /// Time for a timestamp column.
     pub(super) time: PrimitiveDateTime,
-    /// For the file itself.
+    /// Modification time of the file.
     pub(super) modified: PrimitiveDateTime,
     pub(super) anomalies: Vec<Anomaly>,
-    /// What is wrong with the file as one of several.
+    /// Anomaly of the file as one of several.
     pub(super) spot: Option<Spot>,
 }
 
@@ -26,7 +26,7 @@ pub(super) enum What {
     Missing,
 }
 
-/// All files, in the order in which they are to be written; `path` is that of the bucket.
+/// Returns all files in the order in which they are written; `path` is that of the bucket.
 pub(super) fn files(args: &Args, path: &str, now: OffsetDateTime) -> anyhow::Result<Vec<File>> {
     let now = PrimitiveDateTime::new(now.date(), now.time());
     let mut files = Vec::new();
@@ -112,7 +112,7 @@ impl<'a> Table<'a> {
         Ok((1..=all).map(part).collect())
     }
 
-    /// The change file in this place; the one before the first is late.
+    /// Returns the change file at this position; the one before the first is late.
     fn changes(&self, place: i64) -> anyhow::Result<File> {
         let after = i32::try_from(place).ok().and_then(|place| self.args.every().checked_mul(place));
         let time = after.and_then(|after| self.start.checked_add(after));
@@ -158,7 +158,7 @@ fn leave_out(parts: &mut [File]) {
     }
 }
 
-/// The last part that is written.
+/// Returns the last part that is written.
 fn written(parts: &mut [File]) -> Option<&mut File> {
     parts.iter_mut().rev().find(|part| !matches!(part.what, What::Missing))
 }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(files.iter().filter_map(number).collect::<Vec<_>>(), [1, 0], "other changes than the others");
     }
 
-    /// The anomalies of each file.
+    /// Returns the anomalies of each file.
     fn wrong(words: &str) -> Vec<Vec<&'static str>> {
         let files = plan(&words.split_whitespace().collect::<Vec<_>>());
         let of = |file: &File| {

@@ -11,10 +11,10 @@ use crate::loader::Error;
 use crate::loader::plan_file::{Left, Table};
 use crate::source::{Entity, Listed, Status, TablePlan};
 
-/// So many of a table's files are named.
+/// Maximum number of a table's files that are named.
 const EXAMPLES: usize = 3;
 
-/// What the bucket shows once more, without what the plan has.
+/// Returns the pending files that the plan does not have, from a new listing.
 pub(super) async fn of(
     boot: &App,
     stage: &Target,
@@ -58,7 +58,7 @@ fn one(table: &TablePlan, listed: &[&Listed], why: String) -> Left {
     }
 }
 
-/// Why files of a table that is there are not in the plan.
+/// Returns the reason for which an existing table's files are not in the plan.
 fn why(drafted: Option<&Table>, trouble: Option<&String>) -> String {
     let stops = |status: &str| Status::parse(status).is_some_and(|status| status.stops(File::Changes));
     let last = drafted.and_then(|table| table.deliveries.last()).filter(|last| stops(&last.status));

@@ -31,16 +31,16 @@ pub(super) struct Args {
     /// One JSON object instead of the table
     #[arg(long)]
     json: bool,
-    /// Write it as a page to look at, too: one file that fetches nothing
+    /// Also write the plan as an HTML page: one file that loads nothing else
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write the plan that `run --plan FILE` takes
+    /// Write the plan file for `run --plan FILE`
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// As if what is held were released, however much it removes: to see what a release would do
+    /// Show what releasing all held snapshots would do, however much they remove
     #[arg(long, conflicts_with_all = ["out", "html"])]
     released: bool,
-    /// How many keys to show of the rows that each delivery creates, amends and removes
+    /// Number of sample keys to show of the rows that each delivery creates, amends and removes
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(0..=1000))]
     keys: u16,
 }
@@ -48,7 +48,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     let overrides = Overrides { silent: true, once: Some(true), dry_run: Some(true), ..Overrides::default() };
     let mut boot = app::start_quietly(Config::from_env(overrides)?)?;
-    // it waits for nobody to be quiet: that would keep the transaction open and show nothing else
+    // Do not wait for reloads: the transaction would stay open, and the result would be the same.
     boot.config.settle = Duration::ZERO;
     if args.released {
         boot.config.target.max_remove = Share::Percent(100.0);
@@ -74,7 +74,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     Ok(end)
 }
 
-/// All that is pending, done in a transaction that is rolled back; how it ended, and what was seen of it.
+/// Does everything pending in a transaction that is rolled back, and returns the result and the plan.
 async fn rehearse(boot: &App, args: &Args) -> Result<(End, PlanFile), Error> {
     let stage = boot.target()?.rehearse().await?.with_look(usize::from(args.keys));
     app::ready(&stage).await?;

@@ -11,7 +11,7 @@ use crate::visible;
 
 const STYLE: &str = include_str!("plan.css");
 
-/// The page, as text; so many keys of each kind are shown of a table.
+/// Returns the page as HTML, with up to `keys` keys of each kind for a table.
 pub(super) fn html(plan: &PlanFile, keys: usize) -> Result<String, askama::Error> {
     Page::of(plan, keys).render()
 }
@@ -20,7 +20,7 @@ pub(super) fn html(plan: &PlanFile, keys: usize) -> Result<String, askama::Error
 #[template(path = "plan.html")]
 struct Page {
     style: &'static str,
-    /// the only style that the page allows itself
+    /// The only style that the page allows itself.
     style_hash: String,
     made_at: String,
     made_by: String,
@@ -36,7 +36,7 @@ struct Page {
     settings: Vec<(String, String)>,
 }
 
-/// What stops a table, or would.
+/// Cause of a table's stop, present or predicted.
 struct Halt {
     table: String,
     head: String,
@@ -63,7 +63,7 @@ struct Line {
     more: usize,
     kind: String,
     would: String,
-    /// none if it is not loaded
+    /// None if it is not loaded.
     counts: Option<Vec<String>>,
     why: String,
 }
@@ -191,7 +191,7 @@ fn counts(counts: Counts) -> Vec<String> {
     [create, amend, remove, unchanged, rejected].map(grouped).into()
 }
 
-/// `1 234 567`, with blanks at which no line ends.
+/// Returns `1 234 567`, with spaces that do not break.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::new();
@@ -204,7 +204,7 @@ fn grouped(number: u64) -> String {
     shown
 }
 
-/// As a page's policy writes a hash.
+/// Encodes a hash as the content security policy needs it.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();

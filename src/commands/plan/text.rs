@@ -8,9 +8,9 @@ use crate::commands::term_format;
 use crate::loader::plan_file::{Column, Counts, Delivery, Left, PlanFile, Stop, Table};
 use crate::visible;
 
-/// So many deliveries of a table are shown one by one.
+/// Maximum number of a table's deliveries that are shown one by one.
 const MANY: usize = 20;
-/// So many columns of a table are named.
+/// Maximum number of a table's columns that are named.
 const COLUMNS: usize = 24;
 
 pub(super) fn print(plan: &PlanFile, keys: usize, file: Option<&Path>, out: &mut impl Write) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn print(plan: &PlanFile, keys: usize, file: Option<&Path>, out: &mut
     writeln!(out, "\n{}", term_format::wrapped(&last_words(plan, file), 0))
 }
 
-/// `2026-11-21 14:02 UTC`
+/// Returns the time as `2026-11-21 14:02 UTC`.
 pub(super) fn minute(plan: &PlanFile) -> String {
     format!("{} UTC", plan.made_at.get(..16).unwrap_or_default().replace('T', " "))
 }
@@ -49,7 +49,7 @@ fn counted(name: &str, kind: &str, counts: Counts) -> String {
     row(name, kind, texts.each_ref().map(String::as_str))
 }
 
-/// A table's lines: its name, with the sums if there are several deliveries, and one for each delivery.
+/// Returns a table's lines: its name, with the sums if there are several deliveries, and one line for each delivery.
 fn lines(table: &Table) -> Vec<String> {
     let mut lines = match table.deliveries.len() {
         0 => return Vec::new(),
@@ -81,12 +81,12 @@ fn delivery(delivery: &Delivery) -> String {
     }
 }
 
-/// `would fail`
+/// Returns `would fail` or the like.
 pub(super) fn would(status: &str) -> String {
     if status == "failed" { "would fail".to_owned() } else { format!("would be {status}") }
 }
 
-/// What is seen of a table beside its counts.
+/// Returns the details of a table beside its counts.
 fn detail(table: &Table, most: usize) -> Option<String> {
     let mut lines = Vec::new();
     lines.extend(columns(&table.columns).map(|columns| labelled("changes", &columns)));
@@ -110,7 +110,7 @@ fn detail(table: &Table, most: usize) -> Option<String> {
     (!lines.is_empty()).then(|| format!("{head}\n{}", lines.join("\n")))
 }
 
-/// `price 120 rows, quantity 14`
+/// Returns `price ×120, quantity ×14`.
 fn columns(columns: &[Column]) -> Option<String> {
     let named = columns.iter().take(COLUMNS).map(|column| format!("{} ×{}", column.name, column.rows));
     let more = columns.len().checked_sub(COLUMNS).filter(|more| *more > 0).map(|more| format!("{more} more"));
@@ -118,7 +118,7 @@ fn columns(columns: &[Column]) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-/// A key as text: in quotes if it does not read as one word, in parentheses if it has several columns.
+/// Returns a key as text: in quotes if it is not one word, in parentheses if it has several columns.
 pub(super) fn shown(key: &[String]) -> String {
     let plain = |value: &String| !value.is_empty() && !value.contains([' ', ',', '(', ')', '\'']);
     let value = |value: &String| if plain(value) { value.clone() } else { format!("'{value}'") };
@@ -128,13 +128,13 @@ pub(super) fn shown(key: &[String]) -> String {
     }
 }
 
-/// Words behind a label, wrapped.
+/// Returns wrapped text behind a label.
 fn labelled(label: &str, words: &str) -> String {
     let text = term_format::wrapped(words, 11);
     format!("  {label:8} {}", &text[11..])
 }
 
-/// What would stop a table, and what does already.
+/// Returns the causes of stopped tables, present and predicted.
 fn stops(plan: &PlanFile) -> Vec<String> {
     let already = plan.tables.iter().filter_map(|table| Some(stopped(table, table.stopped.as_ref()?)));
     let foreseen = plan.tables.iter().flat_map(|table| {

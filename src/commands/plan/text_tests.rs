@@ -1,4 +1,4 @@
-//! What a plan looks like: as text and as a page, with names that would like to be markup or to move a cursor.
+//! Compares a plan as text and as a page with golden files, with names that contain markup and control characters.
 
 use super::super::page;
 use super::*;
@@ -89,7 +89,7 @@ fn text_of(plan: &PlanFile, file: Option<&Path>) -> String {
     String::from_utf8(out).expect("UTF-8")
 }
 
-/// `just bless` writes the file anew; look at the difference.
+/// Compares with a golden file. `just bless` rewrites the file; look at the difference.
 #[allow(clippy::disallowed_methods, reason = "BLESS is for this test alone")]
 fn is_golden(made: &str, name: &str) {
     let file = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));

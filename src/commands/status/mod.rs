@@ -1,5 +1,5 @@
-//! `status`: how each table of the feed stands, what stops it, and what to do next. Lists the bucket as the loader does,
-//! takes no lease and writes nothing.
+//! `status`: the state of each table of the feed, the cause of a stop, and what to do next. Lists the bucket as the
+//! loader does, takes no lease and writes nothing.
 
 mod view;
 

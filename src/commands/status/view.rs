@@ -29,12 +29,12 @@ pub(super) fn print(report: &Report, look: OutputStyle, out: &mut impl Write) ->
     Ok(())
 }
 
-/// As wide as the column of names is, where there are 80 columns.
+/// Width of the column of names, on a terminal of 80 columns.
 const NAME: usize = 23;
-/// How wide a row is behind the name, at most.
+/// Maximum width of a row behind the name.
 const REST: usize = term_format::WIDTH - NAME;
 
-/// What there is room for. A narrow terminal gets what matters most.
+/// Columns that fit. A narrow terminal shows the most important ones.
 #[derive(Debug, Clone, Copy)]
 struct Columns {
     name: usize,
@@ -85,7 +85,7 @@ fn table_row(table: &Table, columns: Columns, look: OutputStyle) -> String {
     columns.row([&table.table, &loaded, &last, &waiting.objects.to_string(), &size, &oldest, &state])
 }
 
-/// What there is to say below the table, one paragraph each.
+/// Returns the notes below the table, one paragraph each.
 fn notes(report: &Report, look: OutputStyle) -> Vec<String> {
     let stopped = report.tables.iter().filter_map(|table| Some((table, table.stopped.as_ref()?)));
     let mut notes: Vec<String> = stopped.map(|(table, stopped)| stop(table, stopped, look)).collect();
@@ -120,7 +120,7 @@ fn notes(report: &Report, look: OutputStyle) -> Vec<String> {
     notes
 }
 
-/// `dbo.e: 6 rows in quarantine, deliveries 14 and 15; …`
+/// Returns `dbo.e: 6 rows in quarantine, deliveries 14 and 15; …`.
 fn quarantine(table: &Table, look: OutputStyle) -> String {
     let (name, rows) = (&table.table, term_format::count(table.rows_in_quarantine, "row"));
     let words: Vec<String> = table.quarantine.iter().map(i64::to_string).collect();
@@ -132,10 +132,10 @@ fn quarantine(table: &Table, look: OutputStyle) -> String {
     look.wrapped(&format!("{name}: {rows} in quarantine, {of}; `rejects list --entity {name}`."), 0)
 }
 
-/// So many names of tables stand in one line.
+/// Maximum number of table names in one line.
 const NAMES: usize = 5;
 
-/// How null is written, in one paragraph for the tables that have it alike, with the first one's evidence.
+/// Returns the rules for null, one paragraph for all tables with the same rule, with the first one's evidence.
 fn nulls(report: &Report, look: OutputStyle) -> Vec<String> {
     let mut alike: BTreeMap<(&str, &str), Vec<(&str, &str)>> = BTreeMap::new();
     for table in &report.tables {

@@ -1,7 +1,7 @@
-//! `verify`: the files that made a table are read once more, and the table is compared with them row by row.
+//! `verify`: reads the files that made a table again, and compares the table with them row by row.
 //!
-//! Keys are cells, and cells are never said elsewhere. Here they are what is asked for: they stand in the answer on stdout, as
-//! the rows of `rejects list` do, never in the log; `--keys 0` leaves them out.
+//! Keys are cells, which are not shown elsewhere. Here they are printed on stdout, like the rows of `rejects list`,
+//! but never logged; `--keys 0` omits them.
 
 mod report;
 mod view;
@@ -32,10 +32,10 @@ use report::{Outcome, Table};
     paper-engine-orders verify --json | jq .verdict\n\n\
     Ends with 1 if a table differs or cannot be verified, or if nothing is loaded.")]
 pub(super) struct Args {
-    /// Only these tables: the name, or schema.table; all tables of the feed if none is given
+    /// Tables to verify: the name, or schema.table; all tables of the feed by default
     #[arg(value_name = "TABLE")]
     tables: Vec<String>,
-    /// Show at most so many keys of each kind of difference
+    /// Maximum number of keys to show for each kind of difference
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = few)]
     keys: u16,
     /// One JSON object per table
@@ -43,7 +43,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// They are kept in memory.
+/// Parses the number of keys, which is limited because they are kept in memory.
 fn few(text: &str) -> Result<u16, String> {
     match number::parse(text)? {
         keys @ 0..=1000 => Ok(keys),
@@ -51,10 +51,10 @@ fn few(text: &str) -> Result<u16, String> {
     }
 }
 
-/// How often a table is tried that the world is in the way of, and how long to wait in between.
+/// Number of attempts to verify a table after temporary failures, and the pause between them.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often it is said how far it is.
+/// Interval of progress reports.
 const EVERY: Duration = Duration::from_secs(3);
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
@@ -82,7 +82,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<End> {
     if done == 0 {
         anyhow::bail!("the ledger and the bucket know no table of this feed: nothing was compared");
     }
-    // whoever asks for a proof must not take silence for one
+    // Silence is not a proof.
     Ok(if proved { end } else { end.max(End::Stopped) })
 }
 
@@ -95,7 +95,7 @@ fn say(table: &Table, json: bool) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// The tables to verify: those that are named, or all that the ledger or the bucket knows.
+/// Returns the tables to verify: those that are named, or all in the ledger or the bucket.
 fn chosen(names: &[String], plan: &Plan, states: &[TableState]) -> anyhow::Result<BTreeSet<Entity>> {
     let known = states.iter().map(|state| Entity { schema: state.schema.clone(), name: state.entity.clone() });
     let all: BTreeSet<Entity> = known.chain(plan.tables.iter().map(|table| table.entity.clone())).collect();
@@ -107,7 +107,7 @@ fn chosen(names: &[String], plan: &Plan, states: &[TableState]) -> anyhow::Resul
     Ok(all.into_iter().filter(|entity| names.is_empty() || names.iter().any(|name| fits(name, entity))).collect())
 }
 
-/// How many files of it wait.
+/// Returns the number of a table's pending files.
 fn pending(plan: &Plan, entity: &Entity) -> u64 {
     let count = |table: &TablePlan| {
         let objects = table.pending.iter().flat_map(|pending| pending.new_objects()).count() as u64;
@@ -116,7 +116,7 @@ fn pending(plan: &Plan, entity: &Entity) -> u64 {
     plan.tables.iter().filter(|table| table.entity == *entity).map(count).sum()
 }
 
-/// The state of the delivery that stops it, if the bucket still shows its version.
+/// Returns the status of the delivery that stops the table, if the bucket still has its version.
 fn stopped(states: &[TableState], plan: &Plan, entity: &Entity) -> Option<String> {
     let state = states.iter().find(|state| state.schema == entity.schema && state.entity == entity.name)?;
     let table = plan.tables.iter().find(|table| table.entity == *entity);
@@ -136,9 +136,9 @@ struct Verifier<'a> {
     keys: usize,
 }
 
-/// Why nothing was proved.
+/// Reason for which nothing was proved.
 enum Obstacle {
-    /// what was loaded cannot be had, or not as it was
+    /// A loaded file cannot be read, or has changed.
     Doubt {
         why: String,
         next: &'static str,
@@ -166,7 +166,7 @@ impl<E: Into<Error>> From<E> for Obstacle {
 }
 
 impl Verifier<'_> {
-    /// One table. What cannot be reached at all is an error; whatever is the table's own trouble is told of it.
+    /// Verifies one table. A service that cannot be reached is an error; a problem of the table is its outcome.
     async fn table(&self, entity: &Entity) -> Result<Outcome, Error> {
         let mut tries = 0;
         loop {
@@ -251,7 +251,8 @@ impl Verifier<'_> {
     }
 }
 
-/// What Postgres says no to for its own reasons, neither the world's nor the rows': its words.
+/// Returns code and message of an error that Postgres reports about the statement, not about rows and not a temporary
+/// one.
 fn of_statement(error: &Error) -> Option<(&str, String)> {
     let Error::Target(load::Error::Pg(error @ pg::Error::Query { source, .. })) = error else { return None };
     let code = error.code().filter(|code| !error.is_world() && !pg::sqlstate::is_of_rows(code))?;
@@ -269,7 +270,7 @@ fn refused(error: &Error) -> Outcome {
 
 /// Says every three seconds how far it is, until it is dropped.
 struct Progress {
-    /// rows of the files before, and the counter of this one
+    /// Rows of the files before, and the counter of this one.
     rows: Arc<Mutex<(u64, Arc<AtomicU64>)>>,
     task: JoinHandle<()>,
 }
@@ -305,7 +306,7 @@ impl Drop for Progress {
     }
 }
 
-/// Counts by name, in JSON.
+/// Returns counts by name, for JSON.
 fn counts(counts: &[(String, u64)]) -> BTreeMap<&str, u64> {
     counts.iter().map(|(name, count)| (name.as_str(), *count)).collect()
 }

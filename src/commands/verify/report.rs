@@ -1,4 +1,4 @@
-//! What came of verifying one table.
+//! Result of verifying one table.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::load::{Comparison, Key};
 use crate::loader::service::End;
 use crate::source::Entity;
 
-/// What came of one table.
+/// Outcome for one table.
 pub(super) enum Outcome {
     Compared { generation: i32, files: usize, skipped: u64, blind: u64, comparison: Box<Comparison> },
     Unverified { why: String, next: &'static str, end: End },
@@ -38,9 +38,9 @@ impl Outcome {
 pub(super) struct Table {
     pub table: String,
     pub outcome: Outcome,
-    /// files that are not loaded yet
+    /// Files that are not loaded yet.
     pub pending: u64,
-    /// the state of the delivery that stops it
+    /// The state of the delivery that stops it.
     pub stopped: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Table {
         all
     }
 
-    /// What to do about it.
+    /// Returns what to do about the outcome.
     pub fn next(&self) -> Option<&'static str> {
         match &self.outcome {
             Outcome::Compared { comparison, .. } if comparison.is_equal() => None,

@@ -74,7 +74,7 @@ fn more(all: u64, shown: usize, can_be_shown: bool) -> Option<String> {
     (rest > 0 && (shown > 0 || !can_be_shown)).then(|| format!("    … {} more{way}", grouped(rest)))
 }
 
-/// What was left out, and what waits.
+/// Returns the notes about rows that were not compared, and about pending files.
 fn notes(table: &Table) -> Vec<String> {
     let mut notes = Vec::new();
     if let Outcome::Compared { skipped, blind, comparison, .. } = &table.outcome {
@@ -117,7 +117,7 @@ fn counted(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(number)) }
 }
 
-/// `1,499,000`
+/// Returns `1,499,000`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =

@@ -66,9 +66,9 @@ pub struct ServerCast {
     pub type_name: String,
     /// `true` if an empty cell is the empty text.
     pub text: bool,
-    /// equal values read the same, but for the scale of numbers in them
+    /// Equal values read the same, but for the scale of numbers in them.
     pub scaled: bool,
-    /// equal values have equal bytes, so that a key can be of it
+    /// Equal values have equal bytes, so that a key can be of it.
     pub canonical: bool,
 }
 

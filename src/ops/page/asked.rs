@@ -1,16 +1,16 @@
-//! What a request asks the page for, read from its path and its query; and the way back, for links. Pure.
+//! Parses path and query of a request for a page, and builds addresses for links. Pure.
 
 use crate::decode::File;
 use crate::load::{Start, Wanted};
 use crate::source::Status;
 use crate::url;
 
-/// So many deliveries stand on a page.
+/// Number of deliveries on a page.
 pub const PAGE: u32 = 50;
 /// A name in a query is not longer; names of tables have at most 63 bytes each.
 const NAME: usize = 512;
 
-/// What somebody wants to see.
+/// Content that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     Overview,
@@ -18,12 +18,12 @@ pub enum Asked {
     Delivery(i64),
 }
 
-/// Why nothing can be shown for it.
+/// Reason for which a request is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrong {
-    /// the path is no page
+    /// The path is no page.
     Path,
-    /// the query has a part that is not understood, told in a sentence
+    /// The query has a part that is not understood, told in a sentence.
     Query(String),
 }
 
@@ -76,7 +76,7 @@ fn wrong(what: &str) -> Wrong {
     Wrong::Query(format!("The address {what}."))
 }
 
-/// The address of a list.
+/// Returns the address of a list.
 pub fn address(wanted: &Wanted) -> String {
     let page = match wanted.page {
         Start::Newest => None,
@@ -90,12 +90,12 @@ pub fn address(wanted: &Wanted) -> String {
     if parts.is_empty() { "/deliveries".to_owned() } else { format!("/deliveries?{}", parts.join("&")) }
 }
 
-/// The address of a table's deliveries.
+/// Returns the address of a table's deliveries.
 pub fn of_table(table: &str) -> String {
     address(&Wanted { table: Some(table.to_owned()), ..Wanted::default() })
 }
 
-/// Everything but letters, digits and `-._~` as `%` and two digits of hex.
+/// Encodes everything but letters, digits and `-._~` as `%` and two hexadecimal digits.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

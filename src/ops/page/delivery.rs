@@ -22,10 +22,10 @@ pub struct Page {
     whys: Vec<Why>,
     requested: String,
     steps: Vec<Vec<Piece>>,
-    /// what the counts are of
+    /// Label of the counts.
     effect: &'static str,
     counts: Vec<Count>,
-    /// why there are none
+    /// Reason for which there are no counts.
     no_counts: &'static str,
     fields: Vec<Field>,
     rejects: Vec<Reject>,
@@ -33,7 +33,7 @@ pub struct Page {
     message: Option<Message>,
 }
 
-/// What there is to say of it.
+/// Explanation of the delivery's status.
 struct Why {
     class: &'static str,
     label: &'static str,
@@ -90,7 +90,7 @@ impl Page {
     }
 }
 
-/// What was asked for, as a sentence.
+/// Returns an operator's request as a sentence.
 fn asked(wish: &str) -> String {
     let (word, comes) = status::asked(wish);
     format!("{}: {comes}.", capital(&seen(word)))
@@ -133,7 +133,7 @@ fn counts(delivery: &Delivery) -> Vec<Count> {
     counts.into_iter().map(|(label, count)| Count { label, shown: number(count) }).collect()
 }
 
-/// The ledger's columns, as far as they say something and are not shown above.
+/// Returns the ledger's columns that have a meaning for the delivery and are not shown above.
 fn fields(delivery: &Delivery, now: i64) -> Vec<Field> {
     let text = |label, text: &str| Field { label, text: seen(text), ..Field::default() };
     let at = |label, text: &str| Field { label, text: seen(text), at: Time::read(text, now), ..Field::default() };
@@ -167,7 +167,7 @@ fn fields(delivery: &Delivery, now: i64) -> Vec<Field> {
     fields
 }
 
-/// What the file itself says that it does: `I 2, U 3`.
+/// Returns the operations that the file itself claims: `I 2, U 3`.
 fn claims(claimed: Option<&Value>) -> String {
     let claims = claimed.and_then(Value::as_object).into_iter().flatten();
     let claims = claims.map(|(op, count)| format!("{op} {}", count.as_u64().map_or(count.to_string(), number)));

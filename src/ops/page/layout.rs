@@ -1,5 +1,5 @@
-//! What every page has, and the small things that pages are made of: marks, times, steps. All words of others become
-//! harmless here (`seen`), before a template escapes them.
+//! Layout of every page, and its small elements: marks, times, steps. Text from outside is escaped (`seen`) before a
+//! template escapes it for HTML.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::status::words;
 use crate::visible;
 
-/// What stands around the content.
+/// Content around the page itself.
 #[derive(Debug)]
 pub struct Layout {
     pub title: String,
@@ -18,7 +18,7 @@ pub struct Layout {
     pub host: String,
     pub dry_run: bool,
     pub now: Time,
-    /// which of the pages it is
+    /// Path of the current page.
     pub here: &'static str,
     pub style: &'static str,
     pub script: &'static str,
@@ -53,7 +53,7 @@ impl Mark {
         Self { class, sign, word: word.into() }
     }
 
-    /// Of a delivery's status.
+    /// Returns the mark for a delivery's status.
     pub fn of(status: &str) -> Self {
         match status {
             "pending" => Self::new("mute", "…", "pending"),
@@ -72,20 +72,20 @@ impl Mark {
 }
 
 impl Time {
-    /// So many seconds since 1970.
+    /// Returns the time for seconds since 1970.
     pub fn at(seconds: i64, now: i64) -> Self {
         let iso = words::written(seconds);
         Self { shown: shown(&iso), age: ago(seconds, now), iso }
     }
 
-    /// As Postgres writes it in JSON, or we do; none if it is no time.
+    /// Parses a time from JSON, or returns `None` if it is invalid.
     pub fn read(text: &str, now: i64) -> Option<Self> {
         let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         Some(Self::at(at.unix_timestamp(), now))
     }
 }
 
-/// `2026-11-21 14:02:37`
+/// Returns `2026-11-21 14:02:37`.
 fn shown(iso: &str) -> String {
     iso.trim_end_matches('Z').replace('T', " ")
 }
@@ -97,18 +97,19 @@ fn ago(seconds: i64, now: i64) -> String {
     }
 }
 
-/// Words of others, in which every character is seen.
+/// Returns text from outside with invisible characters escaped.
 pub fn seen(words: &str) -> String {
     visible::text(words).into_owned()
 }
 
-/// The same, of many words the first.
+/// Returns the beginning of a text from outside, with invisible characters escaped.
 pub fn cut(words: &str, most: usize) -> String {
     let words = seen(words);
     if words.chars().count() <= most { words } else { words.chars().take(most - 1).chain(['…']).collect() }
 }
 
-/// The same, of many words the first and the last: of a key the file is what tells it from others.
+/// Returns beginning and end of a text from outside, with invisible characters escaped. The end of a key is its file
+/// name.
 pub fn middle(words: &str, most: usize) -> String {
     let words = seen(words);
     let length = words.chars().count();
@@ -119,7 +120,7 @@ pub fn middle(words: &str, most: usize) -> String {
     words.chars().take(most / 3 - 1).chain(['…']).chain(tail).collect()
 }
 
-/// `1 494 474`, with narrow spaces that do not break.
+/// Returns `1 494 474`, with narrow spaces that do not break.
 pub fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() * 2);
@@ -132,14 +133,14 @@ pub fn number(number: u64) -> String {
     shown
 }
 
-/// As a sentence begins.
+/// Returns the text with its first letter in upper case.
 pub fn capital(words: &str) -> String {
     let mut letters = words.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter();
     first.chain(letters).collect()
 }
 
-/// A step as `standing` gives it: what stands between backquotes is a command.
+/// Splits an action from `status` into text and commands, which are in backquotes.
 pub fn step(words: &str) -> Vec<Piece> {
     let words = capital(words);
     let pieces = words.split('`').enumerate().filter(|(_, text)| !text.is_empty());
@@ -182,12 +183,12 @@ impl Asset {
         [&STYLE, &SCRIPT, &ICON]
     }
 
-    /// Path and query by which a page names it.
+    /// Returns the path and query with which pages refer to the file.
     pub fn address(&'static self) -> &'static str {
         &self.address
     }
 
-    /// FNV-1a: it only has to differ from one version to the next.
+    /// Returns path and hash (FNV-1a) of the file; the hash only has to differ from version to version.
     fn named(&self) -> String {
         let hash = self
             .body

@@ -1,8 +1,8 @@
-//! LedgerCache of the ledger, shared: however many look, and at whatever, one at a time is asked for, none follows at once, and
-//! its answer holds for a while. What took long holds longer, so that looking never is a burden that the database feels.
+//! Rate-limited cache of ledger queries for the status page. One query runs at a time, at least a second apart. An
+//! answer is cached for a second or for 20 times the query's duration, so that page views cannot load the database.
 //!
-//! What is known lies under a lock that nobody holds while he waits; the turn to ask is another one. How all stands goes
-//! first: whoever asks for anything else rests outside the turn.
+//! The cache has a lock of its own, which is never held across an await. A second lock serialises the queries. The
+//! overview has priority: other requests first queue on `aside`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,23 +14,23 @@ use super::asked::Asked;
 use crate::clock::Clock;
 use crate::load::{DeliveryDetails, Error, Listing, Overview, Reader};
 
-/// As long as an answer holds, and as long as nothing else is asked after it, at least.
+/// Minimum time for which an answer is cached, and between two queries.
 const FRESH: Duration = Duration::from_secs(1);
-/// And so many times as long as it took: the same is read a twentieth of the time at most.
+/// Factor of a query's duration for which its answer is cached: one query takes at most a twentieth of the time.
 const REST: u32 = 20;
-/// As long as somebody waits for his turn, and then for the answer.
+/// Maximum time that a request waits for its turn, and then for the answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// So many answers are kept at most.
+/// Maximum number of cached answers.
 const KEPT: usize = 32;
-/// So many deliveries are shown with how all stands.
+/// Number of deliveries on the overview.
 const NEWEST: u32 = 15;
 
-/// What the ledger says to a question.
+/// Answer of the ledger to a query.
 #[derive(Debug, Clone)]
 pub enum Answer {
     Overview(Arc<Overview>),
     List(Arc<Listing>),
-    /// none: there is no such delivery
+    /// None: there is no such delivery.
     Delivery(Option<Arc<DeliveryDetails>>),
 }
 
@@ -38,9 +38,9 @@ pub enum Answer {
 #[derive(Debug, Clone)]
 pub struct Trouble {
     pub why: String,
-    /// only because others are reading it
+    /// `true` if the only reason is that other requests are reading.
     pub busy: bool,
-    /// what was read before, and at what time in seconds since 1970
+    /// Previous answer, and its time in seconds since 1970.
     pub before: Option<(Arc<Overview>, i64)>,
 }
 
@@ -49,23 +49,23 @@ pub struct Trouble {
 pub struct LedgerCache(Arc<Room>);
 
 struct Room {
-    /// none if the settings do not let us connect: the loader says so, and ends
+    /// None if the settings do not let us connect: the loader says so, and ends.
     reader: Option<Reader>,
     clock: Clock,
     kept: Mutex<Kept>,
-    /// whoever has it may ask
+    /// Lock of the query that is running.
     turn: Turn<()>,
-    /// before that, one of those who ask for anything but how all stands
+    /// Queue of requests for anything but the overview.
     aside: Turn<()>,
 }
 
 #[derive(Default)]
 struct Kept {
     answers: Vec<Reading>,
-    /// why nothing can be read at all, and until when that is answer enough
+    /// Reason for which the ledger cannot be read, and the time until which that is not tried again.
     down: Option<(String, Instant)>,
     overview: Option<(Arc<Overview>, i64)>,
-    /// when the next reading may begin
+    /// Time at which the next query may begin.
     free: Option<Instant>,
 }
 
@@ -80,8 +80,8 @@ impl LedgerCache {
         Self(Arc::new(Room { reader, clock, kept: Mutex::default(), turn: Turn::default(), aside: Turn::default() }))
     }
 
-    /// What the ledger says, now or a moment ago. A reading that was begun is finished, though who asked may have left: so
-    /// there never are two.
+    /// Returns the ledger's answer, now or from a moment ago. A query that was begun is finished even if its client
+    /// has left, so there are never two at once.
     pub async fn read(&self, asked: &Asked) -> Result<Answer, Trouble> {
         let (room, asked) = (self.0.clone(), asked.clone());
         let reading = tokio::spawn(async move { room.read(asked).await });
@@ -106,7 +106,7 @@ impl Room {
         }
     }
 
-    /// The turn to ask, after a rest; it comes early if what is asked has become known.
+    /// Waits for the turn to query, after the pause. Returns early if the answer has become known.
     async fn turn(&self, asked: &Asked) -> (Option<TurnGuard<'_, ()>>, TurnGuard<'_, ()>) {
         let mut aside = None;
         if *asked != Asked::Overview {
@@ -147,7 +147,7 @@ impl Room {
         kept.told(answer)
     }
 
-    /// The answer, if one holds still.
+    /// Returns the answer, if one is cached.
     fn known(&self, asked: &Asked) -> Option<Result<Answer, Trouble>> {
         let (kept, now) = (self.kept(), self.clock.monotonic());
         kept.known(asked, now).map(|known| kept.told(known))
@@ -168,7 +168,7 @@ impl Room {
 }
 
 impl Kept {
-    /// The answer, if one holds still.
+    /// Returns the answer, if one is cached.
     fn known(&self, asked: &Asked, now: Instant) -> Option<Result<Answer, String>> {
         if let Some((why, until)) = &self.down
             && now < *until
@@ -192,7 +192,7 @@ impl Kept {
     }
 }
 
-/// Whether the next reading, too, would find nobody.
+/// Returns `true` if the next query would fail to connect too.
 fn is_down(error: &Error) -> bool {
     matches!(error, Error::Pg(error) if error.is_world() && error.code() != Some(TOO_LONG))
 }
@@ -200,7 +200,7 @@ fn is_down(error: &Error) -> bool {
 /// The SQLSTATE of a statement that was given up.
 const TOO_LONG: &str = "57014";
 
-/// An error of the ledger, for who looks.
+/// Returns an error of the ledger as text for the page.
 fn told(error: &Error) -> String {
     match error {
         Error::Pg(error) if error.code() == Some("42P01") => {

@@ -19,7 +19,7 @@ pub struct Page {
     filtered: bool,
     paged: bool,
     deliveries: Vec<Line>,
-    /// addresses; empty if there is no such page
+    /// Addresses; empty if there is no such page.
     first: String,
     newer: String,
     older: String,
@@ -45,7 +45,7 @@ pub struct Line {
     pub why: String,
 }
 
-/// How many rows.
+/// Number of rows with its label.
 pub struct Count {
     pub label: &'static str,
     pub shown: String,
@@ -74,7 +74,7 @@ impl Page {
     }
 }
 
-/// The tables to choose from. One that somebody asks for is among them, though the ledger may not know it.
+/// Returns the tables to choose from, with the requested one even if the ledger does not have it.
 fn tables(wanted: &Wanted, listing: &Listing) -> Vec<Choice> {
     let chosen = |table: &str| {
         let name = table.split_once('.').map_or(table, |(_, name)| name);
@@ -116,13 +116,13 @@ pub fn table_address(delivery: &Delivery) -> String {
     of_table(&table(delivery))
 }
 
-/// The key below the table's folder.
+/// Returns the key below the table's folder.
 fn file(delivery: &Delivery) -> &str {
     let folder = format!("{}/{}/", delivery.schema_name, delivery.entity);
     delivery.object_key.split_once(&folder).map_or(&delivery.object_key, |(_, file)| file)
 }
 
-/// Nobody knows what a file does before it is loaded.
+/// Returns the counts, or dashes if the file was not loaded, because its effect is unknown.
 fn counts(delivery: &Delivery) -> Vec<Count> {
     let Delivery { rows_create, rows_amend, rows_remove, rows_unchanged, .. } = *delivery;
     let counts =
@@ -132,7 +132,7 @@ fn counts(delivery: &Delivery) -> Vec<Count> {
     counts.map(|(label, count)| Count { label, shown: shown(count) }).into()
 }
 
-/// From its lease to its commit. A row that somebody skipped was written long after it began.
+/// Returns the time from lease to commit, or nothing for deliveries that were not loaded in one go.
 pub fn took(delivery: &Delivery) -> Option<String> {
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
@@ -151,7 +151,7 @@ pub fn took(delivery: &Delivery) -> Option<String> {
     })
 }
 
-/// The first line of what there is to say of it.
+/// Returns the first line of the explanation.
 fn why(delivery: &Delivery) -> &str {
     let error = delivery.error.as_deref().filter(|error| !error.is_empty() && delivery.status != "loaded");
     let why = error.or(delivery.reason.as_deref()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The status page: what the loader noted and what the ledger says, as HTML. It only reads. What it shows is a pure function
-//! (`overview`, `list`, `delivery`) of what was read; `readings` keeps whoever looks from being a burden.
+//! The status page: the loader's shared state and the ledger as HTML. It only reads. The content is a pure function
+//! (`overview`, `list`, `delivery`) of what was read; `ledger_cache` limits the load on the database.
 
 pub mod asked;
 mod delivery;
@@ -20,16 +20,16 @@ use layout::{ICON, Layout, SCRIPT, STYLE, Time, seen};
 use ledger_cache::{Answer, LedgerCache, Trouble};
 use overview::Seen;
 
-/// What the page is made from, handed in.
+/// Data sources of the page.
 pub struct Sources {
     pub feed: Feed,
-    /// none if the database's settings do not let anybody connect
+    /// None if the database's settings do not let anybody connect.
     pub reader: Option<Reader>,
     pub noted: SharedBacklog,
     pub clock: Clock,
     pub host: String,
     pub dry_run: bool,
-    /// whether messages are published
+    /// `true` if messages are published.
     pub notifies: bool,
 }
 
@@ -60,7 +60,7 @@ impl Page {
         Self { feed, readings: LedgerCache::new(reader, clock.clone()), noted, clock, host, dry_run, notifies }
     }
 
-    /// What is shown for what was asked.
+    /// Returns the page for a request.
     pub async fn show(&self, asked: &Asked, health: &Health) -> (StatusCode, String) {
         let read = self.readings.read(asked).await;
         let now = self.clock.utc().unix_timestamp();
@@ -89,7 +89,7 @@ impl Page {
         }
     }
 
-    /// What is shown for what nobody can show.
+    /// Returns the page for an invalid request.
     pub fn wrong(&self, wrong: &Wrong) -> (StatusCode, String) {
         match wrong {
             Wrong::Path => self.notice(StatusCode::NOT_FOUND, "There is no such page", "Nothing is at this address."),
@@ -149,7 +149,7 @@ fn sentence(words: &str) -> String {
     format!("{}.", words.trim_end_matches('.'))
 }
 
-/// A template into a string fails in no way that we know of.
+/// Renders a template.
 fn html(status: StatusCode, page: &impl Template) -> (StatusCode, String) {
     match page.render() {
         Ok(html) => (status, html),

@@ -1,4 +1,4 @@
-//! The first page: how all stands, what waits for a person, each table, the newest deliveries. Pure.
+//! The overview page: the overall state, what needs attention, each table, the newest deliveries. Pure.
 
 use askama::Template;
 
@@ -12,17 +12,17 @@ use crate::status::{self, Backlog, Report, Table, TableBacklog, WaitReason, word
 /// All that the first page tells of.
 pub struct Seen<'a> {
     pub feed: &'a Feed,
-    /// the loader's last look at the bucket, if there was one
+    /// The loader's last look at the bucket, if there was one.
     pub stock: Option<Backlog>,
-    /// what was reached last
+    /// Last result of reaching each service.
     pub reached: [(Part, Option<Result<(), String>>); 3],
-    /// whether messages are published at all
+    /// `true` if messages are published at all.
     pub notifies: bool,
-    /// what the ledger says; nothing if it was never read
+    /// Overview of the ledger; `None` if it was never read.
     pub ledger: Option<&'a Overview>,
-    /// why it cannot be read now, and when it was read last
+    /// Reason for which the ledger cannot be read now, and the time of the last reading.
     pub trouble: Option<(String, Option<i64>)>,
-    /// only because others are reading it
+    /// `true` if the only reason is that other requests are reading.
     pub busy: bool,
     pub now: i64,
 }
@@ -34,7 +34,7 @@ pub struct Page {
     frame: Layout,
     headline: Mark,
     reach: Vec<Reach>,
-    /// why the ledger cannot be read; empty if that is told beside the database
+    /// Reason for which the ledger cannot be read; empty if it is shown beside the database.
     trouble: Option<String>,
     busy: bool,
     read: Option<Time>,
@@ -46,7 +46,7 @@ pub struct Page {
     deliveries: Vec<Line>,
 }
 
-/// Whether a service was reached.
+/// State of the connection to a service.
 struct Reach {
     mark: Mark,
     why: String,
@@ -60,11 +60,11 @@ struct Fact {
     stands_out: bool,
 }
 
-/// What stops a table.
+/// Cause of a table's stop.
 struct Stop {
     table: String,
     mark: Mark,
-    /// the delivery that stops it, unless the table itself is stopped
+    /// The delivery that stops it, unless the table itself is stopped.
     id: Option<i64>,
     key: String,
     error: String,
@@ -111,7 +111,7 @@ impl Page {
     }
 }
 
-/// What matters most, in one line.
+/// Returns the most important finding in one line.
 fn headline(seen: &Seen<'_>, report: &Report) -> Mark {
     let down = |wanted: Part| seen.reached.iter().any(|(part, got)| *part == wanted && matches!(got, Some(Err(_))));
     let waits = report.tables.iter().filter(|table| table.waits()).count();
@@ -171,14 +171,15 @@ impl Reach {
     }
 }
 
-/// Why the ledger cannot be read, as a sentence; nothing if `reach` says the same two lines above.
+/// Returns the reason for which the ledger cannot be read as a sentence; empty if `reach` shows the same.
 fn unread(seen_now: &Seen<'_>, why: &str) -> String {
     let same = |told: &String| told.trim_end_matches('.') == why.trim_end_matches('.');
     let told = seen_now.reached.iter().any(|(_, reached)| matches!(reached, Some(Err(told)) if same(told)));
     if told { String::new() } else { format!("{}.", seen(why).trim_end_matches('.')) }
 }
 
-/// How many files are pending, as the log, the metrics and a run's summary count them; those behind a stop are told beside.
+/// Returns the number of pending files, as counted by log, metrics and summary; files behind a stop are shown
+/// separately.
 fn pending(report: &Report) -> Fact {
     let (mut objects, mut bytes, mut behind) = (0, 0, 0);
     for table in &report.tables {
@@ -260,13 +261,13 @@ impl Row {
     }
 }
 
-/// An age as how long something waits.
+/// Returns a time as the age of something that waits.
 fn waiting(mut time: Time) -> Time {
     time.age = time.age.trim_end_matches(" ago").to_owned();
     time
 }
 
-/// A table's state, and what there is to say of it.
+/// Returns a table's state and a note about it.
 fn state(table: &Table, shelf: Option<&TableBacklog>, listed: bool, now: i64) -> (Mark, String) {
     let plain = |mark| (mark, String::new());
     match (&table.stopped, shelf) {
@@ -299,7 +300,7 @@ fn state(table: &Table, shelf: Option<&TableBacklog>, listed: bool, now: i64) ->
     }
 }
 
-/// Why there are no tables.
+/// Returns the explanation for an empty list of tables.
 fn nothing(seen: &Seen<'_>) -> &'static str {
     match (&seen.stock, seen.ledger) {
         (Some(stock), _) if stock.listed == 0 => {
