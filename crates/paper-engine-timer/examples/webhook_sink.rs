@@ -7,7 +7,8 @@
 //! What a URL's path begins with decides the answer: `/status/503` answers with that status, `/slow/4000` after so many
 //! milliseconds, `/silent` never; everything else gets 200 at once. `/at/1767225600000000` says when the request was due, in
 //! microseconds since 1970, and is answered with 200. `GET /report` returns one line of JSON: requests, distinct ids, repeats, the
-//! rate between the first and the last request, and how late those with `/at/` came. `POST /reset` forgets everything.
+//! rate between the first and the last request, and how late those with `/at/` came: quantiles, and how many were late by up to
+//! 1, 2, 5, … milliseconds. `POST /reset` forgets everything.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +18,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+/// The upper ends of the histogram of lateness, in milliseconds; what is later than the last is counted behind it.
+const LATE_MS: [i64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
 
 /// The largest head and the largest body that are read.
 const REQUEST_MAX_BYTES: usize = 2 * 1024 * 1024;
@@ -145,11 +149,22 @@ impl Seen {
         let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(|part| self.quantile_ms(part));
         format!(
             "{{\"requests\":{},\"distinct\":{},\"repeats\":{repeats},\"seconds\":{seconds:.3},\"rate\":{rate:.1},\
-             \"timed\":{},\"early\":{early},\"late_ms\":{{\"p50\":{p50},\"p99\":{p99},\"p99.9\":{p999},\"max\":{most}}}}}",
+             \"timed\":{},\"early\":{early},\"late_ms\":{{\"p50\":{p50},\"p99\":{p99},\"p99.9\":{p999},\"max\":{most}}},\
+             \"histogram\":{:?}}}",
             self.requests,
             self.ids.len(),
             self.late.len(),
+            self.histogram(),
         )
+    }
+
+    /// Counts the requests between two ends of [`LATE_MS`], the first with all that are earlier, the last with all that are later.
+    fn histogram(&self) -> Vec<usize> {
+        let mut counts = vec![0; LATE_MS.len() + 1];
+        for late in &self.late {
+            counts[LATE_MS.partition_point(|end| end * 1000 < *late)] += 1;
+        }
+        counts
     }
 
     /// Returns a quantile of the lateness in milliseconds, or `null`.

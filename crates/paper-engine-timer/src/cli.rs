@@ -87,8 +87,8 @@ enum Command {
     Retry(steer::RetryArgs),
     /// Remove tasks that ended some time ago.
     Purge(steer::PurgeArgs),
-    /// Try all that a run needs: configuration, database, table, rights. Changes nothing.
-    Check,
+    /// Try all that a run needs: configuration, endpoints, database, table, rights. Changes nothing.
+    Check(run::Args),
     /// Create database, tables and indexes, where they are missing.
     Migrate,
     /// See and enable endpoints that answered 410 Gone.
@@ -148,27 +148,23 @@ async fn execute(cli: Cli) -> Result<(), Failure> {
         }
         Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
         Command::Run(args) => run::run(&args, env).await,
+        Command::Check(args) => check::check(&args, env).await,
         command => {
             let config = Config::read(&env)?;
             pe_runtime::log::init_at(config.log_format, "warn");
-            match config.database.clone() {
-                Database::Postgres(settings) => {
-                    with_store(command, &config, Postgres::new(*settings, config.zone.clone())).await
-                }
-                Database::MySql(settings) => {
-                    with_store(command, &config, MySql::new(settings, config.zone.clone())).await
-                }
+            match config.database {
+                Database::Postgres(settings) => with_store(command, Postgres::new(*settings, config.zone)).await,
+                Database::MySql(settings) => with_store(command, MySql::new(settings, config.zone)).await,
             }
         }
     }
 }
 
 /// Does what a command asks of a database.
-async fn with_store<S: Store>(command: Command, config: &Config, store: S) -> Result<(), Failure> {
+async fn with_store<S: Store>(command: Command, store: S) -> Result<(), Failure> {
     let stopper = Stopper::on_signals(|| ())?;
     let asked = async {
         match command {
-            Command::Check => return check::run(config, &store).await,
             Command::Migrate => return check::migrate(&store).await,
             _ => store.prepare(Prepare::Look).await?,
         };

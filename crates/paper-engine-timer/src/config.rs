@@ -123,16 +123,28 @@ impl Config {
 }
 
 impl RunConfig {
-    /// Reads what `run` needs, all faults of both parts together.
+    /// Reads what `run` needs, all faults of all parts together, those in the files of ENDPOINTS and CA_FILE among them.
     pub fn read(env: &Env) -> Result<(Config, Self), Faults> {
         let mut reader = Reader::new(env);
         let config = Config::read_with(&mut reader);
         let original = env.get("TIMER_DB").is_none() && env.get("TIMER_DB_FILE").is_none();
-        let run = Self::read_with(&mut reader, original);
+        let sender = Self::sender(&reader);
+        reader.faults.extend(sender.faults());
+        let run = Self::read_with(&mut reader, original, sender);
         reader.finish(config.zip(run))
     }
 
-    fn read_with(reader: &mut Reader<'_>, original: bool) -> Option<Self> {
+    /// Takes the settings of everything that is sent; limits are added when they are known.
+    fn sender(reader: &Reader<'_>) -> SenderSettings {
+        SenderSettings {
+            allow_private: reader.env.get("ALLOW_PRIVATE").unwrap_or_default().to_owned(),
+            endpoints: reader.env.get("ENDPOINTS").map(Into::into),
+            ca_file: reader.env.get("CA_FILE").map(Into::into),
+            concurrency: Concurrency::default(),
+        }
+    }
+
+    fn read_with(reader: &mut Reader<'_>, original: bool, sender: SenderSettings) -> Option<Self> {
         let batch = reader.value("BATCH_SIZE", if original { BATCH_OF_ORIGINAL } else { BATCH }, number(1, 10_000));
         let tries = reader.value("RETRY_NUMBER", "10", number(0, u32::MAX));
         let pause = reader.value("RECONNECT_WAIT_TIME", "1", seconds);
@@ -161,13 +173,7 @@ impl RunConfig {
         // without retries a breaker would keep tasks open that the original fails at once
         let breaker = if options.schedule.is_none() { Breaking::Off } else { Breaking::On };
         let concurrency = Concurrency { total: options.in_flight_max, breaker, ..Concurrency::default() };
-        let sender = SenderSettings {
-            allow_private: reader.text("ALLOW_PRIVATE").unwrap_or_default(),
-            endpoints: reader.text("ENDPOINTS").map(Into::into),
-            ca_file: reader.text("CA_FILE").map(Into::into),
-            concurrency,
-        };
-        Some(Self { options, sender, metrics: metrics?, api: api? })
+        Some(Self { options, sender: SenderSettings { concurrency, ..sender }, metrics: metrics?, api: api? })
     }
 
     /// Reads the address and the token of the HTTP API, which is off without an address.
@@ -264,6 +270,9 @@ mod tests {
             ("TIMER_ZONE", "here and there"),
             ("LOG_FORMAT", "xml"),
             ("METRICS", "9465"),
+            ("ALLOW_PRIVATE", "everything"),
+            ("ENDPOINTS", "/nowhere/endpoints.toml"),
+            ("CA_FILE", "/nowhere/ca.pem"),
         ];
         let faults = RunConfig::read(&env(&wrong)).expect_err("faults").to_string();
         for (name, _) in wrong {

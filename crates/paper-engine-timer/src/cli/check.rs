@@ -2,21 +2,27 @@
 
 use std::io::Write;
 
-use crate::config::Config;
+use crate::config::{Config, Database, Env, Faults, RunConfig};
+use crate::http::{EndpointGroups, SenderSettings};
+use crate::store::mysql::MySql;
+use crate::store::postgres::Postgres;
 use crate::store::{Facts, Prepare, Store};
 
-use super::Failure;
+use super::{Failure, run};
 
-/// Looks at database, table and rights. Changes nothing; ends with 1 or 69 where a run would.
-pub(super) async fn run<S: Store>(config: &Config, store: &S) -> Result<(), Failure> {
+/// Looks at the configuration with the files that it names, at database, table and rights, and at the tasks that are due next.
+/// Changes nothing; ends with the code with which a run would end.
+pub(super) async fn check(args: &run::Args, mut env: Env) -> Result<(), Failure> {
+    args.set(&mut env);
+    let (config, run) = RunConfig::read(&env)?;
+    pe_runtime::log::init_at(config.log_format, "warn");
     let mut out = std::io::stdout().lock();
     writeln!(out, "ok    configuration")?;
-    match store.prepare(Prepare::Look).await {
-        Ok(facts) => tell(&mut out, config, &facts),
-        Err(error) => {
-            writeln!(out, "FAIL  database {}: {error}", config.database)?;
-            Err(error.into())
-        }
+    tell_sender(&mut out, &run.sender)?;
+    drop(out);
+    match config.database.clone() {
+        Database::Postgres(settings) => look(&config, &run, Postgres::new(*settings, config.zone.clone())).await,
+        Database::MySql(settings) => look(&config, &run, MySql::new(settings, config.zone.clone())).await,
     }
 }
 
@@ -29,6 +35,41 @@ pub(super) async fn migrate<S: Store>(store: &S) -> Result<(), Failure> {
         writeln!(out, "note: {warning}")?;
     }
     Ok(())
+}
+
+/// Says what the settings of the sender come to. They have been read before, so a fault here is one that just came up.
+fn tell_sender(out: &mut impl Write, sender: &SenderSettings) -> Result<(), Failure> {
+    let policy = sender.policy().map_err(|fault| Faults(vec![fault]))?;
+    if policy.is_public_only() {
+        writeln!(out, "ok    only public addresses may be called (ALLOW_PRIVATE is not set)")?;
+    } else {
+        let networks: Vec<String> = policy.allowed().iter().map(ToString::to_string).collect();
+        writeln!(out, "ok    public addresses may be called, and {} (ALLOW_PRIVATE)", networks.join(", "))?;
+    }
+    if let Some(path) = &sender.endpoints {
+        let groups = EndpointGroups::load(path).map_err(|fault| Faults(vec![fault.to_string()]))?;
+        writeln!(out, "ok    {} endpoint groups in {} (ENDPOINTS)", groups.len(), path.display())?;
+    }
+    if let Some(path) = &sender.ca_file {
+        writeln!(out, "ok    the certificates in {} are trusted too (CA_FILE)", path.display())?;
+    }
+    Ok(())
+}
+
+async fn look<S: Store>(config: &Config, run: &RunConfig, store: S) -> Result<(), Failure> {
+    let looked = store.prepare(Prepare::Look).await;
+    let mut out = std::io::stdout();
+    match looked {
+        Ok(facts) => tell(&mut out, config, &facts)?,
+        Err(error) => {
+            writeln!(out, "FAIL  database {}: {error}", config.database)?;
+            return Err(error.into());
+        }
+    }
+    let policy = run.sender.policy().map_err(|fault| Faults(vec![fault]))?;
+    run::judge(&store, &policy).await.inspect_err(|failure| {
+        let _ = writeln!(std::io::stdout(), "FAIL  the tasks that are due next: {failure}");
+    })
 }
 
 fn tell(out: &mut impl Write, config: &Config, facts: &Facts) -> Result<(), Failure> {

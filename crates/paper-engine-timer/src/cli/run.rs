@@ -68,7 +68,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn set(&self, env: &mut Env) {
+    pub(super) fn set(&self, env: &mut Env) {
         let flags = [
             ("BATCH_SIZE", &self.batch_size),
             ("RETRY_NUMBER", &self.retry_number),
@@ -190,7 +190,7 @@ async fn prepared<S: Store>(store: &S, parts: &Parts) -> Result<bool, Failure> {
 
 /// On a database where this program has never fired anything, judges the first due tasks: if the guard against request forgery
 /// would refuse every one as private, ALLOW_PRIVATE is missing, and nothing is touched.
-async fn judge<S: Store>(store: &S, policy: &Arc<AddressPolicy>) -> Result<(), Failure> {
+pub(super) async fn judge<S: Store>(store: &S, policy: &Arc<AddressPolicy>) -> Result<(), Failure> {
     let (urls, has_fired) = store.preview(TASKS_JUDGED).await?;
     if has_fired {
         return Ok(());

@@ -16,6 +16,7 @@ use crate::store::Store;
 use crate::task::{Claimed, Completion, End, stored_endpoint};
 
 use super::held::BootInstant;
+use super::leased::Leased;
 use super::{Batch, Line, Shared, Write};
 
 /// How often rooms are asked for anew, in case a sender does not tell.
@@ -45,7 +46,7 @@ struct Dispatcher<S, X> {
     arrivals: u64,
     /// Due tasks whose endpoint has no room.
     waiting: HashMap<Endpoint, VecDeque<Ready>>,
-    attempts: JoinSet<Outcome>,
+    attempts: JoinSet<Option<Outcome>>,
     flights: HashMap<Id, Ready>,
 }
 
@@ -178,15 +179,14 @@ impl<S: Store, X: Sender> Dispatcher<S, X> {
     async fn start(&mut self, ready: Ready) {
         let options = &self.shared.options;
         if !self.shared.held.outlives(ready.task.lease, BootInstant::now() + options.attempt_timeout) {
-            self.shared.held.remove(ready.task.lease);
-            self.shared.metrics.lost_leases.inc();
-            tracing::warn!("Task {}: not fired, for its lease ends too soon.", ready.task.lease.id);
-            return;
+            return self.leave(&ready, "not fired, for its lease ends too soon");
         }
         let now = self.clock.monotonic();
         self.shared.metrics.fired(now.saturating_duration_since(ready.fire_at), ready.task.due_in_micros);
         let (shared, request, deadline) = (self.shared.clone(), ready.task.request(), now + options.attempt_timeout);
-        let mut attempt = Box::pin(async move { shared.sender.send(request, deadline).await });
+        let (held, lease) = (self.shared.held.clone(), ready.task.lease);
+        let send = async move { shared.sender.send(request, deadline).await };
+        let mut attempt = Leased::new(held, lease, send);
         // polled once at once, so that the sender counts the request before it is asked for room again
         match futures_util::poll!(&mut attempt) {
             Poll::Ready(outcome) => self.finished(&ready, outcome),
@@ -198,13 +198,20 @@ impl<S: Store, X: Sender> Dispatcher<S, X> {
         }
     }
 
-    async fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+    /// Leaves a task whose lease is over, or nearly so, to whoever claims it next.
+    fn leave(&self, ready: &Ready, why: &str) {
+        self.shared.held.remove(ready.task.lease);
+        self.shared.metrics.lost_leases.inc();
+        tracing::warn!("Task {}: {why}.", ready.task.lease.id);
+    }
+
+    async fn ended(&mut self, ended: Result<(Id, Option<Outcome>), JoinError>) {
         let (id, outcome) = match ended {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => {
                 tracing::error!("An attempt broke off: {error}.");
                 let reason = Reason::new(ReasonKind::BadAnswer, "the attempt broke off by a fault of the program");
-                (error.id(), Outcome::Retry { reason, after: None })
+                (error.id(), Some(Outcome::Retry { reason, after: None }))
             }
         };
         let Some(ready) = self.flights.remove(&id) else { return };
@@ -214,7 +221,8 @@ impl<S: Store, X: Sender> Dispatcher<S, X> {
     }
 
     /// Decides what an outcome means for the task.
-    fn finished(&self, ready: &Ready, outcome: Outcome) {
+    fn finished(&self, ready: &Ready, outcome: Option<Outcome>) {
+        let Some(outcome) = outcome else { return self.leave(ready, "its lease ended before the attempt did") };
         let end = match outcome {
             Outcome::Done { status } => End::Done { status },
             Outcome::Failed { reason } => End::Failed { reason },

@@ -7,6 +7,7 @@
 mod claimer;
 mod dispatcher;
 pub mod held;
+mod leased;
 mod upkeep;
 mod writer;
 

@@ -10,7 +10,7 @@ use super::coalesced::Coalesced;
 use super::endpoints::{Concurrency, EndpointGroups, Endpoints};
 use super::resolve::SystemResolver;
 use super::sender::{AttemptLimits, HttpSender, SenderParts};
-use super::tls::client_config;
+use super::tls::{check_ca_file, client_config};
 
 /// The settings of everything that is sent.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,15 @@ impl SenderSettings {
     /// Returns the guard's policy, for the judgement before the first claim.
     pub fn policy(&self) -> Result<Arc<AddressPolicy>, String> {
         self.allow_private.parse().map(Arc::new).map_err(|fault: super::BadNetworks| fault.to_string())
+    }
+
+    /// Returns every fault of the settings as a sentence. Reads the files that they name, but not the machine's certificates.
+    pub fn faults(&self) -> Vec<String> {
+        let groups = self.endpoints.as_deref().map(EndpointGroups::load).and_then(Result::err);
+        let authorities = self.ca_file.as_deref().map(check_ca_file).and_then(Result::err);
+        let (groups, authorities) =
+            (groups.map(|fault| fault.to_string()), authorities.map(|fault| format!("{fault}.")));
+        [self.policy().err(), groups, authorities].into_iter().flatten().collect()
     }
 
     /// Builds the sender, or returns every fault as a sentence.
@@ -59,10 +68,11 @@ mod tests {
             ca_file: Some("/nowhere/ca.pem".into()),
             ..SenderSettings::default()
         };
-        let faults = settings.sender(Clock::system()).err().expect("faults").join("\n");
+        assert_eq!(settings.sender(Clock::system()).err(), Some(settings.faults()));
+        let faults = settings.faults().join("\n");
         for part in ["ALLOW_PRIVATE: \"everything\"", "ENDPOINTS /nowhere/endpoints.toml", "CA_FILE /nowhere/ca.pem"] {
             assert!(faults.contains(part), "{part} in {faults}");
         }
-        assert!(SenderSettings::default().sender(Clock::system()).is_ok());
+        assert!(SenderSettings::default().faults().is_empty());
     }
 }

@@ -39,6 +39,14 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// Returns an error if no certificate of the file can be used.
+pub fn check_ca_file(path: &Path) -> Result<(), TlsError> {
+    match RootCertStore::empty().add_parsable_certificates(read(path)?) {
+        (0, _) => Err(TlsError::Empty(path.to_owned())),
+        _ => Ok(()),
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     certificates.map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })

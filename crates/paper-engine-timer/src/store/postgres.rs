@@ -56,8 +56,7 @@ const LISTEN: &str = "listen timers_due";
 impl Postgres {
     /// Builds the store; the first question connects.
     pub fn new(settings: Settings, zone: Zone) -> Self {
-        let place = settings.to_string();
-        let target = Arc::new(Target { settings, place });
+        let target = Arc::new(Target::new(settings));
         let heard = Arc::new(Heard::default());
         let link = || Link::new(target.clone());
         Self(Arc::new(Inner {

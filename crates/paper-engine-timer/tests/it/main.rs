@@ -9,6 +9,7 @@
 mod api;
 mod environment;
 mod firing;
+mod kills;
 mod leases;
 mod pods;
 mod support;

@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::support::database::Database;
+use crate::support::database::{Database, Pg};
+use crate::support::deaf::Deaf;
 use crate::support::on_both;
 use crate::support::process::{Process, run};
 use crate::support::target::Target;
@@ -10,10 +11,12 @@ use crate::support::target::Target;
 on_both!(
     killed_pods_lose_nothing,
     a_frozen_pod_fires_nothing_that_it_no_longer_holds,
+    a_pod_that_was_frozen_while_it_connected_sends_nothing_afterwards,
     a_stopped_pod_ends_its_requests_and_gives_back_the_rest,
     a_dead_url_delays_nobody,
     private_addresses_stop_a_first_start_before_anything_is_touched,
     commands_steer_tasks,
+    check_looks_at_what_a_run_needs,
 );
 
 /// The environment of a pod whose lease is short.
@@ -64,6 +67,28 @@ async fn a_frozen_pod_fires_nothing_that_it_no_longer_holds<D: Database>(db: D) 
     assert_eq!(frozen.end().await, Some(0));
     let times = target.times();
     assert!(times.values().all(|times| *times == 1), "{times:?}");
+}
+
+async fn a_pod_that_was_frozen_while_it_connected_sends_nothing_afterwards<D: Database>(db: D) {
+    db.ready().await;
+    let (mut deaf, url) = (Deaf::start().await, db.url());
+    let frozen = Process::start(&environment(&url));
+    let id = db.insert(&deaf.url("p"), &[-10]).await[0];
+    deaf.await_knock().await;
+    frozen.signal("STOP");
+    deaf.hear();
+    let other = Process::start(&environment(&url));
+    db.await_count("select count(*) from timers where timer_status = 'done'", 1).await;
+    deaf.await_no_knock().await;
+    frozen.signal("CONT");
+    other.signal("TERM");
+    assert_eq!(other.end().await, Some(0));
+    // the pod is itself again when it fires the next one
+    let last = db.insert(&deaf.url("p"), &[-10]).await[0];
+    db.await_count("select count(*) from timers where timer_status = 'done'", 2).await;
+    frozen.signal("TERM");
+    assert_eq!(frozen.end().await, Some(0));
+    assert_eq!(deaf.heard(), [format!("/p/{id}"), format!("/p/{last}")]);
 }
 
 async fn a_stopped_pod_ends_its_requests_and_gives_back_the_rest<D: Database>(db: D) {
@@ -136,6 +161,57 @@ async fn commands_steer_tasks<D: Database>(db: D) {
         assert!(!stderr.is_empty() && !stderr.contains("panicked"), "{stderr}");
     }
     assert_eq!(run(&["list", "--json"], &environment).await.1, "");
+}
+
+async fn check_looks_at_what_a_run_needs<D: Database>(db: D) {
+    db.ready().await;
+    let url = db.url();
+    let folder = tempfile::tempdir().unwrap();
+    let (endpoints, authorities) = (folder.path().join("endpoints.toml"), folder.path().join("ca.pem"));
+    std::fs::write(&endpoints, "[[endpoint]]\nprefix = \"https://h/p\"\nrate = 0.0\n").unwrap();
+    std::fs::write(&authorities, "no certificate").unwrap();
+    let mut environment = vec![
+        ("TIMER_DB", url.as_str()),
+        ("ENDPOINTS", endpoints.to_str().unwrap()),
+        ("CA_FILE", authorities.to_str().unwrap()),
+        ("ALLOW_PRIVATE", "10.0.0.0/99"),
+        ("BATCH_SIZE", "many"),
+    ];
+    let (code, _, stderr) = run(&["check"], &environment).await;
+    assert_eq!(code, 78, "{stderr}");
+    for name in ["ENDPOINTS", "CA_FILE", "ALLOW_PRIVATE", "BATCH_SIZE"] {
+        assert!(stderr.contains(name), "{name}: {stderr}");
+    }
+    environment.truncate(2);
+    std::fs::write(&endpoints, "[[endpoint]]\nprefix = \"https://h/p\"\n").unwrap();
+    let (code, stdout, stderr) = run(&["check", "--allow-private", "10.0.0.0/8"], &environment).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("1 endpoint groups in") && stdout.contains("10.0.0.0/8 (ALLOW_PRIVATE)"), "{stdout}");
+    db.insert("http://127.0.0.1:9/p", &[-10]).await;
+    let (code, stdout, _) = run(&["check"], &environment).await;
+    assert!(code == 78 && stdout.contains("FAIL  the tasks that are due next"), "{code}: {stdout}");
+    assert_eq!(db.count_of("waiting").await, 1, "nothing is changed");
+}
+
+#[tokio::test]
+async fn sessions_on_postgres_have_the_programs_name_unless_the_url_gives_one() {
+    let db = Pg::create().await;
+    db.ready().await;
+    let names = "select distinct application_name from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    let (url, target) = (db.url(), Target::start().await);
+    for (url, name) in [(url.clone(), "paper-engine-timer"), (format!("{url}?application_name=mine"), "mine")] {
+        let pod = Process::start(&environment(&url));
+        let id = db.insert(&target.url("p"), &[-10]).await[0];
+        while !target.paths().contains(&format!("/p/{id}")) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert_eq!(db.column(names).await, [name]);
+        pod.signal("TERM");
+        assert_eq!(pod.end().await, Some(0));
+        while db.column(names).await.iter().any(|found| found == name) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
 }
 
 #[tokio::test]

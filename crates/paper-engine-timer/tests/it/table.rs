@@ -16,6 +16,7 @@ on_both!(
     two_pods_share_a_table_without_an_index,
     an_id_that_stands_there_twice_is_fired_once,
     inserts_by_others_are_not_held_up,
+    inserts_into_our_own_table_are_not_held_up,
     a_time_without_zone_is_read_in_timer_zone,
     whole_seconds_are_rounded_up,
     indexes_are_added_where_the_user_may,
@@ -45,23 +46,30 @@ async fn the_originals_table_works_without_rights_to_change_it<D: Database>(db: 
     assert_eq!(pod.stop().await.times().len(), ids.len());
 }
 
+/// A claim that sorts without an index locks every row, and the other pod finds nothing. So claims are made to last.
 async fn two_pods_share_a_table_without_an_index<D: Database>(db: D) {
     let first = poor(&db).await;
     let second = db.store_in("UTC", Who::Poor);
     second.prepare(Prepare::Create).await.unwrap();
-    let options = || Options { batch: 10, held_max: 20, ..Options::default() };
+    db.slow_down_leases(Duration::from_millis(20)).await;
+    db.insert("http://h/p", &[-5000; 20]).await;
+    let at_once = claim(10, Duration::from_secs(30));
+    let (one, two) = tokio::join!(first.claim(at_once), second.claim(at_once));
+    assert_eq!((one.unwrap().len(), two.unwrap().len()), (10, 10), "of 20 rows, taken by two claims at once");
+
+    let options = || Options { batch: 10, ..Options::default() };
     let pods = [Pod::start(first, options()), Pod::start(second, options())];
     for pod in &pods {
         pod.await_ready().await;
     }
-    let ids = db.insert("http://h/slow", &[-5000; 800]).await;
+    let ids = db.insert("http://h/q", &[-5000; 240]).await;
     db.await_count("select count(*) from timers where timer_status = 'done'", ids.len()).await;
     let mut shares = Vec::new();
     for pod in pods {
         shares.push(pod.stop().await.ids().len());
     }
     assert_eq!(shares[0] + shares[1], ids.len());
-    assert!(shares.iter().all(|share| *share >= 200), "shares: {shares:?}");
+    assert!(shares.iter().all(|share| *share >= ids.len() / 4), "shares: {shares:?}");
 }
 
 async fn an_id_that_stands_there_twice_is_fired_once<D: Database>(db: D) {
@@ -86,19 +94,24 @@ async fn an_id_that_stands_there_twice_is_fired_once<D: Database>(db: D) {
 
 async fn inserts_by_others_are_not_held_up<D: Database>(db: D) {
     let store = poor(&db).await;
-    db.insert("http://h/p", &[-5000; 2000]).await;
-    let pod = Pod::start(store, Options { batch: 10, ..Options::default() });
-    let mut slowest = Duration::ZERO;
-    for number in 0..100 {
-        let began = std::time::Instant::now();
-        let due = if number % 2 == 0 { 3_600_000 } else { -5000 };
-        db.insert("http://h/q", &[due]).await;
-        slowest = slowest.max(began.elapsed());
-    }
-    db.await_count("select count(*) from timers where timer_status = 'done'", 2050).await;
+    insert_while_claims_last(&db, store, None).await;
+}
+
+async fn inserts_into_our_own_table_are_not_held_up<D: Database>(db: D) {
+    let store = db.ready().await;
+    insert_while_claims_last(&db, store, Some(Duration::from_secs(3600))).await;
+}
+
+/// Inserts rows while everything that a pod does goes on, and while its claims hold their locks for half a second each.
+async fn insert_while_claims_last<D: Database>(db: &D, store: D::Store, keep: Option<Duration>) {
+    db.slow_down_leases(Duration::from_millis(50)).await;
+    let ids = db.insert("http://h/p", &[-5000; 60]).await;
+    let adopt_after = Some(Duration::from_secs(1));
+    let pod = Pod::start(store, Options { batch: 10, adopt_after, keep, ..Options::default() });
+    let all_fired = async || pod.recorder.fired().len() >= ids.len();
+    let inserted = db.insert_impatiently("http://h/q", all_fired).await;
+    assert!(inserted >= 100, "only {inserted} inserts while {} tasks were claimed", ids.len());
     pod.stop().await;
-    // a lock that a claim holds until its pod is done with it would take seconds
-    assert!(slowest < Duration::from_secs(2), "an insert took {slowest:?}");
 }
 
 async fn a_time_without_zone_is_read_in_timer_zone<D: Database>(db: D) {

@@ -78,6 +78,16 @@ impl EndpointGroups {
         if faults.is_empty() { Ok(Self(groups)) } else { Err(faults) }
     }
 
+    /// Returns how many groups there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns `true` if there is no group.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns the group with the longest prefix of `url`.
     pub fn of(&self, url: &TargetUrl) -> Option<&EndpointGroup> {
         self.0.iter().find(|group| url.is_below(&group.prefix))

@@ -28,7 +28,24 @@ pub(super) struct Link {
 /// Where the database is.
 pub(super) struct Target {
     pub(super) settings: pe_postgres::settings::Settings,
+    /// The driver's settings, with the name that sessions have in `pg_stat_activity`.
+    pub(super) config: Config,
     pub(super) place: String,
+}
+
+/// The name of a session whose settings give none, and the one that the shared settings put there.
+const APPLICATION_NAME: &str = "paper-engine-timer";
+const SHARED_APPLICATION_NAME: &str = "paper-engine-orders";
+
+impl Target {
+    /// Takes the settings as they are; a session without a name of its own gets this program's.
+    pub(super) fn new(settings: pe_postgres::settings::Settings) -> Self {
+        let (mut config, place) = (settings.config().clone(), settings.to_string());
+        if config.get_application_name() == Some(SHARED_APPLICATION_NAME) {
+            config.application_name(APPLICATION_NAME);
+        }
+        Self { settings, config, place }
+    }
 }
 
 /// Notifications that arrived.
@@ -69,9 +86,8 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Open, Error> {
-        let client =
-            connect_to(&self.target, self.target.settings.config(), self.listen.as_ref().map(|(_, heard)| heard));
-        let client = client.await?;
+        let heard = self.listen.as_ref().map(|(_, heard)| heard);
+        let client = connect_to(&self.target, &self.target.config, heard).await?;
         let open = Open { client, statements: Mutex::default(), place: self.target.place.clone() };
         open.batch("prepare the session", SESSION).await?;
         if let Some((statement, _)) = self.listen {

@@ -53,8 +53,8 @@ pub(super) async fn prepare(
 
 /// Creates the database, from one that every server has. What goes wrong is told by the next connection.
 async fn create_database(target: &Target) -> Result<(), Error> {
-    let Some(name) = target.settings.config().get_dbname() else { return Ok(()) };
-    let mut maintenance = target.settings.config().clone();
+    let Some(name) = target.config.get_dbname() else { return Ok(()) };
+    let mut maintenance = target.config.clone();
     maintenance.dbname("postgres");
     let Ok(client) = connect_to(target, &maintenance, None).await else { return Ok(()) };
     let created = client.batch_execute(&format!("create database {}", pe_postgres::quote::ident(name))).await;

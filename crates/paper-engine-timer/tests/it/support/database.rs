@@ -1,5 +1,6 @@
 //! Gives each test a database of its own on the servers that `scripts/services.py` has started.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use paper_engine_timer::store::mysql::{self, MySql};
 use paper_engine_timer::store::postgres::Postgres;
 use paper_engine_timer::store::{Prepare, Store, Zone};
 use uuid::Uuid;
+
+use super::recorder::{self, micros};
 
 /// A database of either kind, as a test meets it.
 pub trait Database: Sized + Send + Sync + 'static {
@@ -27,6 +30,19 @@ pub trait Database: Sized + Send + Sync + 'static {
 
     /// Returns the original's table, as its own programs make it: no key, no index.
     fn original_table() -> &'static str;
+
+    /// Inserts rows one after the other over one connection, which waits for no lock longer than 100 ms, until `done` says so.
+    /// Returns how many were inserted.
+    fn insert_impatiently(&self, url: &str, done: impl AsyncFn() -> bool + Send + Sync) -> impl Future<Output = usize>;
+
+    /// Makes every new lease take so long while the claim holds its locks.
+    fn slow_down_leases(&self, each: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Returns how many microseconds the database's clock is ahead of this machine's at most: the least of many questions.
+    fn clock_is_ahead_by(&self) -> impl Future<Output = i64> + Send;
+
+    /// Returns when each task is due, in microseconds since 1970.
+    fn dues(&self) -> impl Future<Output = HashMap<String, i64>> + Send;
 
     /// Returns an expression of the present time in UTC, moved by milliseconds, for a column without zone.
     fn now_plus(millis: i64) -> String;
@@ -90,6 +106,26 @@ pub trait Database: Sized + Send + Sync + 'static {
             self.column(&sql).await.pop().and_then(|count| count.parse().ok()).unwrap_or(0)
         }
     }
+}
+
+/// Questions for the time of which the quickest counts.
+const CLOCK_QUESTIONS: usize = 200;
+
+/// Reads lines of `id=number`.
+fn by_id(lines: &[String]) -> HashMap<String, i64> {
+    let read = |line: &String| {
+        let (id, number) = line.split_once('=').expect("id=number");
+        (id.parse::<Uuid>().expect("an id").to_string(), number.parse().expect("a number"))
+    };
+    lines.iter().map(read).collect()
+}
+
+/// Returns the insert of one row, due long ago or in an hour.
+fn insert_one<D: Database>(url: &str, number: usize) -> String {
+    let (id, due) = (D::id(Uuid::new_v4()), D::now_plus(if number.is_multiple_of(2) { 3_600_000 } else { -5000 }));
+    format!(
+        "insert into timers (timer_id, timer_url, timer_status, timer_invoke_time) values ({id}, '{url}', 'waiting', {due})"
+    )
 }
 
 /// As whom a store connects.
@@ -169,6 +205,46 @@ impl Database for Pg {
         "create table timers (timer_id uuid, timer_url varchar(2083), timer_status varchar(10), timer_invoke_time timestamp(0))"
     }
 
+    async fn insert_impatiently(&self, url: &str, done: impl AsyncFn() -> bool + Send + Sync) -> usize {
+        let client = Self::client(&self.name).await;
+        client.batch_execute("set lock_timeout = '100ms'").await.expect("set");
+        let mut inserted = 0;
+        while !done().await {
+            let sql = insert_one::<Self>(url, inserted);
+            client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("insert {inserted}: {error:?}"));
+            inserted += 1;
+        }
+        inserted
+    }
+
+    async fn slow_down_leases(&self, each: Duration) {
+        self.run(&format!(
+            "create function slow() returns trigger language plpgsql as
+                 'begin perform pg_sleep({}); return new; end';
+             create trigger slow before insert on timer_attempts for each row execute function slow()",
+            each.as_secs_f64()
+        ))
+        .await;
+    }
+
+    async fn clock_is_ahead_by(&self) -> i64 {
+        let client = Self::client(&self.name).await;
+        let sql = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+        let now = client.prepare(sql).await.expect("prepared");
+        let mut least = i64::MAX;
+        for _ in 0..CLOCK_QUESTIONS {
+            let before = micros(recorder::now());
+            let row = client.query_one(&now, &[]).await.expect("the time");
+            least = least.min(row.get::<_, i64>(0) - before);
+        }
+        least
+    }
+
+    async fn dues(&self) -> HashMap<String, i64> {
+        let sql = "select timer_id || '=' || (extract(epoch from timer_invoke_time) * 1000000)::bigint from timers";
+        by_id(&self.column(sql).await)
+    }
+
     fn now_plus(millis: i64) -> String {
         format!("(now() at time zone 'UTC' + interval '{millis} milliseconds')")
     }
@@ -246,6 +322,46 @@ impl Database for Maria {
     fn original_table() -> &'static str {
         "create table timers (timer_id binary(16), timer_url varchar(2083),
          timer_status enum('waiting', 'executing', 'done', 'failed'), timer_invoke_time datetime) engine = InnoDB"
+    }
+
+    /// MariaDB counts this time-out in seconds; zero means that an insert that has to wait at all is an error.
+    async fn insert_impatiently(&self, url: &str, done: impl AsyncFn() -> bool + Send + Sync) -> usize {
+        let mut conn = Self::client(&self.name).await;
+        conn.query_drop("set innodb_lock_wait_timeout = 0, lock_wait_timeout = 1").await.expect("set");
+        let mut inserted = 0;
+        while !done().await {
+            let sql = insert_one::<Self>(url, inserted);
+            conn.query_drop(sql).await.unwrap_or_else(|error| panic!("insert {inserted}: {error}"));
+            inserted += 1;
+        }
+        conn.disconnect().await.expect("disconnected");
+        inserted
+    }
+
+    async fn slow_down_leases(&self, each: Duration) {
+        let seconds = each.as_secs_f64();
+        self.run(&format!(
+            "create trigger slow before insert on timer_attempts for each row set @slept = sleep({seconds})"
+        ))
+        .await;
+    }
+
+    async fn clock_is_ahead_by(&self) -> i64 {
+        let mut conn = Self::client(&self.name).await;
+        let now = "select timestampdiff(microsecond, '1970-01-01 00:00:00', utc_timestamp(6))";
+        let mut least = i64::MAX;
+        for _ in 0..CLOCK_QUESTIONS {
+            let before = micros(recorder::now());
+            let database: Option<i64> = conn.query_first(now).await.expect("the time");
+            least = least.min(database.expect("a row") - before);
+        }
+        conn.disconnect().await.expect("disconnected");
+        least
+    }
+
+    async fn dues(&self) -> HashMap<String, i64> {
+        let sql = "select concat(hex(timer_id), '=', timestampdiff(microsecond, '1970-01-01', timer_invoke_time)) from timers";
+        by_id(&self.column(sql).await)
     }
 
     fn now_plus(millis: i64) -> String {

@@ -1,6 +1,8 @@
 //! Helpers of the tests: databases, senders, pods.
 
 pub mod database;
+pub mod deaf;
+pub mod fleet;
 pub mod process;
 pub mod recorder;
 pub mod target;

@@ -73,8 +73,13 @@ impl Recorder {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the recorder notes when a request would have gone out")]
-fn now() -> OffsetDateTime {
+pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
+}
+
+/// Returns an instant in microseconds since 1970.
+pub fn micros(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1000).expect("a present time")
 }
 
 impl Sender for Recorder {

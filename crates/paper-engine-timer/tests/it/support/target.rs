@@ -4,22 +4,37 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+/// A request that arrived.
+#[derive(Clone)]
+pub struct Hit {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub at: Instant,
+}
+
+impl Hit {
+    /// Returns the task's id: the last segment of the path.
+    pub fn id(&self) -> String {
+        self.path.rsplit('/').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// A running server.
 pub struct Target {
     pub address: SocketAddr,
-    hits: Arc<Mutex<Vec<String>>>,
+    hits: Arc<Mutex<Vec<Hit>>>,
     serving: JoinHandle<()>,
 }
 
@@ -44,17 +59,21 @@ impl Target {
         format!("http://{}/{path}", self.address)
     }
 
+    /// Returns what has arrived, in its order.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.hits.lock().unwrap().clone()
+    }
+
     /// Returns the paths that were posted to, in their order.
     pub fn paths(&self) -> Vec<String> {
-        self.hits.lock().unwrap().clone()
+        self.hits().into_iter().map(|hit| hit.path).collect()
     }
 
     /// Returns how often each id arrived.
     pub fn times(&self) -> HashMap<String, usize> {
         let mut times = HashMap::new();
-        for path in self.paths() {
-            let id = path.rsplit('/').next().unwrap_or_default().to_owned();
-            *times.entry(id).or_insert(0) += 1;
+        for hit in self.hits() {
+            *times.entry(hit.id()).or_insert(0) += 1;
         }
         times
     }
@@ -66,13 +85,12 @@ impl Drop for Target {
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    hits: Arc<Mutex<Vec<String>>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let path = request.uri().to_string();
+async fn answer(request: Request<Incoming>, hits: Arc<Mutex<Vec<Hit>>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    #[allow(clippy::disallowed_methods, reason = "the receiver notes when a request arrived")]
+    let at = Instant::now();
+    let (path, headers) = (request.uri().to_string(), request.headers().clone());
     let _ = request.into_body().collect().await;
-    hits.lock().unwrap().push(path.clone());
+    hits.lock().unwrap().push(Hit { path: path.clone(), headers, at });
     if path.starts_with("/slow") {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
