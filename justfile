@@ -44,7 +44,7 @@ _cargo-deny:
 
 # All tests, or those that the arguments select, against real servers, whose logs stay in .run/test
 test *ARGS:
-    @given=$#; if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
+    @given=$#; companions='--exclude paper-engine-timer --exclude pe-publish'; if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
         if ! unshare --user --map-root-user --mount --net ip link set lo up 2>/dev/null; then \
             echo 'NOT RUN: the tests of hosts::, full disks and dead networks. This machine lets nobody have namespaces (unshare, ip).' >&2; \
             skip='--skip hosts::'; \
@@ -76,9 +76,9 @@ test *ARGS:
         if [ -n "${skip:-}" ]; then \
             case " $* " in *' -- '*) ;; *) set -- "$@" -- ;; esac; set -- "$@" $skip; \
         fi; \
-        cargo $runner --workspace --exclude paper-engine-timer --no-run --locked && \
-        python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --workspace --exclude paper-engine-timer --locked "$@" && \
-        if [ "$given" = 0 ]; then just --justfile '{{ justfile() }}' test-timer; fi
+        cargo $runner --workspace $companions --no-run --locked && \
+        python3 scripts/services.py exec --fast --dir .run/test -- cargo $runner --workspace $companions --locked "$@" && \
+        if [ "$given" = 0 ]; then just --justfile '{{ justfile() }}' test-timer && just --justfile '{{ justfile() }}' test-replay; fi
 
 # The tests of the timer, or those that the arguments select, against Postgres and MariaDB
 test-timer *ARGS:
@@ -91,6 +91,13 @@ test-timer *ARGS:
         cargo $runner --no-run --locked -p paper-engine-timer && \
         exec python3 scripts/services.py exec --fast --no-jetstream $mariadb --dir .run/test-timer -- \
             cargo $runner --locked -p paper-engine-timer "$@"
+
+# The tests of the destinations, or those that the arguments select, against NATS
+test-replay *ARGS:
+    @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
+        packages='-p pe-publish --features pe-publish/conformance'; \
+        cargo $runner --no-run --locked $packages && \
+        exec python3 scripts/services.py exec --fast --dir .run/test-replay -- cargo $runner --locked $packages "$@"
 
 # Fuzz one target (rows, cells, keys, settings) or all, so many seconds each; more arguments are libFuzzer's
 fuzz target='all' seconds='60' *ARGS: _cargo-fuzz
