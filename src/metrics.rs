@@ -117,7 +117,7 @@ impl Metrics {
         for reason in Reason::ALL {
             metrics.retries_total.with_label_values(&[reason.as_str()]);
         }
-        for status in ["failed", "held", "late", "emptied", "changed", "moved"] {
+        for status in ["failed", "held", "late", "emptied", "changed", "moved", "misread"] {
             metrics.stopped_tables(status, 0);
         }
         enter(&metrics.registry, ProcessCollector::for_self());

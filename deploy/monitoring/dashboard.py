@@ -174,10 +174,10 @@ def panels():
             6,
             "failed: the file or the table is at fault. held: a full load that looks wrong. late: a change file that "
             "belongs before a loaded one. emptied, changed, moved: the table is no longer what was loaded, or another feed "
-            "loaded it.",
+            "loaded it. misread: empty texts may be nulls.",
             colours={
                 "failed": "red", "held": "orange", "late": "purple",
-                "emptied": "dark-red", "changed": "dark-orange", "moved": "dark-purple",
+                "emptied": "dark-red", "changed": "dark-orange", "moved": "dark-purple", "misread": "dark-blue",
             },
         ),
         row("Loaders"),

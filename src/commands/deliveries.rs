@@ -304,7 +304,7 @@ fn print_one(row: &Value, as_json: bool) -> anyhow::Result<()> {
     if row["requested"].is_null() && Status::parse(word(row, "status")).is_some_and(|status| status.stops(file)) {
         let id = row["id"].as_i64().unwrap_or_default();
         writeln!(out, "\nNext, one of")?;
-        status::next(word(row, "status"), id)
+        status::next(word(row, "status"), file, id)
             .iter()
             .try_for_each(|step| writeln!(out, "    {}", look.beside(step, 4, 6)))?;
     }

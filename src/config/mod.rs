@@ -127,8 +127,9 @@ fn build(env: &Env, overrides: Overrides, check: &mut Check) -> Option<Config> {
     let notifier = notifier(env, overrides, check);
     let source = check.needed("SOURCE", &env.source, SOURCE);
     let tables = tables::read(&env.tables, check);
-    let target = target(env, &tables, check);
     let dialect: Option<Dialect> = check.room("FEED", &env.feed);
+    let nulls_given = dialect.as_ref().is_some_and(|dialect| !dialect.null.is_empty());
+    let target = target(env, &tables, check).map(|target| load::settings::Settings { nulls_given, ..target });
     let limits = check.room("LIMITS", &env.limits);
     let settle = check.seconds("SETTLE", &env.settle, "60");
     let metrics = metrics(env, check);
@@ -209,6 +210,8 @@ fn target(env: &Env, tables: &Tables, check: &mut Check) -> Option<load::setting
         event_id,
         migrate,
         keep_messages_days: days?,
+        // FEED is not read here
+        nulls_given: false,
         sole_writer: tables.sole_writer.clone(),
     })
 }

@@ -206,6 +206,11 @@ impl Table {
         self.key.is_empty()
     }
 
+    /// Returns `true` if a column holds texts, in which an empty cell may be an empty text.
+    pub(super) fn has_texts(&self) -> bool {
+        self.columns.iter().any(|column| column.wire.is_text())
+    }
+
     /// Returns the columns in the form that the decoder needs.
     pub(super) fn shape(&self) -> Vec<decode::Column> {
         let column = |(index, column): (usize, &Column)| decode::Column {

@@ -60,6 +60,8 @@ pub struct TableState {
     pub quarantine: Vec<i64>,
     /// Stopped deliveries by id, including versions that the bucket no longer shows.
     pub stops: Vec<StopRow>,
+    /// what its first delivery waits for, if that is a row of another table
+    pub waits: Option<String>,
 }
 
 /// A ledger row that stops its table, unless something was asked for it.

@@ -33,7 +33,13 @@ select json_build_object(
            'rows_rejected', coalesce(rejected.rows, 0),
            'quarantined', coalesce(kept.rows, 0),
            'quarantine', coalesce(kept.ids, '[]'::json),
-           'stops', t.stops
+           'stops', t.stops,
+           'waits', (
+               select object_key || ' ' || error from public.loader_deliveries
+               where scope = $1 and schema_name = t.schema_name and entity = t.entity
+                 and status = 'pending' and error is not null
+               order by id limit 1
+           )
        )::text
 from (
     select schema_name, entity,

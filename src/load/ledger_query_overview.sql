@@ -36,7 +36,13 @@ select json_build_object(
            'rows_rejected', coalesce(last.rows_rejected, 0),
            'quarantined', coalesce(aside.rows, 0),
            'quarantine', coalesce(aside.ids, '[]'::json),
-           'stops', stops.rows
+           'stops', stops.rows,
+           'waits', (
+               select l.object_key || ' ' || l.error from public.loader_deliveries l
+               where l.scope = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+                 and l.status = 'pending' and l.error is not null
+               order by l.id limit 1
+           )
        )::text
 from tables
 left join lateral (

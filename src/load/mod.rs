@@ -62,6 +62,7 @@ mod tables_unnoted;
 mod tuple;
 mod unnest;
 mod verify;
+mod waits;
 
 use std::io;
 use std::sync::Arc;

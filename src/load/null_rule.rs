@@ -196,6 +196,17 @@ pub(super) async fn of_others(tx: &Tx, feed: &Feed, entity: &Entity) -> Result<E
     Ok(all)
 }
 
+/// Replaces a rule that was assumed by what another table shows: null is an empty cell.
+pub(super) async fn follow(tx: &Tx, feed: &Feed, entity: &Entity, example: &str) -> Result<(), Error> {
+    let scope = feed.id();
+    let sql = "update public.loader_null_rules set rule = 'empty', basis = 'feed', example = $4
+        where scope = $1 and schema_name = $2 and entity = $3 and basis = 'assumed'";
+    let mut parameters = table(&scope, entity);
+    parameters.push((&example, Type::TEXT));
+    tx.execute_typed(sql, &parameters).await.map_err(|error| tx.error(error))?;
+    Ok(())
+}
+
 /// Writes a table's rule, in the transaction of the delivery with which it was decided.
 pub(super) async fn write(
     tx: &Tx,

@@ -24,6 +24,8 @@ pub struct Settings {
     pub migrate: bool,
     /// Number of days for which published messages are kept.
     pub keep_messages_days: u32,
+    /// `true` if FEED says how null is written, so that no evidence decides it.
+    pub nulls_given: bool,
     /// `true` for tables to which only the loader writes.
     pub sole_writer: PerTable<bool>,
 }

@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::Table;
-use super::lease;
 use super::{Counts, Error, Feed, Target};
+use super::{lease, null_rule};
 use crate::pg::{self, Call, Parameter, Tx, calls};
 use crate::source::Entity;
 
@@ -21,16 +21,19 @@ pub enum TableStatus {
     Changed,
     /// Another feed loaded the table last.
     Moved,
+    /// its nulls were read by an assumption that another table of the feed contradicts
+    Misread,
 }
 
 impl TableStatus {
-    pub const ALL: [Self; 3] = [Self::Emptied, Self::Changed, Self::Moved];
+    pub const ALL: [Self; 4] = [Self::Emptied, Self::Changed, Self::Moved, Self::Misread];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Emptied => "emptied",
             Self::Changed => "changed",
             Self::Moved => "moved",
+            Self::Misread => "misread",
         }
     }
 
@@ -136,6 +139,8 @@ struct Noted {
     name: String,
     /// The other feed that loaded the table last.
     taken_by: Option<String>,
+    /// what another table shows to the contrary of how its nulls were read: file, line and column
+    contrary: Option<String>,
 }
 
 impl Noted {
@@ -154,6 +159,7 @@ impl Noted {
             reason: text("reason"),
             name: format!("{}.{}", row.get::<_, String>("target_schema"), row.get::<_, String>("target_table")),
             taken_by: text("taken_by"),
+            contrary: text("contrary"),
         }
     }
 
@@ -252,8 +258,9 @@ impl Target {
     }
 
     async fn notable(&self) -> Result<Vec<Noted>, Error> {
-        let scope = self.feed.id();
-        let ask = async |tx: &Tx| tx.query_typed(include_str!("tables_notable.sql"), &[(&scope, Type::INT8)]).await;
+        let (scope, nulls_given) = (self.feed.id(), self.settings.nulls_given);
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&scope, Type::INT8), (&nulls_given, Type::BOOL)];
+        let ask = async |tx: &Tx| tx.query_typed(include_str!("tables_notable.sql"), &parameters).await;
         let (tx, rows) = self.pg.begin_with("look at the tables", ask).await?;
         let rows = rows.map_err(|error| tx.error(error))?;
         tx.commit().await?;
@@ -277,6 +284,11 @@ impl Target {
         {
             tx.rollback().await?;
             return Ok(noted.stop());
+        }
+        if let (Some(example), Some((table, _))) = (&noted.contrary, &now)
+            && (noted.requested == Some(Wish::Accept) || !table.has_texts())
+        {
+            null_rule::follow(&tx, &self.feed, &noted.entity, example).await?;
         }
         let judged = match (noted.requested, &now) {
             (Some(Wish::Accept), Some((table, _))) => Judgement::Fine(Some(count(&tx, table).await?)),
@@ -353,6 +365,16 @@ async fn judge(tx: &Tx, noted: &Noted, now: Option<&(Table, Now)>, counts: bool)
     if let Some(other) = &noted.taken_by {
         let why = format!("another feed loaded {} last: {other}", noted.name);
         return Ok(Judgement::Stop(TableStatus::Moved, why));
+    }
+    if let Some(contrary) = noted.contrary.as_ref().filter(|_| table.has_texts()) {
+        let why = format!(
+            "nothing in its files showed how null is written, so it was assumed that an empty cell is an empty text; \
+             {contrary} shows that the feed writes null as an empty cell. If its empty texts are right, write FEED null=NULL"
+        );
+        return Ok(Judgement::Stop(TableStatus::Misread, why));
+    }
+    if noted.status == Some(TableStatus::Misread) && noted.oid == Some(now.oid) && noted.storage == now.storage {
+        return Ok(Judgement::Fine(noted.rows_left));
     }
     if noted.status.is_some() && noted.judged.as_ref() == Some(&now.judged()) {
         return Ok(Judgement::Unchanged);

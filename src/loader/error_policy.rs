@@ -1,5 +1,6 @@
 //! One error, one verdict: what happens next to the delivery, its table and the program, and a sentence for the operator.
 
+use crate::decode::File;
 use crate::load::{self, Order, Why};
 use crate::metrics::Reason;
 use crate::pg;
@@ -168,26 +169,30 @@ pub fn why(error: &Error, pending: &Pending) -> Why {
 }
 
 /// Returns a sentence about what an operator can do about a table that delivery `id` stops.
-pub fn advice(status: Status, id: i64) -> String {
+pub fn advice(status: Status, file: File, id: i64) -> String {
     let waits = match status {
         Status::Held => "Nothing was applied and the table waits.",
         Status::Failed | Status::Late => "The table waits.",
         Status::Gone => "What follows it would be applied over a hole, so the table waits.",
         Status::Pending | Status::Loaded | Status::Skipped => return String::new(),
     };
-    let steps = status::next(status.as_str(), id).join("; or ");
+    let steps = status::next(status.as_str(), file, id).join("; or ");
     let mut letters = steps.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase()).into_iter();
     format!("{waits} {}{}.", first.collect::<String>(), letters.as_str())
 }
 
 /// Returns what an operator can do about a delivery that a plan predicts to stop its table: one of these.
-pub fn foreseen(status: Status) -> Vec<String> {
+pub fn foreseen(status: Status, file: File) -> Vec<String> {
     let next: &[&str] = match status {
         Status::Failed => &[
             "put a mended file into the bucket",
             "mend the table or change the setting",
             "run as planned: the file is written down as failed and stops its table, then `deliveries skip`",
+        ],
+        Status::Held if file == File::Changes => &[
+            status::ORDER_DECIDES,
+            "run as planned: it is written down as held and stops its table, then `deliveries release` or `skip`",
         ],
         Status::Held => &[
             "put a complete full load into the bucket",
@@ -262,11 +267,11 @@ mod tests {
     fn what_to_do_is_said_in_one_sentence() {
         let held = "Nothing was applied and the table waits. Put a complete full load into the bucket; or `deliveries \
                     release 5`, if it is right as it is; or `deliveries skip 5 --reason …`, and the table goes on without it.";
-        assert_eq!(advice(Status::Held, 5), held);
+        assert_eq!(advice(Status::Held, File::Snapshot, 5), held);
         let late = "The table waits. `deliveries retry 9` folds the file in with all that was loaded after it; or ";
-        assert!(advice(Status::Late, 9).starts_with(late), "{}", advice(Status::Late, 9));
-        assert!(advice(Status::Failed, 1).starts_with("The table waits. Put a mended file"));
-        assert_eq!(advice(Status::Loaded, 1), "");
+        assert!(advice(Status::Late, File::Changes, 9).starts_with(late), "{}", advice(Status::Late, File::Changes, 9));
+        assert!(advice(Status::Failed, File::Changes, 1).starts_with("The table waits. Put a mended file"));
+        assert_eq!(advice(Status::Loaded, File::Changes, 1), "");
     }
 
     #[test]

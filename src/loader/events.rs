@@ -127,8 +127,11 @@ pub fn noted(id: i64, pending: &Pending, status: Status, why: &Why, rehearsal: b
     let (entity, word, why) = (pending.entity.to_string(), status.as_str(), why.words.trim_end_matches('.'));
     if status.stops(pending.file) {
         // a dry run leaves no delivery in the ledger that an operator could act on
-        let advice =
-            if rehearsal { error_policy::foretold(status).to_owned() } else { error_policy::advice(status, id) };
+        let advice = if rehearsal {
+            error_policy::foretold(status).to_owned()
+        } else {
+            error_policy::advice(status, pending.file, id)
+        };
         tracing::error!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}. {advice}");
     } else {
         tracing::info!(delivery = id, key, entity, status = word, "Delivery {id}: {word}: {key}: {why}.");

@@ -240,8 +240,12 @@ impl Delivery {
         }
     }
 
-    /// Returns `true` if both deliveries do the same with the same versions of the same files.
+    /// Returns `true` if both deliveries do the same with the same versions of the same files. What is to be done with a file that
+    /// was written again is known only once it is read, and is compared with the plan then.
     pub fn is_same_work(&self, other: &Self) -> bool {
+        if [self, other].iter().any(|delivery| delivery.step == "compare") {
+            return self.files == other.files;
+        }
         let work = |delivery: &Self| (delivery.step.clone(), delivery.generation, delivery.files.clone());
         work(self) == work(other)
     }

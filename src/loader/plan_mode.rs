@@ -176,7 +176,7 @@ impl Enforce {
 
 /// Returns a delivery with its result.
 fn delivery(pending: &Pending, id: i64, end: DeliveryEnd<'_>) -> Delivery {
-    let work = Delivery { id, ..Delivery::of(pending) };
+    let (work, file) = (Delivery { id, ..Delivery::of(pending) }, pending.file);
     match end {
         DeliveryEnd::Loaded(changes) => {
             let seen = changes.seen().cloned().unwrap_or_default();
@@ -187,7 +187,7 @@ fn delivery(pending: &Pending, id: i64, end: DeliveryEnd<'_>) -> Delivery {
             status: status.as_str().to_owned(),
             why: Some(why.words.trim_end_matches('.').to_owned()),
             would_remove: why.removes,
-            next: error_policy::foreseen(status),
+            next: error_policy::foreseen(status, file),
             ..work
         },
     }

@@ -2,7 +2,7 @@
 //! that another table still refers to, stays pending and is tried again after each delivery of the other table.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::delivery::Next;
 use super::error_policy::{self, ErrorPolicy};
@@ -22,9 +22,6 @@ pub struct Waiting(BTreeMap<Entity, Wait>);
 #[derive(Debug)]
 struct Wait {
     on: Entity,
-    /// The delivery that waits: key and etag of its first object.
-    delivery: (String, String),
-    since: Instant,
     /// The other table loaded something since the last try.
     due: bool,
 }
@@ -39,13 +36,9 @@ pub struct Other {
 }
 
 impl Waiting {
-    /// Notes a try that failed; why the delivery must not wait any longer, if so.
-    fn tried(&mut self, pending: &Pending, other: &Other, now: Instant) -> Option<String> {
-        let first = &pending.objects[0].listed;
-        let delivery = (first.key.clone(), first.etag.clone());
-        let before = self.0.get(&pending.entity).filter(|wait| wait.delivery == delivery && wait.on == other.entity);
-        let since = before.map_or(now, |wait| wait.since);
-        let wait = Wait { on: other.entity.clone(), delivery, since, due: false };
+    /// Notes a try that failed, of a delivery that has waited so long. Returns why it must not wait any longer, if so.
+    fn tried(&mut self, pending: &Pending, other: &Other, waited: Duration) -> Option<String> {
+        let wait = Wait { on: other.entity.clone(), due: false };
         self.0.insert(pending.entity.clone(), wait);
         if let Some(circle) = self.circle(&pending.entity) {
             circle.iter().skip(1).for_each(|entity| self.rouse(entity));
@@ -56,7 +49,7 @@ impl Waiting {
         if !other.has_pending && other.newest > modified {
             return Some(format!("{} has loaded a newer file meanwhile", other.entity));
         }
-        (now - since >= PATIENCE).then(|| format!("it waited {} minutes for {}", PATIENCE.as_secs() / 60, other.entity))
+        (waited >= PATIENCE).then(|| format!("it waited {} minutes for {}", PATIENCE.as_secs() / 60, other.entity))
     }
 
     /// Returns the tables that wait for each other, beginning with this one.
@@ -148,8 +141,12 @@ impl Loader {
         let Some(other) = self.other(&missing, plan, outcome) else {
             return self.corridor.fail(pending, after, &Why::of(refused)).await;
         };
-        let now = self.corridor.clock.monotonic();
-        if let Some(why) = self.waiting.tried(pending, &other, now) {
+        let reason = format!("waits for {}: {words}", other.entity);
+        let waited = match pending.carrier().entry {
+            Some(id) => self.corridor.target.note_wait(id, &reason).await?,
+            None => Duration::ZERO,
+        };
+        if let Some(why) = self.waiting.tried(pending, &other, waited) {
             let words = format!("{words}; {why}. {} {}", RETRIED, other.entity);
             return self.corridor.fail(pending, after, &Why::of(&words)).await;
         }
@@ -203,7 +200,6 @@ fn rest_of(table: &TablePlan, done: usize, revision: Option<i64>) -> TablePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
     use crate::source::{Listed, Object, Step};
 
     fn entity(name: &str) -> Entity {
@@ -243,12 +239,12 @@ mod tests {
 
     #[test]
     fn a_delivery_waits_ten_minutes_or_until_the_other_table_has_something_newer() {
-        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
+        let (mut waiting, now) = (Waiting::default(), Duration::ZERO);
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, Some(9)), now), None, "more is to come");
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", false, Some(5)), now), None, "as old");
         let why = waiting.tried(&pending("c", 5), &other("p", false, Some(6)), now);
         assert_eq!(why.as_deref(), Some("dbo.p has loaded a newer file meanwhile"));
-        let later = now + Duration::from_secs(599);
+        let later = Duration::from_secs(599);
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", false, None), later), None);
         let why = waiting.tried(&pending("c", 5), &other("p", false, None), later + Duration::from_secs(1));
         assert_eq!(why.as_deref(), Some("it waited 10 minutes for dbo.p"));
@@ -256,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_each_other_is_named_by_both() {
-        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
+        let (mut waiting, now) = (Waiting::default(), Duration::ZERO);
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, None), now), None);
         let why = waiting.tried(&pending("p", 5), &other("c", true, None), now);
         assert_eq!(why.as_deref(), Some("dbo.p and dbo.c wait for each other"));
@@ -267,7 +263,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_due_once_the_other_table_has_loaded() {
-        let (mut waiting, now) = (Waiting::default(), Clock::system().monotonic());
+        let (mut waiting, now) = (Waiting::default(), Duration::ZERO);
         assert!(!waiting.loaded(&entity("p")));
         assert_eq!(waiting.tried(&pending("c", 5), &other("p", true, None), now), None);
         assert!(waiting.loaded(&entity("p")));

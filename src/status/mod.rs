@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::decode::File;
 use crate::load::{Feed, NullDecision, StopRow, TableState, TableStatus, TableStop};
 use crate::source::{Entity, IgnoredCounts, Stop};
 pub use backlog::{Backlog, Files, InProgress, TableBacklog, WaitReason};
@@ -51,6 +52,8 @@ pub struct Table {
     /// The deliveries that they are of.
     pub quarantine: Vec<i64>,
     pub stopped: Option<Stopped>,
+    /// The file that waits for rows of another table, and what it lacks.
+    pub waits: Option<String>,
     /// Rule for null in the table's files; `None` before a file was loaded, and if it was not requested.
     pub null: Option<Null>,
 }
@@ -112,13 +115,22 @@ pub struct Foreign {
     pub words: String,
 }
 
+/// The setting that decides where change files belong whose times do not tell it.
+pub const ORDER_DECIDES: &str =
+    "write FEED order=name or FEED order=modified, which says where its change files belong";
+
 /// Returns what an operator can do about a delivery that stops its table: one of these. Commands are in backquotes.
-pub fn next(status: &str, id: i64) -> Vec<String> {
+pub fn next(status: &str, file: File, id: i64) -> Vec<String> {
     let skip = format!("`deliveries skip {id} --reason …`, and the table goes on without it");
     match status {
         "failed" => vec![
             "put a mended file into the bucket".to_owned(),
             format!("mend the table or change the setting, then `deliveries retry {id}`"),
+            skip,
+        ],
+        "held" if file == File::Changes => vec![
+            ORDER_DECIDES.to_owned(),
+            format!("`deliveries release {id}`, if all change files of the table follow its full load"),
             skip,
         ],
         "held" => vec![
@@ -195,10 +207,10 @@ impl Report {
         }
     }
 
-    /// Takes a table that the target does not have from those that it has.
+    /// Moves a table that the target does not have to the unmapped ones. One that is stopped stays where its stop is seen.
     pub fn unmap(&mut self, entity: &Entity, why: String) {
         let name = entity.to_string();
-        if let Some(at) = self.tables.iter().position(|table| table.table == name) {
+        if let Some(at) = self.tables.iter().position(|table| table.table == name && table.stopped.is_none()) {
             let Table { table, pending, .. } = self.tables.remove(at);
             self.unmapped.push(Unmapped { table, pending, why });
         }
@@ -254,6 +266,7 @@ impl Table {
             rows_in_quarantine: state.map_or(0, |state| state.quarantined),
             quarantine: state.map(|state| state.quarantine.clone()).unwrap_or_default(),
             stopped: stop(state, shelf).map(|row| Stopped::of(&row)),
+            waits: state.and_then(|state| state.waits.clone()),
             null: None,
         }
     }
@@ -314,7 +327,11 @@ impl Stopped {
             object_key: row.key.clone(),
             error: why.lines().next().unwrap_or_default().to_owned(),
             requested: row.requested.clone(),
-            next: if row.requested.is_none() { next(&row.status, row.id) } else { Vec::new() },
+            next: if row.requested.is_none() {
+                next(&row.status, if row.snapshot { File::Snapshot } else { File::Changes }, row.id)
+            } else {
+                Vec::new()
+            },
         }
     }
 }

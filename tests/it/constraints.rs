@@ -2,7 +2,7 @@
 //! each other's way.
 
 use crate::support::World;
-use crate::support::program::run_once;
+use crate::support::program::{Ended, program, run, run_once};
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
 const LOAD2: &str = "e/LOAD00000002.csv.gz";
@@ -236,6 +236,15 @@ async fn an_end_that_is_against_a_constraint_is_refused() {
     assert_eq!(world.rows("select * from dbo.e order by id").await, ["1|a", "2|b"]);
 }
 
+/// What `status` says, however its lines are broken.
+async fn status_of(world: &World) -> Ended {
+    let mut command = program(world);
+    command.arg("status");
+    let mut ended = run(command).await;
+    ended.log = ended.log.split_whitespace().collect::<Vec<_>>().join(" ");
+    ended
+}
+
 const FAMILY: &str = "create table dbo.p (id int primary key);
                       create table dbo.c (id int primary key, p int not null references dbo.p)";
 
@@ -275,6 +284,27 @@ async fn without_a_parent_a_delivery_stays_pending() {
     let words = "a row refers to the row (p)=(2) of dbo.p, which is not there (constraint c_p_fkey)";
     assert!(ended.log.contains(words), "{}", ended.log);
     assert_eq!(world.value("select count(*) from loader_deliveries where status = 'failed'").await, "0");
+    let status = status_of(&world).await.ok();
+    assert!(status.log.contains("c/20991231-230100000.csv.gz waits for dbo.p: "), "{}", status.log);
+    world.bucket.put_later("p/20991231-230100000.csv.gz", "I,2\n").await;
+    run_once(&world).await.ok();
+    assert!(!status_of(&world).await.ok().log.contains("waits for dbo.p"));
+    assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1", "2|2"]);
+}
+
+/// The ten minutes begin with the first try, whichever run that was of.
+#[tokio::test]
+async fn a_delivery_that_has_waited_ten_minutes_over_several_runs_fails() {
+    let world = family().await;
+    world.bucket.put_later("c/20991231-230100000.csv.gz", "I,2,2\n").await;
+    run_once(&world).await.ok();
+    run_once(&world).await.ok();
+    world
+        .sql("update loader_deliveries set started_at = started_at - interval '10 minutes' where status = 'pending'")
+        .await;
+    let ended = run_once(&world).await;
+    assert_eq!(ended.code, 1, "{}", ended.log);
+    assert!(ended.log.contains("it waited 10 minutes for dbo.p"), "{}", ended.log);
     world.bucket.put_later("p/20991231-230100000.csv.gz", "I,2\n").await;
     run_once(&world).await.ok();
     assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1", "2|2"]);

@@ -42,6 +42,17 @@ async fn load(world: &World) {
 const ALL: &str = "select * from dbo.e order by id";
 
 #[tokio::test]
+async fn status_says_that_a_table_is_gone_also_while_a_file_of_it_waits() {
+    let world = loaded().await;
+    world.sql("drop table dbo.e").await;
+    world.bucket.put(CHANGES[1], "U,1,z,1\n").await;
+    says(&run_once(&world).await, 1, &["emptied"]);
+    let status = ask(&world, &["status"]).await;
+    says(&status, 1, &["dbo.e: the table is emptied", "there is no table dbo.e any more"]);
+    assert!(!flat(&status).contains("create it"), "{}", status.log);
+}
+
+#[tokio::test]
 async fn an_emptied_table_stops_before_anything_is_applied_and_a_reload_makes_it_whole() {
     let world = loaded().await;
     world.sql("truncate dbo.e").await;

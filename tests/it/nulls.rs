@@ -185,6 +185,60 @@ async fn what_another_table_shows_later_stops_a_table_that_was_loaded_by_an_assu
     assert_eq!(world.value("select string_agg(id || quote_nullable(b), ' ' order by id) from dbo.u").await, "k'' l''");
 }
 
+/// A table with texts that was loaded by an assumption, and another one that shows the contrary, without a file that waits.
+async fn contradicted() -> World {
+    let world = world_with_texts().await;
+    world.bucket.put("u/LOAD00000001.csv.gz", "k,\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put(LOAD1, "1,x,,\n").await;
+    run_once(&world).await.ok();
+    world
+}
+
+#[tokio::test]
+async fn what_was_assumed_and_is_contradicted_stops_the_table_without_a_file_that_waits() {
+    let world = contradicted().await;
+    let status = with(&world, "", &["status"]).await;
+    stopped(&status, "dbo.u: the table is misread");
+    stopped(
+        &run_once(&world).await,
+        "t/LOAD00000001.csv.gz, line 1, column c shows that the feed writes null as an empty cell",
+    );
+    with(&world, "null=NULL", &["status"]).await.ok();
+
+    with(&world, "", &["tables", "reload", "dbo.u"]).await.ok();
+    let ended = run_once(&world).await.ok();
+    assert_eq!(ended.effects(), ["u (create: 0, amend: 1, remove: 0)."]);
+    assert_eq!(world.value("select count(*) from dbo.u where b is null").await, "1");
+    assert_eq!(rule(&world, "dbo.u").await, "empty feed");
+    run_once(&world).await.ok();
+    with(&world, "", &["status"]).await.ok();
+}
+
+#[tokio::test]
+async fn a_contradicted_table_that_is_accepted_goes_on_by_what_was_shown() {
+    let world = contradicted().await;
+    run_once(&world).await;
+    with(&world, "", &["tables", "accept", "dbo.u", "--reason", "empty texts there"]).await.ok();
+    world.bucket.put("u/20991231-235900000.csv.gz", "I,l,\n").await;
+    run_once(&world).await.ok();
+    let texts = "select string_agg(id || coalesce(quote_nullable(b), '-'), ' ' order by id) from dbo.u";
+    assert_eq!(world.value(texts).await, "k'' lNULL");
+}
+
+#[tokio::test]
+async fn a_table_without_texts_takes_no_notice_of_how_null_is_written() {
+    let world = world().await;
+    world.sql("create table dbo.n (id int primary key, c int)").await;
+    world.bucket.put("n/LOAD00000001.csv.gz", "1,1\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(rule(&world, "dbo.n").await, "words assumed");
+    world.bucket.put(LOAD1, "1,x,,\n").await;
+    run_once(&world).await.ok();
+    run_once(&world).await.ok();
+    assert_eq!(rule(&world, "dbo.n").await, "empty feed");
+}
+
 #[tokio::test]
 async fn a_feed_that_shows_both_is_not_loaded_until_feed_says_which() {
     let world = world_with_texts().await;

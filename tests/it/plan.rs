@@ -589,3 +589,21 @@ async fn the_page_of_a_plan_is_whole_in_a_browser() {
     assert!(ended.log.contains("Executing inline script violates"), "{}", ended.log);
     std::fs::remove_dir_all(own).expect("removed");
 }
+
+/// What is to be done with a file that was written again is known once it is read: the plan has read it, the listing has not.
+#[tokio::test]
+async fn a_plan_with_a_change_file_that_was_written_again_holds() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD, "1,a,1\n2,b,2\n").await;
+    world.bucket.put(CHANGE, "U,1,x,1\n").await;
+    run_once(&world).await.ok();
+    for (etag, rest) in [(true, "e/20991231-235901.csv.gz"), (false, "e/20991231-235902.csv.gz")] {
+        world.bucket.rewrite(CHANGE, etag).await;
+        world.bucket.put(rest, "U,2,y,2\n").await;
+        let file = planned(&world).await;
+        run_plan(&world, &file).await.ok();
+        assert!(run_once(&world).await.ok().effects().is_empty());
+    }
+    let left = "select count(*) from loader_deliveries where status <> 'loaded'";
+    assert_eq!(world.value(left).await, "0");
+}

@@ -77,6 +77,7 @@ fn table_row(table: &Table, columns: Columns, look: OutputStyle) -> String {
     let waiting = &table.pending;
     let size = if waiting.objects > 0 { term_format::size(waiting.bytes) } else { String::new() };
     let state = match &table.stopped {
+        None if table.waits.is_some() => "waits",
         None => "",
         Some(stopped) => stopped.requested.as_deref().map_or(stopped.status.as_str(), |wish| asked(wish).0),
     };
@@ -89,6 +90,13 @@ fn table_row(table: &Table, columns: Columns, look: OutputStyle) -> String {
 fn notes(report: &Report, look: OutputStyle) -> Vec<String> {
     let stopped = report.tables.iter().filter_map(|table| Some((table, table.stopped.as_ref()?)));
     let mut notes: Vec<String> = stopped.map(|(table, stopped)| stop(table, stopped, look)).collect();
+    notes.extend(report.tables.iter().filter_map(|table| {
+        let waits = table.waits.as_ref()?;
+        Some(look.wrapped(
+            &format!("{}: {}. It is tried again in each run.", table.table, term_format::line(waits, usize::MAX)),
+            0,
+        ))
+    }));
     notes
         .extend(report.tables.iter().filter(|table| table.rows_in_quarantine > 0).map(|table| quarantine(table, look)));
     notes.extend(report.unmapped.iter().map(|one| {

@@ -35,7 +35,7 @@ impl DeliveryTx {
         let decision = self.decision.as_ref().or(self.nulls.decision.as_ref());
         let nulls = match (NullRule::given(dialect), decision) {
             (Some(rule), _) => NullDecision::given(rule).nulls(false),
-            (None, Some(decision)) => decision.nulls(self.has_texts()),
+            (None, Some(decision)) => decision.nulls(self.table.has_texts()),
             (None, None) => Nulls::default(),
         };
         Shape {
@@ -48,10 +48,6 @@ impl DeliveryTx {
             had_op: self.had_op,
             keep_raw: self.bad_rows != BadRows::Stop,
         }
-    }
-
-    fn has_texts(&self) -> bool {
-        self.table.columns.iter().any(|column| column.wire.is_text())
     }
 
     /// Returns true if how null is written is decided with this delivery: nothing of the table was loaded, or all of it is
@@ -80,7 +76,7 @@ impl DeliveryTx {
         let was_loaded = self.nulls.decision.is_some();
         let decided = match NullDecision::by(own, &all, was_loaded) {
             // a table without text columns has no use for the rule
-            Err(_) if !self.has_texts() => {
+            Err(_) if !self.table.has_texts() => {
                 NullDecision::by(own, own, was_loaded).unwrap_or_else(|_| NullDecision::none())
             }
             decided => decided?,
@@ -92,7 +88,7 @@ impl DeliveryTx {
     /// Refuses a file of a table whose rule was assumed, if another table shows the contrary.
     pub fn check_nulls(&self, dialect: &Dialect) -> Result<(), Error> {
         match &self.nulls.contrary {
-            Some(contrary) if dialect.null.is_empty() && self.has_texts() => {
+            Some(contrary) if dialect.null.is_empty() && self.table.has_texts() => {
                 Err(Error::NullsAssumed { contrary: contrary.clone() })
             }
             _ => Ok(()),

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::layout::{Layout, Mark, Piece, Time, capital, number, seen, step};
 use super::list::{Count, table, table_address, took};
+use crate::decode::File;
 use crate::load::{Delivery, DeliveryDetails};
 use crate::status::{self, words};
 
@@ -113,7 +114,8 @@ fn steps(delivery: &Delivery) -> Vec<Vec<Piece>> {
     if delivery.requested.is_some() {
         return Vec::new();
     }
-    status::next(&delivery.status, delivery.id).iter().map(|words| step(words)).collect()
+    let file = if delivery.kind == "snapshot" { File::Snapshot } else { File::Changes };
+    status::next(&delivery.status, file, delivery.id).iter().map(|words| step(words)).collect()
 }
 
 fn counts(delivery: &Delivery) -> Vec<Count> {

@@ -64,6 +64,7 @@ impl Mark {
             "emptied" => Self::new("bad", "∅", "emptied"),
             "changed" => Self::new("bad", "≠", "changed"),
             "moved" => Self::new("bad", "⇄", "moved"),
+            "misread" => Self::new("bad", "?", "misread"),
             "skipped" => Self::new("mute", "↷", "skipped"),
             "gone" => Self::new("mute", "∅", "gone"),
             other => Self::new("mute", "?", seen(other)),
