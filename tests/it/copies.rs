@@ -62,10 +62,10 @@ async fn files_whose_times_disagree_are_held_and_the_order_decides() {
         assert!(ended.log.contains("FEED order=name if all change files follow it"), "{}", ended.log);
         assert_eq!(world.value("select count(*) from dbo.e").await, "1");
         assert_eq!(run_once(&world).await.code, 1, "nothing is said or done again");
-        let mut status = program(&world);
-        status.arg("status");
-        let status = run(status).await;
-        assert!(status.log.contains("FEED order=name or FEED order=modified"), "{}", status.log);
+        let mut command = program(&world);
+        command.arg("status");
+        let shown = run(command).await;
+        assert!(shown.log.contains("FEED order=name or FEED order=modified"), "{}", shown.log);
         assert_eq!(
             world.value("select string_agg(status || attempts, ' ' order by id) from loader_deliveries").await,
             "loaded1 held1 pending0 pending0"
