@@ -59,8 +59,7 @@ struct Shown {
 }
 
 impl TableStock {
-    /// Creates an empty stock. With `keeps`, the loaded change files are collected; with `times`, the times of all
-    /// change files.
+    /// Creates an empty stock. `keeps` collects the loaded change files, `times` the times of all change files.
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         Self {
             shown: false,
@@ -111,9 +110,8 @@ impl TableStock {
         self.parts.insert((part, object.listed.key.clone()), Shown { object, released, skipped });
     }
 
-    /// Returns `true` if the folder has a full load of its own. The ledger takes precedence over the listing: a
-    /// folder remains what it was when its first file was loaded, because otherwise its rows would be counted for two
-    /// tables.
+    /// Returns `true` if the folder has a full load of its own, by the ledger first and then by the listing: a folder remains
+    /// what it was when its first file was loaded, for its rows would be counted for two tables.
     pub(super) fn has_load(&self) -> bool {
         self.knows_parts || (!self.knows_changes && !self.parts.is_empty())
     }
@@ -306,8 +304,7 @@ impl TableStock {
         None
     }
 
-    /// Returns the deliveries of the new parts: one by one while a first load grows, else a generation at once.
-    /// `None` if the times of the change files decide and must be collected first.
+    /// Returns the deliveries of the new parts. `None` if the times of the change files decide and must be collected first.
     fn snapshot(&self, table: &TablePlan, whole: bool) -> Option<Vec<Pending>> {
         let new = self.parts.iter().filter(|(_, part)| part.object.new);
         let new: Vec<(Part, &Object)> = new.map(|((part, _), shown)| (*part, &shown.object)).collect();
@@ -362,9 +359,8 @@ impl TableStock {
         Some(vec![Pending { remark, if_same, ..pending(number + 1, step, all) }])
     }
 
-    /// Returns whether all parts were rewritten with the bytes of their loaded versions, as far as known, and the
-    /// reason for which they are held in that case. `None` if they were not, or if it makes no difference because
-    /// there are no change files.
+    /// Returns whether all parts have the bytes of their loaded versions, as far as known, and the reason for which they are
+    /// held then. `None` if not, or if there are no change files.
     fn rewritten(&self) -> Option<(Likeness, Option<String>)> {
         let changed = self.now.change_files > 0 || self.changes.are_pending();
         let whole = self.parts.len() >= self.now.parts.len() && !self.now.parts.is_empty();
@@ -410,9 +406,8 @@ impl TableStock {
         })
     }
 
-    /// Returns the reason for which a table's first full load is held after change files were loaded: if they were
-    /// copied, the full load does not contain them and would undo them. The outer `None` means that the times must be
-    /// collected first.
+    /// Returns the reason for which a first full load after loaded change files is held: if they were copied, it would undo
+    /// them. The outer `None` means that the times must be collected first.
     fn undone(&self) -> Option<Option<String>> {
         let earliest = self.parts.values().map(|part| part.object.listed.modified).min();
         let Some(earliest) = earliest.filter(|_| self.now.number == 0 && self.now.change_files > 0) else {
@@ -427,9 +422,8 @@ impl TableStock {
         })
     }
 
-    /// Returns the reason for which a reload is held if some parts were rewritten and others were not. The old parts
-    /// do not contain later changes, and skipped parts are not read at all, so the reason says what a release would
-    /// take back.
+    /// Returns the reason for which a reload is held of which only some parts were rewritten: the others do not contain later
+    /// changes. It says what a release would take back.
     fn mixed(&self) -> Option<String> {
         let old = |skipped: bool| {
             let old = self.parts.values().filter(move |part| !part.object.new && part.skipped == skipped);
