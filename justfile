@@ -149,6 +149,11 @@ demo *ARGS:
     cargo build --release --locked
     python3 scripts/demo.py "$@"
 
+# Watch timers fire: a thousand good ones, a dead URL, a slow one, a killed pod, on servers of its own
+demo-timer *ARGS:
+    cargo build --release --locked -p paper-engine-timer --bins --example webhook_sink
+    python3 scripts/services.py exec --fast --no-jetstream --dir .run/demo-timer -- python3 scripts/demo_timer.py "$@"
+
 # Take the pictures of the status page in docs/pictures again: wants chromium and chromedriver
 screenshots:
     cargo build --locked

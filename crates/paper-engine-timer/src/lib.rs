@@ -11,6 +11,7 @@ pub mod durations;
 pub mod engine;
 pub mod http;
 pub mod metrics;
+pub mod page;
 pub mod probes;
 pub mod schedule;
 pub mod store;

@@ -98,6 +98,11 @@ impl Metrics {
         }
     }
 
+    /// Returns how many tasks this pod has brought to an end.
+    pub fn ended_as(&self, state: &str) -> u64 {
+        self.ended.with_label_values(&[state]).get()
+    }
+
     /// Shows how many tasks are open.
     pub fn count(&self, counts: &[(String, u64)]) {
         self.tasks.reset();

@@ -13,7 +13,8 @@ use crate::config::{Database, Env, Faults, RunConfig};
 use crate::engine::{Engine, Options};
 use crate::http::{AddressPolicy, HttpSender, SystemResolver, TASKS_JUDGED, judge_first_tasks};
 use crate::metrics::Metrics;
-use crate::probes::Probes;
+use crate::page::Board;
+use crate::probes::{Probes, Shown};
 use crate::store::mysql::MySql;
 use crate::store::postgres::Postgres;
 use crate::store::{Error, Prepare, Store};
@@ -100,8 +101,10 @@ pub(super) async fn run(args: &Args, mut env: Env) -> Result<(), Failure> {
     raise_open_files();
     let stopper = Stopper::on_signals(|| ())?;
     let (metrics, ready) = (Arc::new(Metrics::new()), Arc::new(AtomicBool::new(false)));
-    serve(run.metrics, metrics.clone(), ready.clone()).await?;
-    let parts = Parts { options: run.options, sender, policy, api: run.api, metrics, stopper, ready };
+    let board = Arc::new(Board::new(config.database.to_string(), Clock::system()));
+    let shown = Shown { metrics: metrics.clone(), ready: ready.clone(), board: board.clone() };
+    serve(run.metrics, shown).await?;
+    let parts = Parts { options: run.options, sender, policy, api: run.api, metrics, stopper, ready, board };
     match config.database {
         Database::Postgres(settings) => fire(Postgres::new(*settings, config.zone), parts).await,
         Database::MySql(settings) => fire(MySql::new(settings, config.zone), parts).await,
@@ -116,16 +119,16 @@ fn raise_open_files() {
     }
 }
 
-/// Serves metrics and probes, if there is an address for them.
-async fn serve(address: Option<SocketAddr>, metrics: Arc<Metrics>, ready: Arc<AtomicBool>) -> Result<(), Failure> {
+/// Serves the status page, metrics and probes, if there is an address for them.
+async fn serve(address: Option<SocketAddr>, shown: Shown) -> Result<(), Failure> {
     let Some(address) = address else { return Ok(()) };
-    let bound = Probes::bind(address, metrics, ready).await;
+    let bound = Probes::bind(address, shown).await;
     let probes = bound.map_err(|error| {
         Failure::Misconfigured(format!(
             "METRICS: cannot listen on {address}: {error}. Write another address or port there, or METRICS= to do without"
         ))
     })?;
-    tracing::info!("Metrics and probes are served at http://{}.", probes.address()?);
+    tracing::info!("The status page, metrics and probes are served at http://{}/.", probes.address()?);
     tokio::spawn(probes.serve());
     Ok(())
 }
@@ -148,6 +151,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     stopper: Stopper,
     ready: Arc<AtomicBool>,
+    board: Arc<Board>,
 }
 
 async fn fire<S: Store>(store: S, parts: Parts) -> Result<(), Failure> {
@@ -155,8 +159,10 @@ async fn fire<S: Store>(store: S, parts: Parts) -> Result<(), Failure> {
         return Ok(());
     }
     judge(&store, &parts.policy).await?;
-    let Parts { options, sender, api, metrics, stopper, ready, .. } = parts;
+    let Parts { options, sender, api, metrics, stopper, ready, board, .. } = parts;
     serve_api(api, &store).await?;
+    let looking = store.clone();
+    tokio::spawn(async move { board.keep(looking).await });
     Engine { store, sender, options, metrics, stopper, ready }.run().await?;
     tracing::info!("Stopped.");
     Ok(())

@@ -2,6 +2,7 @@
 //! file; one test-suite runs against both.
 
 pub mod mysql;
+mod overview;
 pub mod postgres;
 mod zone;
 
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use crate::task::{Claimed, Completion, Lease, NewTask, Shown, Steered};
 
+pub use overview::{COUNTED_MAX, EndpointCounts, Failure, LATE_AFTER, Overview};
 pub use zone::Zone;
 
 /// The pod's name in the lease rows; a new one for every start.
@@ -169,6 +171,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Counts tasks by state: those of `timers` that wait and are due, and those of `timer_attempts`.
     fn counts(&self) -> impl Future<Output = Result<Vec<(String, u64)>, Error>> + Send;
 
+    /// Reads what the status page shows. Counts at most [`COUNTED_MAX`] rows of a kind.
+    fn overview(&self) -> impl Future<Output = Result<Overview, Error>> + Send;
+
     /// Inserts a task.
     fn add(&self, task: &NewTask) -> impl Future<Output = Result<(), Error>> + Send;
 
@@ -204,7 +209,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 }
 
 /// An endpoint that answered 410.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DisabledEndpoint {
     pub endpoint: String,
     pub since: String,

@@ -3,6 +3,7 @@
 mod claim;
 mod commands;
 mod link;
+mod overview;
 mod prepare;
 mod settings;
 mod sql;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use mysql_async::{Row, Value};
 use uuid::Uuid;
 
-use crate::store::{Claim, DisabledEndpoint, Error, Facts, Holder, Prepare, Store, Zone};
+use crate::store::{Claim, DisabledEndpoint, Error, Facts, Holder, Overview, Prepare, Store, Zone};
 use crate::task::{Claimed, Completion, Lease, NewTask, Shown, Steered};
 
 use link::{Link, in_transaction};
@@ -178,6 +179,10 @@ impl Store for MySql {
     async fn counts(&self) -> Result<Vec<(String, u64)>, Error> {
         let rows = self.0.link.query("count tasks", sql::COUNTS).await?;
         Ok(rows.iter().map(|row| (string(row, 0), u64::try_from(integer(row, 1)).unwrap_or(0))).collect())
+    }
+
+    async fn overview(&self) -> Result<Overview, Error> {
+        self.read_overview().await
     }
 
     async fn add(&self, task: &NewTask) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Keeps tasks in Postgres.
 
 mod link;
+mod overview;
 mod prepare;
 mod sql;
 
@@ -14,7 +15,7 @@ use pe_postgres::settings::Settings;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::store::{Claim, DisabledEndpoint, Error, Facts, Holder, Prepare, Store, Zone, rounded_up};
+use crate::store::{Claim, DisabledEndpoint, Error, Facts, Holder, Overview, Prepare, Store, Zone, rounded_up};
 use crate::task::{Claimed, Completion, Lease, NewTask, Shown, Steered, When};
 
 use link::{Heard, Link, Target};
@@ -29,6 +30,8 @@ struct Inner {
     claiming: Link,
     writing: Link,
     aside: Link,
+    /// The status page's, which may take its time.
+    looking: Link,
     listening: Link,
     heard: Arc<Heard>,
     known: RwLock<Known>,
@@ -64,6 +67,7 @@ impl Postgres {
             claiming: link(),
             writing: link(),
             aside: link(),
+            looking: link(),
             listening: link().listening(LISTEN, heard.clone()),
             target: target.clone(),
             heard,
@@ -200,6 +204,10 @@ impl Store for Postgres {
     async fn counts(&self) -> Result<Vec<(String, u64)>, Error> {
         let rows = self.0.aside.query("count tasks", sql::COUNTS, &[]).await?;
         Ok(rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or(0))).collect())
+    }
+
+    async fn overview(&self) -> Result<Overview, Error> {
+        self.read_overview().await
     }
 
     async fn add(&self, task: &NewTask) -> Result<(), Error> {

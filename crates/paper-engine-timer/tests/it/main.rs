@@ -11,6 +11,7 @@ mod environment;
 mod firing;
 mod kills;
 mod leases;
+mod page;
 mod pods;
 mod support;
 mod table;

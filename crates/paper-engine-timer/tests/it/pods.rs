@@ -72,12 +72,14 @@ async fn a_frozen_pod_fires_nothing_that_it_no_longer_holds<D: Database>(db: D) 
 async fn a_pod_that_was_frozen_while_it_connected_sends_nothing_afterwards<D: Database>(db: D) {
     db.ready().await;
     let (mut deaf, url) = (Deaf::start().await, db.url());
-    let frozen = Process::start(&environment(&url));
+    // long enough for the pod to be frozen before its attempt has timed out
+    let patient = [environment(&url), vec![("TIMEOUT", "4s"), ("LEASE", "7s")]].concat();
+    let frozen = Process::start(&patient);
     let id = db.insert(&deaf.url("p"), &[-10]).await[0];
     deaf.await_knock().await;
     frozen.signal("STOP");
     deaf.hear();
-    let other = Process::start(&environment(&url));
+    let other = Process::start(&patient);
     db.await_count("select count(*) from timers where timer_status = 'done'", 1).await;
     deaf.await_no_knock().await;
     frozen.signal("CONT");
@@ -114,7 +116,8 @@ async fn a_dead_url_delays_nobody<D: Database>(db: D) {
     let dead = format!("http://{}/p", silent.local_addr().unwrap());
     db.insert(&dead, &[-5000; 300]).await;
     db.insert(&target.url("p"), &[-10; 100]).await;
-    let _pod = Process::start(&environment(&url));
+    // the dead ones need more than a minute, 64 at a time
+    let _pod = Process::start(&[environment(&url), vec![("TIMEOUT", "15s"), ("LEASE", "30s")]].concat());
     let good = format!("select count(*) from timers where timer_status = 'done' and timer_url = '{}'", target.url("p"));
     db.await_count(&good, 100).await;
     let dead = format!("select count(*) from timers where timer_status in ('done', 'failed') and timer_url = '{dead}'");

@@ -140,6 +140,15 @@ impl Shape {
         )
     }
 
+    /// Counts waiting tasks that are late, and by how many microseconds the oldest of them is.
+    pub(super) fn late(&self) -> String {
+        let (due, late) = (self.due(), self.due_before(&format!("({NOW} - interval 1 second)")));
+        format!(
+            "select count(*), coalesce(timestampdiff(microsecond, min(due), {NOW}), 0) from (select {due} as due from timers t \
+             where t.timer_status = 'waiting' and {late} order by t.timer_invoke_time limit 10000) late"
+        )
+    }
+
     /// Locks one row: status, URL, due time.
     pub(super) fn lock_task(&self, task: Uuid) -> String {
         let due = self.due();
@@ -150,6 +159,9 @@ impl Shape {
         )
     }
 }
+
+/// How far back the status page looks.
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn ago(duration: Duration) -> String {
     format!("({NOW} - interval {} microsecond)", duration.as_micros())
@@ -363,6 +375,30 @@ pub(super) const COUNTS: &str = "select state, count(*) from timer_attempts wher
     group by state union all select 'waiting', count(*) from timers where timer_status = 'waiting'";
 pub(super) const PARKED_ENDPOINTS: &str =
     "select distinct endpoint from timer_attempts where state = 'parked' limit 1000";
+
+/// Counts what ended within the last hour and what is to be tried again by endpoint, those with failures first.
+pub(super) fn endpoint_counts() -> String {
+    let again = |state| format!("(select endpoint, state from timer_attempts where state = '{state}' limit 10000)");
+    format!(
+        "select endpoint, sum(state = 'done'), sum(state in ('failed', 'refused')), sum(state = 'retry'), sum(state = 'parked') \
+         from ((select endpoint, state from timer_attempts where finished_at > {} order by finished_at desc limit 10000) \
+         union all {} union all {}) recent group by endpoint order by 3 desc, 4 desc, 1 limit 100",
+        ago(HOUR),
+        again("retry"),
+        again("parked")
+    )
+}
+
+/// Reads the newest failures of the last hour.
+pub(super) fn failures() -> String {
+    format!(
+        "select timer_id, endpoint, state, concat(coalesce(concat(reason_kind, ': '), ''), coalesce(reason, '')), \
+         cast(finished_at as char) from (select * from timer_attempts where finished_at > {} order by finished_at desc \
+         limit 10000) recent where state in ('failed', 'refused') order by finished_at desc limit 10",
+        ago(HOUR)
+    )
+}
+
 pub(super) const MICROS: &str = "select timestampdiff(microsecond, '1970-01-01 00:00:00', utc_timestamp(6))";
 
 /// Inserts a task due at an expression.

@@ -26,6 +26,7 @@ pub(super) struct Statements {
     pub(super) retry_all: String,
     pub(super) cancel: String,
     pub(super) preview: String,
+    pub(super) late: String,
 }
 
 const FINAL: &str = "('done', 'failed', 'refused', 'cancelled')";
@@ -74,6 +75,7 @@ impl Shape {
             retry_all: self.retry_all(),
             cancel: self.cancel(),
             preview: self.preview(),
+            late: self.late(),
         }
     }
 
@@ -250,6 +252,16 @@ select coalesce(due.timer_url, ''), exists (select from timer_attempts where att
         )
     }
 
+    /// Waiting tasks that are late, and by how many microseconds the oldest of them is.
+    fn late(&self) -> String {
+        let (due, late) = (self.due(), self.due_before("statement_timestamp() - interval '1 second'"));
+        format!(
+            "select count(*), coalesce(extract(epoch from statement_timestamp() - min(due)) * 1000000, 0)::bigint from (
+    select {due} as due from timers t where t.timer_status = 'waiting' and {late} order by t.timer_invoke_time limit 10000
+) late"
+        )
+    }
+
     /// $1 id. Returns the state before, by which the caller knows whether anything was done.
     fn retry(&self) -> String {
         let status = &self.status_type;
@@ -390,6 +402,23 @@ pub(super) const DISABLED_ENDPOINTS: &str =
 pub(super) const COUNTS: &str =
     "select state, count(*) from timer_attempts where state in ('leased', 'retry', 'parked') group by state
 union all select 'waiting', count(*) from timers where timer_status = 'waiting'";
+
+/// Endpoints with what ended within the last hour and what is to be tried again, those with failures first.
+pub(super) const ENDPOINT_COUNTS: &str = "select endpoint, count(*) filter (where state = 'done'),
+    count(*) filter (where state in ('failed', 'refused')), count(*) filter (where state = 'retry'),
+    count(*) filter (where state = 'parked')
+from ((select endpoint, state from timer_attempts where finished_at > statement_timestamp() - interval '1 hour'
+        order by finished_at desc limit 10000)
+    union all (select endpoint, state from timer_attempts where state = 'retry' limit 10000)
+    union all (select endpoint, state from timer_attempts where state = 'parked' limit 10000)) recent
+group by endpoint order by 3 desc, 4 desc, 1 limit 100";
+
+/// The newest failures of the last hour.
+pub(super) const FAILURES: &str = "select timer_id::text, endpoint, state,
+    coalesce(reason_kind || ': ', '') || coalesce(reason, ''), (finished_at at time zone 'UTC')::text
+from (select * from timer_attempts where finished_at > statement_timestamp() - interval '1 hour'
+    order by finished_at desc limit 10000) recent
+where state in ('failed', 'refused') order by finished_at desc limit 10";
 
 /// The database's time in microseconds since 1970.
 pub(super) const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";

@@ -219,9 +219,9 @@ impl Database for Pg {
 
     async fn slow_down_leases(&self, each: Duration) {
         self.run(&format!(
-            "create function slow() returns trigger language plpgsql as
+            "create or replace function slow() returns trigger language plpgsql as
                  'begin perform pg_sleep({}); return new; end';
-             create trigger slow before insert on timer_attempts for each row execute function slow()",
+             create or replace trigger slow before insert on timer_attempts for each row execute function slow()",
             each.as_secs_f64()
         ))
         .await;
@@ -341,7 +341,7 @@ impl Database for Maria {
     async fn slow_down_leases(&self, each: Duration) {
         let seconds = each.as_secs_f64();
         self.run(&format!(
-            "create trigger slow before insert on timer_attempts for each row set @slept = sleep({seconds})"
+            "create or replace trigger slow before insert on timer_attempts for each row set @slept = sleep({seconds})"
         ))
         .await;
     }

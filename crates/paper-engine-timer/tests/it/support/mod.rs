@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod process;
 pub mod recorder;
 pub mod target;
+pub mod timed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

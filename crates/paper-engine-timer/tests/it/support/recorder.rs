@@ -28,6 +28,7 @@ struct Inner {
 pub struct Fired {
     pub request: Request,
     pub at: OffsetDateTime,
+    pub instant: Instant,
 }
 
 impl Recorder {
@@ -77,6 +78,11 @@ pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
+#[allow(clippy::disallowed_methods, reason = "the recorder notes when a request would have gone out")]
+pub fn instant() -> Instant {
+    Instant::now()
+}
+
 /// Returns an instant in microseconds since 1970.
 pub fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1000).expect("a present time")
@@ -85,7 +91,7 @@ pub fn micros(at: OffsetDateTime) -> i64 {
 impl Sender for Recorder {
     async fn send(&self, request: Request, _: Instant) -> Outcome {
         let (url, attempt) = (request.url.clone(), request.attempt);
-        self.0.fired.lock().expect("record").push(Fired { request, at: now() });
+        self.0.fired.lock().expect("record").push(Fired { request, at: now(), instant: instant() });
         self.0.fired_one.notify_waiters();
         let reason = |kind, status| Reason::of_status(kind, status, "as the URL says");
         match url.rsplit('/').next().unwrap_or_default() {
