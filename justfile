@@ -135,9 +135,10 @@ smoke:
 bless *ARGS:
     BLESS=1 just --justfile '{{ justfile() }}' test "$@"
 
-# Measure all goals side by side with peers and limits; --rounds 1 --scale 0.1 is short, --only first,reload some
+# Measure all goals side by side with peers and limits; --rounds 1 --scale 0.1 is short, --only first,reload some, --only timer the timer
 bench *ARGS:
-    cargo build --release --locked
+    @case " $* " in *' --only timer '*) exec python3 crates/paper-engine-timer/bench/bench.py "$@" ;; esac; \
+    cargo build --release --locked && \
     python3 benches/bench.py "$@"
 
 # Bytes per second of decode and encode
