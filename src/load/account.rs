@@ -1,5 +1,5 @@
-//! Records every listed file of the target's tables in the ledger, with the status `pending`, before the first
-//! delivery begins.
+//! Records every listed file of the tables that the target has, or had before, in the ledger, with the status `pending`,
+//! before the first delivery begins.
 //!
 //! A file that is deleted before its turn is therefore not forgotten, whatever it was waiting for.
 
@@ -29,23 +29,23 @@ struct Missing<'a> {
     occurrence: i32,
 }
 
-/// Tables that were looked up, and whether the target has them.
+/// Tables that were looked up, and whether their files get ledger rows.
 struct Lookup<'a> {
-    /// Entities that are known to have no table in the target.
+    /// Entities that are known to have no table in the target now.
     unmapped: &'a BTreeSet<Entity>,
     found: HashMap<Entity, bool>,
 }
 
 impl Target {
     /// Writes the rows of the plan's files, and of those that it has no room for, and puts their ids into the plan. A table of
-    /// the feed that the target has not gets none; those in `unmapped` are not looked up again.
+    /// the feed that the target never had gets none; those in `unmapped` are not looked up in the catalog again.
     pub async fn account(
         &self,
         plan: &mut Plan,
         rest: &mut Unrecorded,
         unmapped: &BTreeSet<Entity>,
     ) -> Result<(), Error> {
-        let needs = |table: &TablePlan| !table.unrecorded.is_empty() && !unmapped.contains(&table.entity);
+        let needs = |table: &TablePlan| !table.unrecorded.is_empty();
         if rest.is_empty() && !plan.tables.iter().any(needs) {
             return Ok(());
         }
@@ -98,20 +98,34 @@ impl Target {
         }
     }
 
-    /// Returns true if the target has the table and may load it. A name that several match is told when its turn comes.
+    /// Returns `true` if the files of the table get rows: the target has the table and may load it, or had it before. A name that
+    /// leads to no table now, or to several, may lead to the same table again.
     async fn is_mapped(&self, tx: &Tx, entity: &Entity, lookup: &mut Lookup<'_>) -> Result<bool, Error> {
-        if lookup.unmapped.contains(entity) || self.is_reserved(entity) {
+        if self.is_reserved(entity) {
             return Ok(false);
         }
         if let Some(found) = lookup.found.get(entity) {
             return Ok(*found);
         }
-        let found = self.catalog.recall(entity).is_some() || self.find_and_remember(tx, entity).await?;
+        let found = self.catalog.recall(entity).is_some()
+            || (!lookup.unmapped.contains(entity) && self.find_and_remember(tx, entity).await?)
+            || self.was_mapped(tx, entity).await?;
         lookup.found.insert(entity.clone(), found);
         Ok(found)
     }
 
-    /// Returns true if the target has the table, which its first delivery then need not look up.
+    /// Returns `true` if the ledger knows the table: files of it had rows, or were loaded.
+    async fn was_mapped(&self, tx: &Tx, entity: &Entity) -> Result<bool, Error> {
+        let scope = self.feed.id();
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)];
+        let sql = "select exists (select from public.loader_deliveries
+                                  where scope = $1 and schema_name = $2 and entity = $3)
+            or exists (select from public.loader_tables where scope = $1 and schema_name = $2 and entity = $3)";
+        Ok(tx.query_typed_one(sql, &parameters).await.map_err(|error| tx.error(error))?.get(0))
+    }
+
+    /// Returns `true` if the target has the table, which its first delivery then need not look up.
     async fn find_and_remember(&self, tx: &Tx, entity: &Entity) -> Result<bool, Error> {
         let table = match self.table(tx, entity).await {
             Err(error @ Error::Pg(_)) => return Err(error),

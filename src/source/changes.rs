@@ -40,6 +40,8 @@ pub(super) struct PendingChanges {
     later: Later,
     /// Modification time of the newest file.
     newest: Option<i64>,
+    /// Modification time of the oldest file that was never loaded and is gone from the bucket.
+    oldest_gone: Option<i64>,
     /// The times of all change files, accounted for or not, if they are kept in mind.
     times: Option<Vec<Times>>,
     /// An operator released a file that was held: all of them follow the snapshot.
@@ -73,7 +75,7 @@ pub(super) struct Base {
 impl PendingChanges {
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         let (files, later, times) = (BTreeMap::new(), Later::default(), times.then(Vec::new));
-        Self { order, keeps, files, later, newest: None, times, released: false }
+        Self { order, keeps, files, later, newest: None, oldest_gone: None, times, released: false }
     }
 
     pub(super) fn are_pending(&self) -> bool {
@@ -90,6 +92,7 @@ impl PendingChanges {
         self.files.extend(other.files);
         self.later.join(other.later);
         self.newest = self.newest.max(other.newest);
+        self.oldest_gone = self.oldest_gone.into_iter().chain(other.oldest_gone).min();
         self.released |= other.released;
         if let (Some(times), Some(others)) = (&mut self.times, other.times) {
             times.extend(others);
@@ -120,6 +123,14 @@ impl PendingChanges {
         let accounted = rows.iter().filter(|row| row.is_accounted());
         let named = time.unix_seconds().unwrap_or_default();
         times.extend(accounted.map(|row| Times { named, written: row.modified, generation: Some(row.generation) }));
+    }
+
+    /// Keeps the times of a file that was never loaded and is gone from the bucket.
+    pub(super) fn see_gone(&mut self, time: NameTime, modified: i64) {
+        self.oldest_gone = self.oldest_gone.into_iter().chain([modified]).min();
+        if let Some(times) = &mut self.times {
+            times.push(times_of(time, modified));
+        }
     }
 
     /// Adds a listed file, its ledger row, and the rows of all its versions.
@@ -216,7 +227,7 @@ impl PendingChanges {
             }
             let step = match () {
                 () if change.follows => Step::Changes,
-                () if let Some(step) = change.of_a_contained_one(base) => step,
+                () if let Some(step) = change.of_a_contained_one() => step,
                 () if let Verdict::Unsure(unsure) = verdict => Step::Stop(Status::Held, unsure.reason(base.number)),
                 () if self.is_contained(modified, base, verdict) => {
                     Step::Skip(format!("contained in snapshot {}", base.number))
@@ -230,12 +241,11 @@ impl PendingChanges {
                     folded = true;
                     self.refold(turn, now, base, verdict, &mut objects)
                 }
-                () if late => Step::Stop(Status::Late, late_reason(now, change)),
+                () if late => Step::Stop(Status::Late, late_reason(now, change, base.number)),
                 () => Step::Changes,
             };
             let step = match change.object.likeness() {
                 Likeness::Unread if !change.again => Step::Compare(Box::new(step)),
-                Likeness::Untold if step == Step::Changes && !change.again => Step::Stop(Status::Late, untold(change)),
                 _ => step,
             };
             plan.pending.push(plan.pending(base.number, step, objects, after));
@@ -253,7 +263,7 @@ impl PendingChanges {
         // what comes after a loaded change file of the generation by its name follows the snapshot as that one does
         let follows = !base.renewed && now.last_change.is_some();
         let copied = pending.copied > 0 && !follows;
-        if !copied && pending.oldest.is_none_or(|oldest| oldest >= earliest) {
+        if !copied && pending.oldest.into_iter().chain(self.oldest_gone).all(|oldest| oldest >= earliest) {
             return Some(Verdict::Genuine);
         }
         Some(copied::judge(base.number, earliest, self.times.as_ref()?))
@@ -279,17 +289,10 @@ impl PendingChanges {
         }
     }
 
-    /// Returns true if the full load contains what a change file says that was written then.
-    fn is_contained(&self, modified: i64, base: Base, verdict: Verdict) -> bool {
+    /// Returns `true` if the full load contains what a change file says that was written then.
+    pub(super) fn is_contained(&self, modified: i64, base: Base, verdict: Verdict) -> bool {
         let older = base.earliest.is_some_and(|earliest| modified < earliest);
         older && self.order != Order::Name && verdict == Verdict::Genuine
-    }
-
-    /// Returns `true` if the snapshot contains a file that is gone. The time of a file that was evidently copied
-    /// proves nothing.
-    pub(super) fn contains_gone(&self, turn: &FeedPosition, modified: i64, base: Base, verdict: Verdict) -> bool {
-        let copied = self.order == Order::Auto && is_copied(turn.time, modified);
-        !copied && self.is_contained(modified, base, verdict)
     }
 
     /// Adds all late files whose retry was requested, and the loaded files of the generation after the `first` of
@@ -320,10 +323,10 @@ impl PendingChanges {
 }
 
 impl Change {
-    /// Returns the step for a version of a file that the full load contains. The new version is contained too,
-    /// because its name has the same time.
-    fn of_a_contained_one(&self, base: Base) -> Option<Step> {
-        let (number, size) = self.contained.filter(|(number, _)| *number == base.number && !base.renewed)?;
+    /// Returns the step for a version of a file that a full load contains. The new version is contained too, because its
+    /// name has the same time, and later full loads contain what that one does.
+    fn of_a_contained_one(&self) -> Option<Step> {
+        let (number, size) = self.contained?;
         if size == self.object.listed.size {
             return Some(Step::Skip(format!("contained in snapshot {number}, as its other version is")));
         }
@@ -337,27 +340,31 @@ impl Change {
     }
 }
 
-/// Returns `true` if the file sorts before a loaded one, or is another version of a loaded one.
+/// Returns `true` if the file sorts before a loaded one of its generation, or is another version of a loaded one. A full load
+/// that was loaded since makes no difference: it may have newer values.
 fn is_late(turn: &FeedPosition, change: &Change, now: &Generation, base: Base) -> bool {
     let before = now.last_change.as_ref().is_some_and(|last| turn < last);
-    !base.renewed && (before || change.rewritten_in == Some(now.number))
+    (before && !base.renewed) || change.rewritten_in.is_some()
 }
 
-fn late_reason(now: &Generation, change: &Change) -> String {
-    match &now.last_change {
-        Some(last) if change.rewritten_in != Some(now.number) => {
-            format!("{} was loaded before it, and comes after it", last.key)
+/// Returns the reason why a file is late in the generation with this number.
+fn late_reason(now: &Generation, change: &Change, number: i32) -> String {
+    match (change.rewritten_in, &now.last_change) {
+        (None, last) => {
+            let last = last.as_ref().map_or("another change file", |last| &last.key);
+            format!("{last} was loaded before it, and comes after it")
         }
-        _ => "another version of this change file was loaded before".to_owned(),
+        (Some(generation), _) if generation >= number => {
+            "another version of this change file was loaded before".to_owned()
+        }
+        (Some(generation), _) if change.object.likeness() == Likeness::Untold => format!(
+            "another version of this change file was loaded in generation {generation} by an older version of the loader, which \
+             did not note its content, so it is not known whether this is the same"
+        ),
+        (Some(generation), _) => {
+            format!("another version of this change file was loaded before, in generation {generation}")
+        }
     }
-}
-
-fn untold(change: &Change) -> String {
-    let generation = change.rewritten_in.unwrap_or_default();
-    format!(
-        "another version of this change file was loaded in generation {generation} by an older version of the loader, which did not \
-         note its content, so it is not known whether this is the same"
-    )
 }
 
 fn lost(key: &str) -> Step {

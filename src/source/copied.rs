@@ -7,11 +7,14 @@
 /// A change file that was written so long after the time in its name was evidently copied: that is more than a time zone and
 /// the retries of an upload make.
 pub(super) const DAY: i64 = 86_400;
-/// If the names span this much more time than the writing of the files took, the files may have been copied at once.
-/// In seconds; more than a change of clocks and the delay of one upload.
-pub(super) const GATHERED: i64 = 90 * 60;
-/// Time within which any file of one copy may be the first, in seconds, because files are copied in parallel.
-const SLACK: i64 = 300;
+/// Longest time between the name and the writing of a file that was written promptly, in seconds: the clocks of writers differ,
+/// and an upload takes its time.
+pub(super) const PROMPT: i64 = 300;
+/// Longest time that copying a table's files takes, in seconds. Files that were written further apart from each other, and
+/// equally long after the times in their names, are named in a time zone.
+const COPYING: i64 = 2 * 3600;
+/// One file in this many may be slow in a feed that is written promptly.
+const SLOW_ONE_IN: usize = 4;
 
 /// Time in a change file's name, and its `LastModified`, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +43,28 @@ pub(super) struct Unsure {
     before: usize,
     /// Number of files that were evidently copied.
     copied: usize,
+    /// Longest time between the name and the writing of a file that was not evidently copied, in seconds.
+    apart: i64,
 }
 
 impl Times {
     pub(super) fn is_copied(&self) -> bool {
-        self.written - self.named > DAY
+        self.delay() > DAY
     }
 
-    /// Returns true if the name may be a time: nothing is written long before it is named.
+    /// Returns `true` if the name may be a time: nothing is written long before it is named.
     fn is_timed(&self) -> bool {
-        self.named - self.written <= DAY
+        self.delay() >= -DAY
+    }
+
+    /// Returns `true` if the file may have been written when it was made, or copied within a day.
+    fn is_near(&self) -> bool {
+        self.is_timed() && !self.is_copied()
+    }
+
+    /// Returns the seconds from the time in the name to the writing.
+    fn delay(&self) -> i64 {
+        self.written - self.named
     }
 }
 
@@ -58,43 +73,64 @@ impl Times {
 pub(super) fn judge(number: i32, earliest: i64, all: &[Times]) -> Verdict {
     // what was loaded without a full load before the first one belongs to it as well
     let is_of_this = |times: &&Times| times.generation.is_none_or(|generation| number <= 1 || generation >= number);
-    let of_this = || all.iter().filter(is_of_this);
-    let before: Vec<&Times> = of_this().filter(|times| times.written < earliest).collect();
-    let copied = of_this().filter(|times| times.is_copied());
-    let unsure = Verdict::Unsure(Unsure { before: before.len(), copied: copied.clone().count() });
-    match copied.map(|times| times.written).min() {
-        _ if before.is_empty() => Verdict::Genuine,
-        // a copying that was under way when the load was written has files on both sides of it
-        None if are_gathered(&of_this().collect::<Vec<_>>()) => unsure,
+    let of_this: Vec<&Times> = all.iter().filter(is_of_this).collect();
+    let before = || of_this.iter().filter(|times| times.written < earliest);
+    let copied = || of_this.iter().filter(|times| times.is_copied());
+    let apart = of_this.iter().filter(|times| times.is_near()).map(|times| times.delay().abs()).max();
+    let unsure = Unsure { before: before().count(), copied: copied().count(), apart: apart.unwrap_or_default() };
+    match copied().map(|times| times.written).min() {
+        _ if unsure.before == 0 => Verdict::Genuine,
+        None if may_be_copied(&of_this, all) => Verdict::Unsure(unsure),
         None => Verdict::Genuine,
-        // at a later full load there is nothing to assume: they agree that they are older, or they do not
-        Some(_) if number > 1 && before.iter().all(|times| times.is_copied()) => Verdict::Genuine,
-        Some(first) if number <= 1 && before.iter().all(|times| may_be_of_a_copying(times, first)) => Verdict::Copied,
-        Some(_) => unsure,
+        Some(first) if number <= 1 && before().all(|times| may_be_of_a_copying(times, first)) => Verdict::Copied,
+        // a later full load may have been copied with them, or have been made after the copying
+        Some(_) => Verdict::Unsure(unsure),
     }
 }
 
-/// Returns true if the file was evidently copied, or was made before a copying began and written in the course of it.
+/// Returns `true` if the file was evidently copied, or was made before a copying began and written in the course of it.
 fn may_be_of_a_copying(times: &Times, first: i64) -> bool {
-    times.is_copied() || (times.is_timed() && times.named < first && times.written >= first - SLACK)
+    times.is_copied() || (times.is_timed() && times.named < first && times.written >= first - PROMPT)
 }
 
-/// Returns true if the names span much more time than the writing of the files took.
-fn are_gathered(files: &[&Times]) -> bool {
-    let span = |of: fn(&Times) -> i64| {
-        let all = || files.iter().filter(|times| times.is_timed()).map(|times| of(times));
-        all().max().zip(all().min()).map_or(0, |(last, first)| last - first)
+/// Returns `true` if files may have been copied within a day of their making: some were there before the feed was written
+/// promptly, or too few of all files of the table were written promptly.
+fn may_be_copied(of_this: &[&Times], all: &[Times]) -> bool {
+    let near: Vec<&Times> = all.iter().filter(|times| times.is_near()).collect();
+    let zone = zone(&near);
+    let is_prompt = |times: &&&Times| {
+        let delay = times.delay();
+        delay.abs() <= PROMPT || zone.is_some_and(|zone| (delay - zone).abs() <= PROMPT)
     };
-    span(|times| times.named) - span(|times| times.written) > GATHERED
+    let slow = near.iter().filter(|times| !is_prompt(times)).count();
+    let first_prompt = near.iter().filter(is_prompt).map(|times| times.named).min();
+    let mut slow_of_this = of_this.iter().filter(|times| times.is_near() && !is_prompt(times));
+    slow * SLOW_ONE_IN > near.len() || slow_of_this.any(|times| first_prompt.is_none_or(|first| times.named < first))
+}
+
+/// Returns how long after the times in their names files are written as a rule, if nothing but a time zone makes that so.
+fn zone(files: &[&Times]) -> Option<i64> {
+    let mut delays: Vec<i64> = files.iter().map(|times| times.delay()).collect();
+    delays.sort_unstable();
+    let middle = *delays.get(delays.len() / 2)?;
+    let usual = || files.iter().filter(|times| (times.delay() - middle).abs() <= PROMPT);
+    let written = || usual().map(|times| times.written);
+    let span = written().max()? - written().min()?;
+    let most = usual().count() * SLOW_ONE_IN >= files.len() * (SLOW_ONE_IN - 1);
+    (most && usual().count() > 2 && span > COPYING).then_some(middle)
 }
 
 impl Unsure {
     /// Says why the table is held, and what decides.
     pub(super) fn reason(self, number: i32) -> String {
-        let Self { before, copied } = self;
+        let Self { before, copied, apart } = self;
         let files = if before == 1 { "1 change file".to_owned() } else { format!("{before} change files") };
         let how = match copied {
-            0 => "their names span far more time than their writing took, so they may have been copied".to_owned(),
+            0 => format!(
+                "change files of the table were written up to {} minutes apart from the times in their names, so they may have \
+                 been copied, or named in another time zone",
+                apart / 60
+            ),
             1 => "1 change file of the table was written more than a day after the time in its name, so it was copied"
                 .to_owned(),
             _ => format!(

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::tests::{LOAD1, NINE, entity, entry, lines, listed, looked_again, plan_of};
 use super::*;
-use crate::source::copied::{DAY, GATHERED};
+use crate::source::copied::{DAY, PROMPT};
 use crate::source::{Request, Status, Step};
 
 const HOUR: i64 = 3600;
@@ -85,10 +85,40 @@ fn files_that_disagree_are_held_until_the_order_is_set() {
 }
 
 #[test]
-fn files_that_were_gathered_within_a_day_are_held() {
-    let mut bucket: Vec<Listed> = [20 * HOUR, 2 * HOUR, 600].map(|age| copied(age, 1)).into();
-    bucket.push(listed(LOAD1, "a", COPY + 2));
+fn files_that_were_copied_within_a_day_are_held_however_few_and_near_they_are() {
+    let with_load = |files: &[Listed]| [files, &[listed(LOAD1, "a", COPY + 2)]].concat();
+    let bucket = with_load(&[20 * HOUR, 2 * HOUR, 600].map(|age| copied(age, 1)));
     assert_eq!(steps(&bucket, &[], Order::Auto), ["1 held"; 3]);
+    let words = &lines(&bucket, &[], Order::Auto)[1];
+    assert!(words.contains("written up to 1200 minutes apart from the times in their names"), "{words}");
+    // their names span less than an hour, and one has no span
+    let near: Vec<Listed> = (0..8).map(|place| copied(5 * HOUR - place * 180, 1)).collect();
+    assert_eq!(steps(&with_load(&near), &[], Order::Auto), ["1 held"; 8]);
+    assert_eq!(steps(&with_load(&near[..1]), &[], Order::Auto), ["1 held"]);
+    // copied side by side, one before the full load and one after it
+    let beside = with_load(&[copied(3 * HOUR, 1), copied(2 * HOUR, 3)]);
+    assert_eq!(steps(&beside, &[], Order::Auto), ["1 held"; 2]);
+    assert_eq!(steps(&beside, &[], Order::Name), ["1 changes"; 2]);
+    assert_eq!(steps(&beside, &[], Order::Modified), ["1 skip", "1 changes"]);
+}
+
+#[test]
+fn a_feed_that_is_synced_every_hour_is_held_though_a_file_was_made_shortly_before() {
+    let ledger: Vec<Entry> = (0..12)
+        .map(|place| entry(place + 2, &name(9 * HOUR - place * 300), "c", COPY - 8 * HOUR + 1, Status::Loaded))
+        .chain([entry(1, LOAD1, "a", COPY - 9 * HOUR, Status::Loaded)])
+        .collect();
+    let bucket = [copied(120, 1), listed(LOAD1, "b", COPY + 2)];
+    assert_eq!(steps(&bucket, &ledger, Order::Auto), ["2 held"]);
+}
+
+#[test]
+fn a_copied_file_that_is_gone_stops_the_table_before_a_full_load_of_the_same_copying() {
+    let bucket = [listed(LOAD1, "a", COPY + 2)];
+    let gone = |age, after| [entry(7, &name(age), "c", COPY + after, Status::Pending)];
+    assert_eq!(lines(&bucket, &gone(3 * HOUR, 1), Order::Auto), ["gone 7", "stopped by 7 gone"]);
+    let written = lines(&bucket, &gone(3 * HOUR, 60 - 3 * HOUR), Order::Auto);
+    assert!(written[2].contains("contained in snapshot 1; it is gone"), "{written:?}");
 }
 
 #[test]
@@ -115,12 +145,14 @@ fn made_in_the_course_of_the_copying_is_unsure() {
 }
 
 #[test]
-fn a_copy_at_a_later_full_load_is_held_unless_all_of_it_is_old() {
+fn a_copy_at_a_later_full_load_is_held() {
     let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded)];
     let bucket = [listed(LOAD1, "b", COPY + 2), copied(3 * DAY, 1), copied(600, 1)];
     let lines = lines(&bucket, &ledger, Order::Auto);
     assert!(lines[0].starts_with("2 replace") && lines[1].starts_with("2 held"), "{lines:?}");
-    assert_eq!(steps(&bucket[..2], &ledger, Order::Auto), ["2 skip"]);
+    assert_eq!(steps(&bucket[..2], &ledger, Order::Auto), ["2 held"], "also if all of it is old");
+    assert_eq!(steps(&bucket[..2], &ledger, Order::Modified), ["2 skip"]);
+    assert_eq!(steps(&bucket[..2], &ledger, Order::Name), ["2 changes"]);
     // what was copied for an earlier generation says nothing of this one
     let old = Entry { generation: 1, ..entry(2, &name(9 * DAY), "c", COPY - DAY, Status::Loaded) };
     let bucket = [bucket[0].clone(), listed(&name(9 * DAY), "c", COPY - DAY), copied(120, -60)];
@@ -160,29 +192,38 @@ fn bucket_of(files: &[Age], load: i64) -> Vec<Listed> {
     bucket
 }
 
-fn plan_with(bucket: &[Listed], room: usize) -> Plan {
+fn plan_with(bucket: &[Listed], generation: i32, room: usize) -> Plan {
+    let before = (generation > 1).then(|| entry(1, LOAD1, "before", -COPY, Status::Loaded));
     looked_again(|asked: &PlanOptions| {
         let mut stock = Planner::with_room("data", Order::Auto, asked, room);
-        bucket.iter().for_each(|listed| stock.see(Some(listed.clone()), &[]));
+        for listed in bucket {
+            let rows: Vec<Entry> = before.iter().filter(|row| row.key == listed.key).cloned().collect();
+            stock.see(Some(listed.clone()), &rows);
+        }
         stock.plan()
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+/// The age of a file at the copying: of any day, of the same day, of the same hour.
+fn age() -> impl Strategy<Value = i64> {
+    prop_oneof![7200i64..20 * DAY, 0i64..DAY, 0i64..7200]
+}
 
-    /// Copies a whole bucket in any order, at any speed up to two hours: no file is skipped, and if one is loaded,
-    /// all are.
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    /// A bucket that was copied whole, in any order and at any speed up to two hours, at a table's first full load or a later
+    /// one: no file of it is skipped, and if one is loaded, all are.
     #[test]
     fn no_file_of_a_copied_bucket_is_skipped(
-        files in prop::collection::vec((7200i64..20 * DAY, (0i64..7200).prop_map(Some)), 2..12),
-        load in 0i64..7200, room in 1usize..20,
+        files in prop::collection::vec((age(), (0i64..7200).prop_map(Some)), 1..12),
+        load in 0i64..7200, generation in 1..3, room in 1usize..20,
     ) {
-        let named = |at: fn(i64, i64) -> i64| files.iter().map(|(age, _)| *age).reduce(at).unwrap_or_default();
-        // Copied within a day, and too close together for a decision.
-        prop_assume!(named(i64::max) > DAY + 7200 || named(i64::max) - named(i64::min) > GATHERED + 7200);
+        let oldest = files.iter().map(|(age, _)| *age).max().unwrap_or_default();
+        // copied as soon as they were made: nobody can tell
+        prop_assume!(oldest > PROMPT);
         let bucket = bucket_of(&files, load);
-        let plan = plan_with(&bucket, room);
+        let plan = plan_with(&bucket, generation, room);
         let steps: Vec<&Step> = plan.tables[0].pending.iter().skip(1).map(|pending| &pending.step).collect();
         prop_assert!(!steps.iter().any(|step| matches!(step, Step::Skip(_))), "{steps:?}");
         let held = steps.iter().filter(|step| matches!(step, Step::Stop(Status::Held, _))).count();
@@ -190,17 +231,42 @@ proptest! {
         prop_assert_eq!(plan.tables[0].entity.clone(), entity());
     }
 
-    /// Files with genuine times are loaded or skipped by their times, beside any copied files, or the table is held.
-    /// A file that was written after the full load is never skipped.
+    /// A feed that goes on as it is written, its names in UTC or in any time zone: it is never held. The full load contains what
+    /// was written before it, and nothing else.
+    #[test]
+    fn a_feed_that_was_not_copied_is_never_held(
+        delays in prop::collection::vec(0i64..240, 4..12), zone in prop_oneof![Just(0i64), (-48i64..56).prop_map(|zone| zone * 900)],
+        few in 1usize..12, slow in prop::option::of(1usize..12), load in -15 * HOUR..HOUR, generation in 1..3,
+    ) {
+        let mut files: Vec<Age> = Vec::new();
+        for (place, delay) in delays.iter().enumerate() {
+            let age = 14 * HOUR - place as i64 * 4000;
+            // one upload took three hours
+            let delay = if slow == Some(place) { 3 * HOUR } else { *delay };
+            files.push((age, Some(delay - age + zone)));
+        }
+        if zone == 0 && slow.is_none() {
+            files.truncate(few);
+        }
+        let plan = plan_with(&bucket_of(&files, load), generation, 100);
+        for pending in plan.tables[0].pending.iter().skip(1) {
+            let contained = pending.objects[0].listed.modified < NINE + COPY + load;
+            let wanted = if contained { "skip" } else { "changes" };
+            prop_assert!(super::tests::line(pending).contains(wanted), "{pending:?}");
+        }
+    }
+
+    /// Files that were written when they were made are loaded or skipped by their times, beside any that were copied; or the
+    /// table is held. What was written after the full load is never skipped.
     #[test]
     fn a_genuine_file_is_never_applied_if_it_is_contained_nor_skipped_if_it_is_not(
         genuine in prop::collection::vec((-DAY..9 * DAY, Just(None)), 1..8),
         copies in prop::collection::vec((DAY + 7200..20 * DAY, (0i64..7200).prop_map(Some)), 0..4),
-        load in -DAY..DAY,
+        load in -DAY..DAY, generation in 1..3,
     ) {
         let files: Vec<Age> = genuine.iter().chain(&copies).copied().collect();
         let bucket = bucket_of(&files, load);
-        let plan = plan_with(&bucket, 100);
+        let plan = plan_with(&bucket, generation, 100);
         for pending in plan.tables[0].pending.iter().skip(1) {
             let listed = &pending.objects[0].listed;
             let is_copy = copies.iter().any(|(age, _)| listed.key.ends_with(&name(*age)));

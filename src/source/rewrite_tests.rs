@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{AT_0900, AT_0901, LOAD1, LOAD2, entry, lines, listed, plan, whole_plan};
 use super::*;
-use crate::source::{Content, IfSame, Status, Step};
+use crate::source::{Content, IfSame, Request, Status, Step};
 
 fn content(number: u8) -> Option<Content> {
     Some([number; 32])
@@ -118,6 +118,38 @@ fn another_version_of_a_contained_file_is_contained() {
     assert!(plan(&bucket, &ledger)[0].starts_with("1 late (another version of this change file is contained"));
 }
 
+#[test]
+fn what_a_full_load_contains_is_contained_in_the_later_ones() {
+    let ledger = [
+        entry(1, LOAD1, "a", 60, Status::Loaded),
+        Entry { contained: true, ..entry(2, AT_0900, "c", 30, Status::Skipped) },
+        Entry { generation: 2, ..entry(3, LOAD1, "a2", 300, Status::Loaded) },
+    ];
+    let mut bucket = [listed(LOAD1, "a2", 300), listed(AT_0900, "c2", 600)];
+    assert_eq!(
+        plan(&bucket, &ledger),
+        [format!("2 skip (contained in snapshot 1, as its other version is): {AT_0900}")]
+    );
+    bucket[1].size += 1;
+    assert!(plan(&bucket, &ledger)[0].starts_with("2 late (another version of this change file is contained"));
+    // also while the later one is pending
+    assert!(plan(&bucket, &ledger[..2])[1].starts_with("2 late (another version of this change file is contained"));
+}
+
+#[test]
+fn a_retry_folds_another_version_in_after_a_later_full_load() {
+    let ledger = [
+        entry(1, LOAD1, "a", 0, Status::Loaded),
+        entry(2, AT_0900, "c", 30, Status::Loaded),
+        Entry { generation: 2, ..entry(3, LOAD1, "a2", 60, Status::Loaded) },
+        Entry { generation: 2, ..entry(4, AT_0901, "d", 90, Status::Loaded) },
+        Entry { generation: 2, requested: Some(Request::Retry), ..entry(5, AT_0900, "c2", 95, Status::Late) },
+    ];
+    let other = Listed { size: 11, ..listed(AT_0900, "c2", 95) };
+    let bucket = [listed(LOAD1, "a2", 60), other, listed(AT_0901, "d", 90)];
+    assert_eq!(plan(&bucket, &ledger), [format!("2 refold: {AT_0900} ={AT_0901}")]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -137,5 +169,38 @@ proptest! {
         }
         let untouched = !which.contains(&true) || (!etags && !which[0] && !which[1]);
         prop_assert_eq!(plan.tables.is_empty(), untouched);
+    }
+
+    /// Whatever generation loaded or contains a change file, and whether another full load is pending: with other bytes it is
+    /// not applied unless somebody asks for it.
+    #[test]
+    fn other_bytes_of_a_known_change_file_are_never_applied_unasked(
+        known in prop::collection::vec((1..4, any::<bool>(), prop::option::of((400i64..900, any::<bool>()))), 1..6),
+        renewed in prop::option::of(400i64..900),
+    ) {
+        let file = |place: usize| format!("e/20220922-09000{place}000.csv.gz");
+        let mut ledger: Vec<Entry> = (1..4)
+            .map(|generation| Entry { generation, ..entry(generation.into(), LOAD1, &format!("a{generation}"), 100 * i64::from(generation), Status::Loaded) })
+            .collect();
+        let mut bucket = vec![renewed.map_or_else(|| listed(LOAD1, "a3", 300), |at| listed(LOAD1, "b", at))];
+        for (place, (generation, contained, again)) in known.iter().enumerate() {
+            let written = 100 * i64::from(*generation) + if *contained { -10 } else { 10 };
+            let status = if *contained { Status::Skipped } else { Status::Loaded };
+            let row = entry(place as i64 + 4, &file(place), "c", written, status);
+            ledger.push(Entry { generation: *generation, contained: *contained, content: content(9), ..row });
+            let shown = again.map_or_else(
+                || listed(&file(place), "c", written),
+                |(at, same_size)| Listed { size: 10 + u64::from(!same_size), ..listed(&file(place), "c2", at) },
+            );
+            bucket.push(shown);
+        }
+        let plan = whole_plan(&bucket, &ledger, Order::Auto);
+        for pending in plan.tables.iter().flat_map(|table| &table.pending) {
+            let step = match &pending.step {
+                Step::Compare(other) => other,
+                step => step,
+            };
+            prop_assert!(*step != Step::Changes && *step != Step::Refold, "{pending:?}");
+        }
     }
 }

@@ -152,6 +152,7 @@ impl TableStock {
         if let Some(last) = rows.last().filter(|last| listed.is_none() && (last.is_open() || last.reload)) {
             self.gone_behind.extend(last.reload.then_some(last.id));
             let turn = self.changes.turn(time, last.modified, &last.key);
+            self.changes.see_gone(time, last.modified);
             self.gone_changes.insert(turn, Object::gone(last));
         }
         for row in rows.iter().filter(|row| row.status == Status::Loaded) {
@@ -284,10 +285,9 @@ impl TableStock {
             return None;
         };
         let behind = |object: &Object| object.entry.is_some_and(|id| self.gone_behind.contains(&id));
-        let contained = |turn: &FeedPosition, at| self.changes.contains_gone(turn, at, base, verdict);
-        let contains = |turn: &FeedPosition, gone: &Object| !behind(gone) && contained(turn, gone.listed.modified);
+        let contains = |gone: &Object| !behind(gone) && self.changes.is_contained(gone.listed.modified, base, verdict);
         let gone = self.gone_changes.iter();
-        let (contained, missing): (Vec<_>, Vec<_>) = gone.partition(|(turn, object)| contains(turn, object));
+        let (contained, missing): (Vec<_>, Vec<_>) = gone.partition(|(_, object)| contains(object));
         if let Some((_, object)) = missing.first() {
             let id = object.entry.unwrap_or_default();
             return Some(Stop { id, status: Status::Gone, key: object.listed.key.clone() });

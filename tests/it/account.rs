@@ -140,3 +140,54 @@ async fn a_version_that_comes_back_is_late_and_not_ignored() {
     assert_eq!(world.rows(rows).await, ["loaded|1", "loaded|1", "loaded|2"]);
     assert!(run_once(&world).await.ok().effects().is_empty());
 }
+
+/// A table with two rows that was loaded, and then got out of the loader's sight. A change file comes and goes meanwhile.
+async fn out_of_sight(folder: &str, away: &str, back: &str) -> World {
+    let world = World::with_table().await;
+    let file = |name: &str| format!("{folder}/{name}");
+    world.bucket.put(&file("LOAD00000001.csv.gz"), "1,a,1\n2,b,2\n").await;
+    run_once(&world).await.ok();
+    world.sql(away).await;
+    world.bucket.put(&file("20991231-235901000.csv.gz"), "U,1,lost,1\n").await;
+    run_once(&world).await;
+    let pending = "select count(*) from loader_deliveries where status = 'pending'";
+    assert_eq!(world.value(pending).await, "1", "{away}");
+    world.bucket.delete(&file("20991231-235901000.csv.gz")).await;
+    world.bucket.put(&file("20991231-235902000.csv.gz"), "U,2,kept,2\n").await;
+    world.sql(back).await;
+    let ended = fails(&world, "stopped by delivery 2, gone").await;
+    assert_eq!(world.rows("select name from dbo.e order by id").await, ["a", "b"], "{away}: {}", ended.log);
+    world
+}
+
+#[tokio::test]
+async fn what_comes_while_a_table_is_out_of_sight_is_not_forgotten() {
+    let away = [
+        ("e", "alter table dbo.e rename to away", "alter table dbo.away rename to e"),
+        ("E", "create schema \"DBO\"; create table \"DBO\".e (x int)", "drop schema \"DBO\" cascade"),
+        ("e", "alter schema dbo rename to away", "alter schema away rename to dbo"),
+        ("e", "create table dbo.child () inherits (dbo.e)", "drop table dbo.child"),
+    ];
+    for (folder, away, back) in away {
+        let world = out_of_sight(folder, away, back).await;
+        command(&world, &["deliveries", "skip", "2", "--reason", "a test row"]).await.ok();
+        run_once(&world).await.ok();
+        assert_eq!(world.rows("select name from dbo.e order by id").await, ["a", "kept"]);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_table_keeps_the_rows_of_its_files() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    run_once(&world).await.ok();
+    world.sql("drop table dbo.e").await;
+    world.bucket.put(C1, "U,1,b,1\n").await;
+    for _ in 0..2 {
+        run_once(&world).await;
+        assert_eq!(states(&world).await, ["LOAD00000001 loaded", "20991231-235901000 pending"]);
+    }
+    world.bucket.delete(C1).await;
+    run_once(&world).await;
+    assert_eq!(states(&world).await, ["LOAD00000001 loaded", "20991231-235901000 gone"]);
+}

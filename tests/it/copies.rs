@@ -77,6 +77,90 @@ async fn files_whose_times_disagree_are_held_and_the_order_decides() {
     }
 }
 
+#[tokio::test]
+async fn files_that_were_copied_within_a_day_are_held_however_few_they_are() {
+    let near: Vec<i64> = (0..5).map(|place| 5 * HOUR - place * 180).collect();
+    for ages in [&near[..], &[3 * HOUR]] {
+        let world = copied(ages).await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.code, 1, "{}", ended.log);
+        assert!(ended.log.contains("minutes apart from the time"), "{}", ended.log);
+        assert_eq!(world.value("select count(*) from loader_deliveries where status = 'skipped'").await, "0");
+        assert_eq!(world.value("select name from dbo.e").await, "a");
+        let release = format!(
+            "deliveries release {}",
+            world.value("select id from loader_deliveries where status = 'held'").await
+        );
+        let mut command = program(&world);
+        command.args(release.split(' '));
+        run(command).await.ok();
+        run_once(&world).await.ok();
+        assert_eq!(world.value("select count(*) from dbo.e").await, (ages.len() + 1).to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_later_full_load_that_is_copied_behind_its_change_files_holds_them() {
+    for (feed, rows) in [("order=name", "5"), ("order=modified", "3")] {
+        let world = World::with_table().await;
+        world.bucket.put(LOAD1, "1,old,1\n2,b,1\n").await;
+        run_once(&world).await.ok();
+        for hours in [60, 59] {
+            world.bucket.put(&aged(hours * HOUR), &format!("I,1{hours},new,1\n")).await;
+        }
+        world.bucket.put_later(LOAD1, "1,y,1\n2,b,1\n3,c,1\n").await;
+        let ended = run_once(&world).await;
+        assert!(
+            ended.code == 1 && ended.log.contains("FEED order=name if all change files follow it"),
+            "{}",
+            ended.log
+        );
+        assert_eq!(world.value("select count(*) from dbo.e").await, "3");
+        run_with_feed(&world, feed).await.ok();
+        assert_eq!(world.value("select count(*) from dbo.e").await, rows, "{feed}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_missed_a_full_load_and_what_was_written_before_it_goes_on_by_itself() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,old,1\n").await;
+    world.bucket.put(&aged(240), "U,1,x,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put(&aged(180), "U,1,y,1\nI,2,y,1\n").await;
+    world.bucket.put(&aged(120), "U,1,z,1\n").await;
+    world.bucket.put_later(LOAD1, "1,z,1\n3,c,1\n").await;
+    world.bucket.put(&aged(0), "I,4,d,1\n").await;
+    run_once(&world).await.ok();
+    assert_eq!(world.rows("select id from dbo.e order by id").await, ["1", "3", "4"]);
+    let skipped = "select count(*) from loader_deliveries where reason = 'contained in snapshot 2'";
+    assert_eq!(world.value(skipped).await, "2");
+}
+
+#[tokio::test]
+async fn other_bytes_of_a_loaded_change_file_are_late_after_a_later_full_load_too() {
+    let world = World::with_table().await;
+    let (one, two) = ("e/20991231-120100000.csv.gz", "e/20991231-120200000.csv.gz");
+    world.bucket.put(LOAD1, "1,old,1\n2,b,1\n").await;
+    world.bucket.put(one, "U,1,x,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(LOAD1, "1,newer,1\n2,b,1\n3,c,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_later(one, "U,1,stale,1\nD,2,b,1\n").await;
+    world.bucket.put(two, "U,3,last,1\n").await;
+    let ended = run_once(&world).await;
+    let words = "late: another version of this change file was loaded before, in generation 1";
+    assert!(ended.code == 1 && ended.log.contains(words), "{}", ended.log);
+    let rows = "select name from dbo.e order by id";
+    assert_eq!(world.rows(rows).await, ["newer", "b", "c"]);
+    // a full load that contains it ends the stop once somebody looks again
+    let mut skip = program(&world);
+    skip.args(["deliveries", "skip", "4", "--reason", "stale"]);
+    run(skip).await.ok();
+    run_once(&world).await.ok();
+    assert_eq!(world.rows(rows).await, ["newer", "b", "last"]);
+}
+
 /// A full load of two hundred rows and five change files: 205 rows, the last word of each that of a change file.
 async fn whole() -> World {
     let world = World::with_table().await;
