@@ -1,7 +1,8 @@
 -- What each delivery asks and writes, with fewer queries: a query that finds nothing costs as much as one that finds a row.
 
 -- A table without triggers, rules or children is not asked for them. The hints of pg_class stay true for a while after the last
--- of them is gone, and are never false while there is one.
+-- of them is gone, and are never false while there is one. The triggers of constraints count too: a foreign key that another table
+-- gets meanwhile may act upon rows that refer to the table's rows.
 create or replace function loader_fingerprint(of_table oid) returns text language plpgsql stable as $$
 declare
     kind "char";
@@ -37,7 +38,7 @@ begin
         );
         select pg_catalog.string_agg(xmin::text, ',' order by oid)
         into triggers
-        from pg_catalog.pg_trigger where tgrelid = of_table and not tgisinternal;
+        from pg_catalog.pg_trigger where tgrelid = of_table;
     end if;
     if has_rules then
         select pg_catalog.string_agg(xmin::text, ',' order by oid)

@@ -1,6 +1,7 @@
 //! Rows on their way to the table: tuples with their sort keys and what each wants, many at a time.
 
 use super::chain::Step;
+use super::collisions::Arrival;
 
 /// Effect of one row of a batch on the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Batch {
     pub elsewhere: Vec<(usize, Vec<Step>)>,
     /// Size of `elsewhere` in bytes.
     pub elsewhere_size: usize,
+    /// of all rows of the delivery: those that must not meet another row where they arrive
+    pub arrivals: Vec<Arrival>,
     /// `true` if some row has unset cells; `mixed` is `true` if some row is not to be written.
     pub holes: bool,
     pub mixed: bool,

@@ -10,6 +10,7 @@
 use super::catalog::Table;
 use super::constraints::{Constraints, Extremes, Kind, Parking};
 use super::delta::{Delta, copy_spool, send};
+use super::referrers::Event;
 use super::spool::Spool;
 use super::unnest::UnnestParams;
 use super::{Counts, Error, sql, tuple};
@@ -160,6 +161,7 @@ impl Careful<'_> {
         if !table.refers_to_itself || table.is_keyless() {
             return delta.put_removes(tx, table).await.map(drop);
         }
+        delta.check_referrers(tx, table, Event::Remove).await?;
         let mut keys = UnnestParams::new(table, table.key.iter().copied());
         let (mut tuples, mut row, mut removed) = (delta.removes.reader()?, Vec::new(), 0);
         while tuple::read(&mut tuples, &mut row)? {

@@ -30,6 +30,8 @@ pub struct Table {
     pub key: Vec<usize>,
     /// Rows of it may refer to other rows of it.
     pub refers_to_itself: bool,
+    /// a foreign key would change or remove rows that refer to its rows
+    pub referred_with_action: bool,
     /// `true` if the table has a unique index beside its primary key.
     pub constrained: bool,
     /// The names of its triggers that run before each row is written, and may keep it from being written.
@@ -79,6 +81,7 @@ impl Table {
             generated: Vec::new(),
             key,
             refers_to_itself,
+            referred_with_action: false,
             constrained,
             row_triggers,
             fingerprint,
@@ -128,6 +131,7 @@ impl Table {
             generated: shape.generated.clone(),
             key: shape.key.clone(),
             refers_to_itself: row.get("refers_to_itself"),
+            referred_with_action: row.get("referred_with_action"),
             constrained: row.get("constrained"),
             row_triggers: row.get("triggers"),
             fingerprint,

@@ -16,6 +16,9 @@ select c.oid, n.nspname::text as schema, c.relname::text as name,
        row_security_active(c.oid) as row_security,
        exists (select from pg_constraint f where f.contype = 'f' and f.conrelid = c.oid and f.confrelid = c.oid)
            as refers_to_itself,
+       exists (select from pg_constraint f
+               where f.contype = 'f' and f.confrelid = c.oid
+                 and (f.confdeltype in ('c', 'n', 'd') or f.confupdtype in ('c', 'n', 'd'))) as referred_with_action,
        exists (select from pg_index i
                where i.indrelid = c.oid and (i.indisunique or i.indisexclusion) and not i.indisprimary) as constrained,
        case c.relkind when 'v' then 'a view' when 'm' then 'a materialized view' when 'f' then 'a foreign table' end as kind,

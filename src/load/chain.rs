@@ -90,6 +90,16 @@ impl Chain {
         self.taken.contains(key)
     }
 
+    /// Returns what is wanted of a key so far; none if the files have not said anything of it.
+    pub fn wish_of(&self, key: &[u8]) -> Option<RowAction> {
+        self.values.get(key).map(|value| value.word.wish)
+    }
+
+    /// Returns true if the files have said something of the key.
+    pub fn names(&self, key: &[u8]) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// Returns all keys in their order, with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Value)> {
         self.values.iter().map(|(key, value)| (key.as_slice(), value))

@@ -27,7 +27,8 @@ pub async fn apply<T>(
     // If the table's definition has changed, that explains any other error, so this error comes first.
     entered?;
     let (mut next, mut current) = (first?, current?);
-    while let Some(batch) = next {
+    while let Some(mut batch) = next {
+        delta.expect(std::mem::take(&mut batch.arrivals));
         if let Some(current) = current.take() {
             merge(table, &batch, current, &mut delta).await?;
         } else {
@@ -39,6 +40,7 @@ pub async fn apply<T>(
         }
         next = intake.next().await?;
     }
+    delta.check_arrivals()?;
     delta.write(tx, table, look).await
 }
 

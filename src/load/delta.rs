@@ -5,6 +5,7 @@
 //! (`1.0` and `1.00`) is not written and counts as unchanged.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use bytes::Bytes;
@@ -14,7 +15,9 @@ use tokio_postgres::Row;
 use super::batch::{RowAction, Wanted};
 use super::catalog::Table;
 use super::change_report::ChangeReport;
+use super::collisions::{Arrival, There};
 use super::parts::Parts;
+use super::referrers::{self, Event};
 use super::spool::Spool;
 use super::table_cursor::TableCursor;
 use super::unnest::UnnestParams;
@@ -35,6 +38,9 @@ pub struct Delta {
     unchanged: u64,
     /// Number of the table's rows that are kept because the file's row with the same key was rejected.
     left: u64,
+    arrivals: Vec<Arrival>,
+    /// what the table has under the keys of `arrivals`
+    there: BTreeMap<Vec<u8>, There>,
     /// Reused.
     scratch: Vec<u8>,
 }
@@ -49,6 +55,21 @@ impl Delta {
         self.removes.count() + self.amends.count() + self.resets.count() + self.unchanged + self.left
     }
 
+    /// Looks out for the rows onto which others are moved.
+    pub fn expect(&mut self, arrivals: Vec<Arrival>) {
+        self.there.extend(arrivals.iter().flat_map(Arrival::keys).map(|key| (key.clone(), There::Nothing)));
+        self.arrivals.extend(arrivals);
+    }
+
+    /// Fails if a row was moved onto another one.
+    pub fn check_arrivals(&self) -> Result<(), Error> {
+        let there = |key: &[u8]| self.there.get(key).copied().unwrap_or(There::Nothing);
+        match self.arrivals.iter().find(|arrival| arrival.displaces(there)) {
+            Some(arrival) => Err(arrival.refused()),
+            None => Ok(()),
+        }
+    }
+
     /// Takes one wanted row. Rows of the table that come before it are not wanted any more.
     pub async fn want(
         &mut self,
@@ -61,7 +82,11 @@ impl Delta {
                 Ordering::Greater => break,
                 Ordering::Less => self.remove(row, current.address(), table)?,
                 Ordering::Equal => {
+                    let unchanged = self.unchanged;
                     self.meet(wanted, row, current.address(), table)?;
+                    if let Some(there) = self.there.get_mut(key) {
+                        *there = if self.unchanged > unchanged { There::Same } else { There::Other };
+                    }
                     return current.advance().await;
                 }
             }
@@ -180,8 +205,18 @@ impl Delta {
 
     /// Removes all rows that are to be removed; their number.
     pub(super) async fn put_removes(&self, tx: &Tx, table: &Table) -> Result<u64, Error> {
+        self.check_referrers(tx, table, Event::Remove).await?;
         let removed = run(tx, |source| sql::delete(table, source), &self.removes, self.addresses(table)).await?;
         self.check_removed(tx, table, removed).await
+    }
+
+    /// Fails if a foreign key would change or remove rows of which no file says anything.
+    pub(super) async fn check_referrers(&self, tx: &Tx, table: &Table, event: Event) -> Result<(), Error> {
+        let (removes, amends) = ((&self.removes, Event::Remove), (&self.amends, Event::Amend));
+        match event {
+            Event::Remove => referrers::check(tx, table, &[removes]).await,
+            Event::Amend => referrers::check(tx, table, &[removes, amends]).await,
+        }
     }
 
     /// Returns the number of removed rows, all that were to be removed. Where rows refer to each other, those that are removed first
@@ -213,6 +248,7 @@ impl Delta {
     /// Writes whole rows, and rows whose holes are reset. Where rows may be kept from being written, each statement's rows are
     /// counted together with it: those that differ by their types' equality, and those that are not there any more.
     pub(super) async fn put_amends(&self, tx: &Tx, table: &Table) -> Result<(u64, u64), Error> {
+        self.check_referrers(tx, table, Event::Amend).await?;
         let (mut planned, mut amended) = (0, 0);
         each(&self.amends, UnnestParams::new(table, 0..table.columns.len()), async |arrays| {
             let source = arrays.source();

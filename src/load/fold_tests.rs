@@ -12,6 +12,7 @@ use super::Error;
 use super::batch::{Batch, RowAction};
 use super::catalog::{Column, Table as Target};
 use super::chain::{Step, follow};
+use super::collisions::There;
 use super::encode::ColumnEncoding;
 use super::fold::Fold;
 use super::moves::Moves;
@@ -159,6 +160,33 @@ fn moved(files: &[Vec<Op>], loaded: &[bool]) -> Result<Batch, Error> {
     }
 }
 
+/// Returns true if the files move a row onto another one that the table has; `now` is the table as it is.
+fn displaces(now: &Table, batch: &Batch) -> bool {
+    let target = target();
+    let sort_key = |key: u8| {
+        let mut sort_key = Vec::new();
+        target.sort_key(&key_only(key), &mut sort_key);
+        sort_key
+    };
+    let then = carry_out(now, batch);
+    let there = |key: &[u8]| match now.iter().find(|(has, _)| sort_key(**has) == key) {
+        None => There::Nothing,
+        Some((has, cells)) if then.get(has) == Some(cells) => There::Same,
+        Some(_) => There::Other,
+    };
+    batch.arrivals.iter().any(|arrival| arrival.displaces(there))
+}
+
+/// The table after one file in which rows may move; none if it is refused, since a row moves onto another one.
+fn after_one_file(table: &Table, ops: &[Op]) -> Option<Table> {
+    match moved(&[ops.to_vec()], &[]) {
+        Err(Error::Displaced { .. }) => None,
+        Err(error) => panic!("{error}"),
+        Ok(batch) if displaces(table, &batch) => None,
+        Ok(batch) => Some(carry_out(table, &batch)),
+    }
+}
+
 fn folded(ops: &[Op]) -> Batch {
     let (target, mut key) = (target(), Vec::new());
     let (mut fold, mut batch) = (Fold::new(File::Changes, false), Batch::default());
@@ -204,6 +232,47 @@ fn op() -> impl Strategy<Value = Op> {
 fn op_or_move() -> impl Strategy<Value = Op> {
     let moves = (0..KEYS, 0..KEYS, cells()).prop_map(|(from, to, cells)| Op::Move(from, to, cells));
     prop_oneof![2 => op(), 2 => moves]
+}
+
+/// Statements of a source: operations on one row, and rows that move at once.
+fn statements() -> impl Strategy<Value = Vec<Vec<Op>>> {
+    let keys = || Just((0..KEYS).collect::<Vec<_>>()).prop_shuffle();
+    let at_once = (keys(), keys(), prop::collection::vec(cells(), 4), 2usize..5).prop_map(|(from, to, cells, rows)| {
+        let moves = from.into_iter().zip(to).zip(cells).map(|((from, to), cells)| Op::Move(from, to, cells));
+        moves.take(rows).collect()
+    });
+    let by_one = (keys(), cells()).prop_map(|(from, cells)| {
+        from.into_iter().filter(|from| from + 1 < KEYS).map(|from| Op::Move(from, from + 1, cells)).collect()
+    });
+    let statement = prop_oneof![3 => op_or_move().prop_map(|op| vec![op]), 2 => at_once, 1 => by_one];
+    prop::collection::vec(statement, 0..6)
+}
+
+/// Does what a source does with each statement: its rows move at once. Returns the end, and the rows as they are written. Of rows
+/// that are not there nothing is written; a statement that ends with two rows under one key is none.
+fn at_once(mut table: Table, statements: Vec<Vec<Op>>) -> (Table, Vec<Op>) {
+    let mut written = Vec::new();
+    for statement in statements {
+        let there = |op: &Op| !matches!(op, Op::Move(from, ..) if !table.contains_key(from));
+        let ops: Vec<Op> = statement.into_iter().filter(there).collect();
+        let (mut next, mut arrive) = (table.clone(), Vec::new());
+        for op in &ops {
+            match *op {
+                Op::Move(from, to, supplied) => {
+                    next.remove(&from);
+                    arrive.push((to, with(table[&from], supplied)));
+                }
+                _ => next = one_by_one(next, [op]),
+            }
+        }
+        if arrive.iter().any(|(to, _)| next.contains_key(to)) {
+            continue;
+        }
+        next.extend(arrive);
+        table = next;
+        written.extend(ops);
+    }
+    (table, written)
 }
 
 fn files() -> impl Strategy<Value = Vec<(bool, Vec<Op>)>> {
@@ -272,6 +341,18 @@ fn may_be_lost(files: &[(bool, Vec<Op>)]) -> bool {
     with_cells.chain(with_defaults).any(|table| is_lost(&one_by_one(table, ops_of(files, true)), files))
 }
 
+/// Returns true if a late file moves a row to a key from which a row moves on later.
+fn moves_on(files: &[(bool, Vec<Op>)]) -> bool {
+    let ops: Vec<(bool, &Op)> = files.iter().flat_map(|(late, ops)| ops.iter().map(|op| (*late, op))).collect();
+    let later = |place: usize, key: u8| {
+        ops[place + 1..].iter().any(|(_, op)| matches!(op, Op::Move(from, to, _) if *from == key && from != to))
+    };
+    ops.iter().enumerate().any(|(place, (late, op))| match **op {
+        Op::Move(_, to, _) => *late && later(place, to),
+        _ => false,
+    })
+}
+
 #[test]
 fn what_can_be_known_of_late_files_is_not_refused() {
     let none = [None; 3];
@@ -316,7 +397,24 @@ proptest! {
     #[test]
     fn so_does_one_in_which_rows_move(table in table(), ops in prop::collection::vec(op_or_move(), 0..12)) {
         let wanted = one_by_one(table.clone(), &ops);
-        prop_assert_eq!(carry_out(&table, &moved(&[ops], &[]).expect("folded")), wanted);
+        let can = ops_of(&possible(&table, vec![(false, ops.clone())]), false).count() == ops.len();
+        match after_one_file(&table, &ops) {
+            Some(after) => prop_assert_eq!(after, wanted),
+            None => prop_assert!(!can, "refused for nothing"),
+        }
+    }
+
+    /// What a source does at once is written one after the other, and a file may end in between: right, or refused where it cannot
+    /// be done row by row.
+    #[test]
+    fn so_does_one_in_which_rows_move_at_once(table in table(), statements in statements(), cut in 0.0..=1.0f64) {
+        let (wanted, written) = at_once(table.clone(), statements);
+        let can = ops_of(&possible(&table, vec![(false, written.clone())]), false).count() == written.len();
+        let (first, second) = written.split_at((written.len() as f64 * cut) as usize);
+        match after_one_file(&table, first).and_then(|table| after_one_file(&table, second)) {
+            Some(after) => prop_assert_eq!(after, wanted),
+            None => prop_assert!(!can, "refused for nothing"),
+        }
     }
 
     /// Folds all files in their order into a table to which the loaded ones were applied. The result is right, or
@@ -329,6 +427,8 @@ proptest! {
         let now = one_by_one(table, ops_of(&files, true));
         let ops: Vec<Vec<Op>> = files.iter().map(|(_, ops)| ops.clone()).collect();
         match moved(&ops, &loaded) {
+            Err(Error::Displaced { .. }) => prop_assert!(moves_on(&files), "refused for nothing"),
+            Ok(batch) if displaces(&now, &batch) => prop_assert!(false, "refused for nothing"),
             Ok(batch) => prop_assert_eq!(carry_out(&now, &batch), wanted),
             Err(Error::Overwritten { .. }) => prop_assert!(may_be_lost(&files), "refused for nothing"),
             Err(error) => prop_assert!(false, "{}", error),

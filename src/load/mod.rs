@@ -12,6 +12,7 @@ mod catalog;
 mod chain;
 mod change_report;
 mod changes;
+mod collisions;
 mod column;
 mod compare;
 mod constraints;
@@ -40,6 +41,7 @@ mod plan_fingerprint;
 mod pooler;
 mod preflight;
 mod references;
+mod referrers;
 mod refold;
 mod refused;
 mod rejects;
@@ -174,6 +176,14 @@ pub enum Error {
          already overwrote or removed the row's value; load the table again from a full load, or skip the file with a reason"
     )]
     Overwritten { column: String },
+    /// rows are moved at once that cannot be moved one after the other
+    #[error(
+        "{at} moves a row to a key under which another row stands, which no line before it removes or moves away{later}. One \
+         statement of the source seems to have changed several keys at once (id = id + 1, or a swap); the lines do not tell which \
+         row is which, so nothing was applied. What to do: put a new full load of the table into the bucket; if others wrote \
+         that row into the table, remove it and retry"
+    )]
+    Displaced { at: Place, later: collisions::Later },
     /// No fault of the file: it is read again.
     #[error("table {table} was altered while its file was read")]
     Altered { table: String },

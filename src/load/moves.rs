@@ -7,6 +7,7 @@
 //! refused.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::Error;
 use super::batch::Batch;
 use super::catalog::Table;
 use super::chain::{Chain, Step, Value, key_alone};
+use super::collisions::Collisions;
 use super::row_pipeline::Stopped;
 use super::sort::Record;
 use super::tuple;
@@ -24,6 +26,7 @@ pub struct Moves {
     all: Chain,
     /// Moves of the loaded files, which the table holds already.
     loaded: Chain,
+    collisions: Collisions,
     /// `true` for each part of the delivery that was loaded before.
     parts: Vec<bool>,
 }
@@ -31,18 +34,22 @@ pub struct Moves {
 impl Moves {
     pub fn new(table: Arc<Table>, parts: &[bool]) -> Self {
         let (all, loaded) = (Chain::new(&table.key), Chain::new(&table.key));
-        Self { table, all, loaded, parts: parts.to_vec() }
+        Self { table, all, loaded, collisions: Collisions::default(), parts: parts.to_vec() }
     }
 
     pub fn take(&mut self, record: &Record<'_>) {
+        self.collisions.take(record, self.all.wish_of(record.key));
         self.all.take(record);
         if self.parts.get(record.mark.part as usize) == Some(&true) {
             self.loaded.take(record);
         }
     }
 
-    /// Sends all keys on in their order: `each` is called with what puts one into a batch.
+    /// Sends all keys on in their order: `each` is called with what puts one into a batch. The first batch has what is to be
+    /// judged by the rows of the table.
     pub fn end(self, mut each: impl FnMut(&dyn Fn(&mut Batch)) -> Result<(), Stopped>) -> Result<(), Stopped> {
+        let arrivals = Cell::new(self.collisions.end(&self.loaded, &self.parts)?);
+        each(&|batch| batch.arrivals = arrivals.take())?;
         let now = Now::of(&self.table, &self.all, &self.loaded);
         self.all.iter().try_for_each(|(key, value)| {
             let moved = now.look_for(key, value)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::catalog::{Column, Table};
 use super::encode::{ColumnEncoding, Comparison};
+use super::referrers::{Event, Referrer};
 use super::unnest::unnest;
 use crate::pg::quote;
 
@@ -196,6 +197,83 @@ pub fn differences(table: &Table, source: &str) -> String {
 pub fn texts(columns: usize, source: &str) -> String {
     let texts: Vec<_> = (1..=columns).map(|number| format!("c{number}::text")).collect();
     format!("select {} from {source}", texts.join(", "))
+}
+
+/// The rows that refer to given rows of a table by one foreign key, as the parts of a query.
+pub(super) struct Referred {
+    /// the table, quoted
+    table: String,
+    /// which of its rows are meant
+    which: String,
+    /// the rows that refer, and how
+    refers: String,
+    /// the values to which they refer, as text
+    values: String,
+    /// the key of a row of the table itself, as text
+    key: String,
+}
+
+/// Returns none if the event cannot touch the columns to which the foreign key refers: they are the key, or generated.
+pub(super) fn referred(table: &Table, referrer: &Referrer, event: Event) -> Option<Referred> {
+    let changes = referrer.pairs.iter().filter_map(|(_, column)| table.column_named(column));
+    let changes = changes.filter(|column| !table.key.contains(column));
+    let changes = changes.map(|column| differs(column, &table.columns[column])).collect::<Vec<_>>().join(" or ");
+    let which = match event {
+        Event::Remove if table.is_keyless() => "t.ctid = v.c1 and t.tableoid = v.c2".to_owned(),
+        Event::Remove => key_match(table, table.key.iter().copied().enumerate()),
+        Event::Amend if table.is_keyless() || changes.is_empty() => return None,
+        Event::Amend => {
+            format!("{} and ({changes})", key_match(table, table.key.iter().map(|column| (*column, *column))))
+        }
+    };
+    let pairs = referrer.pairs.iter();
+    let refers = pairs.map(|(column, to)| format!("r.{} = t.{}", quote::ident(column), quote::ident(to)));
+    let values = referrer.pairs.iter().map(|(_, to)| format!("t.{}::text", quote::ident(to)));
+    Some(Referred {
+        table: table.quoted(),
+        which,
+        refers: format!("join {} r on {}", referrer.quoted(), refers.collect::<Vec<_>>().join(" and ")),
+        values: format!("pg_catalog.concat_ws(', ', {})", values.collect::<Vec<_>>().join(", ")),
+        key: key_text(table, "r"),
+    })
+}
+
+impl Referred {
+    /// What the first of them refers to.
+    pub fn first(&self, source: &str) -> String {
+        format!("select {} from {} limit 1", self.values, self.rows(source))
+    }
+
+    /// All of them, of the table itself: their keys, and what they refer to.
+    pub fn own(&self, source: &str) -> String {
+        format!("select {}, {} from {}", self.key, self.values, self.rows(source))
+    }
+
+    fn rows(&self, source: &str) -> String {
+        format!("{} t join {source} on {} {}", self.table, self.which, self.refers)
+    }
+}
+
+/// The keys of the given keys, addresses or rows, as `Referred::own` has them.
+pub(super) fn key_texts_of(table: &Table, source: &str, event: Event) -> String {
+    let which = match event {
+        Event::Remove if table.is_keyless() => "t.ctid = v.c1 and t.tableoid = v.c2".to_owned(),
+        Event::Remove => key_match(table, table.key.iter().copied().enumerate()),
+        Event::Amend => key_match(table, table.key.iter().map(|column| (*column, *column))),
+    };
+    format!("select {} from {} t join {source} on {which}", key_text(table, "t"), table.quoted())
+}
+
+/// The key of a row, or its address, as one text.
+fn key_text(table: &Table, alias: &str) -> String {
+    let texts = match table.is_keyless() {
+        true => vec![format!("{alias}.tableoid::text"), format!("{alias}.ctid::text")],
+        false => {
+            let names = table.key.iter().map(|column| quote::ident(&table.columns[*column].name));
+            names.map(|name| format!("{alias}.{name}::text")).collect()
+        }
+    };
+    format!("pg_catalog.array_to_string(array[{}]::text[], chr(1))", texts.join(", "))
 }
 
 /// Returns the condition that a value differs. Values differ if their texts do, except for numbers of another scale.

@@ -321,6 +321,8 @@ impl Target {
     ) -> Result<Option<TableStop>, Error> {
         match (judged, now) {
             (Judgement::Fine(rows), Some((table, _))) => {
+                // it goes on from what it holds, so what was to be loaded again is not
+                self.take_back_reload(tx, &noted.entity).await?;
                 self.take_as_it_is(tx, noted, table, rows).await?;
                 say_fine(noted, rows);
                 Ok(None)

@@ -19,29 +19,45 @@ impl Target {
             tx.rollback().await?;
             return Ok(Reloaded::Busy);
         }
-        let sql = "update public.loader_deliveries
-            set status = 'skipped', actor = 'loader', requested = null,
-                reason = 'superseded: to be loaded again by `tables reload`'
-            where id = any($1) and status = 'loaded'";
-        tx.execute_typed(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| tx.error(error))?;
+        let marked = tx.execute_typed(include_str!("reload_mark.sql"), &[(&ids, Type::INT8_ARRAY)]).await;
+        marked.map_err(|error| tx.error(error))?;
         tx.commit().await?;
         Ok(Reloaded::Pending)
     }
 
-    /// Notes that a table cannot be loaded again, and why.
-    pub async fn refuse_reload(&self, entity: &Entity, why: &str) -> Result<(), Error> {
+    /// Notes that a table cannot be loaded again, and why. What was made pending for it counts as loaded again. Returns how many
+    /// ledger rows those are; none if another loader has the table.
+    pub async fn refuse_reload(&self, entity: &Entity, why: &str) -> Result<Option<u64>, Error> {
         let tx = self.pg.begin("refuse a reload").await?;
+        if let Some(table) = self.table(&tx, entity).await?
+            && !lease::take(&tx, &table).await?
+        {
+            tx.rollback().await?;
+            return Ok(None);
+        }
+        let given_back = self.take_back_reload(&tx, entity).await?;
         let scope = self.feed.id();
         let parameters: [(&(dyn ToSql + Sync), Type); 4] =
             [(&scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT), (&why, Type::TEXT)];
         let sql = "update public.loader_tables
             set requested = null,
-                stop_reason = case when status is null then null
-                                   else pg_catalog.split_part(stop_reason, '; it cannot be loaded again: ', 1)
-                                        || '; it cannot be loaded again: ' || $4 end
+                stop_reason = case when status is null then ''
+                                   else pg_catalog.split_part(stop_reason, '; it cannot be loaded again: ', 1) || '; ' end
+                              || 'it cannot be loaded again: ' || $4
             where scope = $1 and schema_name = $2 and entity = $3";
         tx.execute_typed(sql, &parameters).await.map_err(|error| tx.error(error))?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(Some(given_back))
+    }
+
+    /// Makes what `load_again` made pending of a table loaded as it was; how many ledger rows. What has been loaded again since
+    /// stays so, and what follows that stays pending.
+    pub(super) async fn take_back_reload(&self, tx: &Tx, entity: &Entity) -> Result<u64, Error> {
+        let scope = self.feed.id();
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)];
+        let given_back = tx.execute_typed(include_str!("reload_take_back.sql"), &parameters).await;
+        given_back.map_err(|error| tx.error(error).into())
     }
 
     /// Asks for a table, named as the feed has it with or without its schema, to be loaded again or accepted as it is; the

@@ -68,8 +68,14 @@ impl Loader {
                 Ok(false)
             }
             Some(Again::Refused(why)) => {
-                events::not_again(&table.entity, why);
-                self.corridor.target.refuse_reload(&table.entity, why).await?;
+                match self.corridor.target.refuse_reload(&table.entity, why).await? {
+                    Some(given_back) => {
+                        events::not_again(&table.entity, why, given_back);
+                        outcome.refused += 1;
+                        outcome.relist |= given_back > 0;
+                    }
+                    None => outcome.busy += 1,
+                }
                 Ok(false)
             }
             None => Ok(begins_with_load(table)),

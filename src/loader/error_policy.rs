@@ -97,6 +97,7 @@ fn of_target(error: &load::Error) -> ErrorPolicy {
         Held { .. } => ErrorPolicy::Stop(Status::Held),
         Overwritten { .. } => ErrorPolicy::Stop(Status::Late),
         Cell { .. } | Duplicate { .. } | TooManyRejects { .. } | Table { .. } => ErrorPolicy::Stop(Status::Failed),
+        Displaced { .. } => ErrorPolicy::Stop(Status::Failed),
         NullsMixed { .. } | NullsAssumed { .. } => ErrorPolicy::Stop(Status::Failed),
         // a bug in the program that this file reveals: other tables continue
         Panicked => ErrorPolicy::Stop(Status::Failed),

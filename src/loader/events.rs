@@ -387,9 +387,14 @@ pub fn loads_again(stop: &TableStop, files: usize) {
     tracing::info!("{entity}: is loaded again from its newest full load, {files}, as {actor} asked.");
 }
 
-/// Says that a table cannot be loaded again.
-pub fn not_again(entity: &Entity, why: &str) {
-    tracing::warn!("{entity}: cannot be loaded again: {why}.");
+/// Says that a table cannot be loaded again, and how many files of it count as loaded again as before.
+pub fn not_again(entity: &Entity, why: &str, given_back: u64) {
+    match given_back {
+        0 => tracing::warn!("{entity}: cannot be loaded again: {why}."),
+        _ => {
+            tracing::warn!("{entity}: cannot be loaded again: {why}. Until then its files count as loaded, as before.")
+        }
+    }
 }
 
 /// Sets the gauges after an iteration, and logs folders without a table in the target.

@@ -117,6 +117,8 @@ pub struct Outcome {
     pub reserved: BTreeSet<Entity>,
     /// Reasons for which other files wait.
     pub remarks: BTreeMap<Entity, WaitReason>,
+    /// how many tables could not be loaded again, though an operator asked for it
+    pub refused: u64,
     /// The plan is not true any more: take stock again.
     pub relist: bool,
     /// Messages that still wait for the broker.

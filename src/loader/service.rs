@@ -56,7 +56,7 @@ impl End {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
             _ if outcome.messages > 0 || outcome.error.is_some() || outcome.relist => Self::Unreachable,
-            _ if !outcome.stopped.is_empty() || !outcome.reserved.is_empty() => Self::Stopped,
+            _ if !outcome.stopped.is_empty() || !outcome.reserved.is_empty() || outcome.refused > 0 => Self::Stopped,
             _ if outcome.busy > 0 => Self::Busy,
             _ => Self::Done,
         }
@@ -77,7 +77,7 @@ impl Loader {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
         let mut tries = 0;
         // over all rounds
-        let (mut stopped, mut loaded) = (BTreeMap::new(), 0);
+        let (mut stopped, mut loaded, mut refused) = (BTreeMap::new(), 0, 0);
         loop {
             tries += 1;
             let pause = match self.iterate().await {
@@ -95,12 +95,13 @@ impl Loader {
                     stopped.retain(|entity, _| !outcome.revisions.contains_key(entity));
                     stopped.append(&mut outcome.stopped);
                     loaded += outcome.loaded;
+                    refused += outcome.refused;
                     match self.another_round(&outcome, wait, tries) {
                         Some(Round::Later) => backoff.next(),
                         Some(Round::After(pause)) => pause,
                         None => {
                             self.tally.stopped.clone_from(&stopped);
-                            (outcome.stopped, outcome.loaded) = (stopped, loaded);
+                            (outcome.stopped, outcome.loaded, outcome.refused) = (stopped, loaded, refused);
                             events::ended(&outcome, self.corridor.target.is_rehearsal());
                             if outcome.error.is_none() {
                                 self.corridor.metrics.success(self.corridor.clock.utc());

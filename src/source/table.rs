@@ -59,7 +59,7 @@ struct Shown {
 }
 
 impl TableStock {
-    /// Creates an empty stock. `keeps` collects the loaded change files, `times` the times of all change files.
+    /// Creates an empty stock. `keeps` and `times` collect loaded change files, and the times of all of them.
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         Self {
             shown: false,
@@ -110,14 +110,13 @@ impl TableStock {
         self.parts.insert((part, object.listed.key.clone()), Shown { object, released, skipped });
     }
 
-    /// Returns `true` if the folder has a full load of its own, by the ledger first and then by the listing: a folder remains
-    /// what it was when its first file was loaded, for its rows would be counted for two tables.
+    /// Returns `true` if the folder has a full load of its own. The ledger takes precedence over the listing, because
+    /// a folder must remain what it was when its first file was loaded.
     pub(super) fn has_load(&self) -> bool {
         self.knows_parts || (!self.knows_changes && !self.parts.is_empty())
     }
 
-    /// Takes in what a folder of its own has of this table's changes. How many parts of a full load are listed there: they are
-    /// no part of this one's.
+    /// Takes over this table's changes from their own folder. Returns the number of its parts, which are ignored.
     pub(super) fn join(&mut self, other: Self) -> usize {
         self.shown |= other.shown;
         self.last_revision = self.last_revision.max(other.last_revision);
@@ -274,8 +273,7 @@ impl TableStock {
         }
     }
 
-    /// Records change files that are gone and that the full load contains as skipped. Returns the stop for the first
-    /// one that is gone and that it does not contain.
+    /// Records contained change files that are gone as skipped. Returns the stop for the first other one.
     fn pass_what_is_contained(&self, plan: &mut TablePlan, base: Base) -> Option<Stop> {
         if self.gone_changes.is_empty() {
             return None;
@@ -304,7 +302,7 @@ impl TableStock {
         None
     }
 
-    /// Returns the deliveries of the new parts. `None` if the times of the change files decide and must be collected first.
+    /// Returns the deliveries of new parts, singly while a first load grows. `None` if times must be collected.
     fn snapshot(&self, table: &TablePlan, whole: bool) -> Option<Vec<Pending>> {
         let new = self.parts.iter().filter(|(_, part)| part.object.new);
         let new: Vec<(Part, &Object)> = new.map(|((part, _), shown)| (*part, &shown.object)).collect();
@@ -359,8 +357,8 @@ impl TableStock {
         Some(vec![Pending { remark, if_same, ..pending(number + 1, step, all) }])
     }
 
-    /// Returns whether all parts have the bytes of their loaded versions, as far as known, and the reason for which they are
-    /// held then. `None` if not, or if there are no change files.
+    /// Returns how parts compare that were all rewritten, and the reason for which they are held if they are the
+    /// same. `None` if not all were rewritten, or if there are no change files.
     fn rewritten(&self) -> Option<(Likeness, Option<String>)> {
         let changed = self.now.change_files > 0 || self.changes.are_pending();
         let whole = self.parts.len() >= self.now.parts.len() && !self.now.parts.is_empty();
@@ -422,8 +420,7 @@ impl TableStock {
         })
     }
 
-    /// Returns the reason for which a reload is held of which only some parts were rewritten: the others do not contain later
-    /// changes. It says what a release would take back.
+    /// Returns the reason for which a partly rewritten reload is held, with what a release would take back.
     fn mixed(&self) -> Option<String> {
         let old = |skipped: bool| {
             let old = self.parts.values().filter(move |part| !part.object.new && part.skipped == skipped);

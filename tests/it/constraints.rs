@@ -2,7 +2,7 @@
 //! each other's way.
 
 use crate::support::World;
-use crate::support::program::{Ended, program, run, run_once};
+use crate::support::program::{Ended, program, run, run_once, start};
 
 const LOAD1: &str = "e/LOAD00000001.csv.gz";
 const LOAD2: &str = "e/LOAD00000002.csv.gz";
@@ -350,4 +350,130 @@ async fn deliveries_of_two_tables_take_turns() {
     run_once(&world).await.ok();
     assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1"]);
     assert_eq!(world.rows("select * from dbo.p order by id").await, ["1"]);
+}
+
+/// What a foreign key may do to the rows that refer to a row which goes.
+const ACTIONS: [&str; 3] = ["on delete cascade", "on delete set null", "on delete set default"];
+
+/// A parent whose children are not removed yet waits for them, as without an action: what the action would do is in no file.
+#[tokio::test]
+async fn a_parent_with_children_waits_whatever_the_foreign_key_would_do_to_them() {
+    for action in ACTIONS {
+        let world = with(&format!(
+            "create table dbo.p (id int primary key, name text);
+             create table dbo.c (id int primary key, p int default 2 references dbo.p {action}, name text)"
+        ))
+        .await;
+        world.bucket.put("p/LOAD00000001.csv.gz", "1,a\n2,b\n").await;
+        world.bucket.put("c/LOAD00000001.csv.gz", "1,1,x\n2,1,y\n3,2,z\n").await;
+        run_once(&world).await.ok();
+        world.bucket.put("p/20991231-230100000.csv.gz", "D,1,a\n").await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.code, 0, "{action}\n{}", ended.log);
+        let words = "its row (id)=(1) is to be removed, and dbo.c still refers to it (constraint c_p_fkey)";
+        assert!(ended.log.contains(words), "{action}\n{}", ended.log);
+        assert_eq!(world.rows("select * from dbo.c order by id").await, ["1|1|x", "2|1|y", "3|2|z"], "{action}");
+        assert_eq!(world.rows("select id from dbo.p order by id").await, ["1", "2"], "{action}");
+        world.bucket.put("c/20991231-230200000.csv.gz", "D,1,1,x\nU,2,2,y\n").await;
+        let ended = run_once(&world).await.ok();
+        assert_eq!(ended.effects(), ["c (create: 0, amend: 1, remove: 1).", "p (create: 0, amend: 0, remove: 1)."]);
+        assert_eq!(world.rows("select * from dbo.c order by id").await, ["2|2|y", "3|2|z"], "{action}");
+        world.bucket.put_later("p/LOAD00000001.csv.gz", "3,c\n").await;
+        let ended = run_once(&world).await;
+        assert!(ended.log.contains("its row (id)=(2) is to be removed, and dbo.c still refers to it"), "{}", ended.log);
+        assert_eq!(world.rows("select * from dbo.c order by id").await, ["2|2|y", "3|2|z"], "{action}");
+    }
+}
+
+/// The same where a value changes that others refer to.
+#[tokio::test]
+async fn a_value_that_others_refer_to_waits_whatever_the_foreign_key_would_do_to_them() {
+    for action in ["on update cascade", "on update set null", "on update set default"] {
+        let world = with(&format!(
+            "create table dbo.p (id int primary key, code text not null unique, name text);
+             create table dbo.c (id int primary key, p text references dbo.p (code) {action})"
+        ))
+        .await;
+        world.bucket.put("p/LOAD00000001.csv.gz", "1,a,x\n2,b,y\n").await;
+        world.bucket.put("c/LOAD00000001.csv.gz", "1,a\n").await;
+        run_once(&world).await.ok();
+        world.bucket.put("p/20991231-230000000.csv.gz", "U,1,a,other\nU,2,d,other\n").await;
+        run_once(&world).await.ok();
+        assert_eq!(world.rows("select * from dbo.p order by id").await, ["1|a|other", "2|d|other"], "{action}");
+        world.bucket.put("p/20991231-230100000.csv.gz", "U,1,z,other\n").await;
+        let ended = run_once(&world).await;
+        assert!(ended.log.contains("dbo.c still refers to it (constraint c_p_fkey)"), "{action}\n{}", ended.log);
+        assert_eq!(world.rows("select * from dbo.c").await, ["1|a"], "{action}");
+        assert_eq!(world.value("select code from dbo.p where id = 1").await, "a", "{action}");
+        world.bucket.put("c/20991231-230200000.csv.gz", "D,1,a\n").await;
+        run_once(&world).await.ok();
+        assert_eq!(world.value("select code from dbo.p where id = 1").await, "z", "{action}");
+    }
+}
+
+/// Rows of its own that would go or change without a word in the file: the end is against the constraint.
+#[tokio::test]
+async fn a_row_that_others_of_its_table_refer_to_is_not_removed_whatever_the_foreign_key_would_do() {
+    for action in ACTIONS {
+        let world = with(&format!(
+            "create table dbo.e (id int primary key, boss int default 3 references dbo.e {action}, name text)"
+        ))
+        .await;
+        world.bucket.put(LOAD1, "1,,a\n2,1,b\n3,,c\n4,2,d\n").await;
+        run_once(&world).await.ok();
+        let before = world.rows("select * from dbo.e order by id").await;
+        world.bucket.put(&change(1), "D,1,,a\nU,4,2,dd\n").await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.code, 1, "{action}\n{}", ended.log);
+        assert!(ended.log.contains("constraint e_boss_fkey"), "{action}\n{}", ended.log);
+        assert_eq!(world.rows("select * from dbo.e order by id").await, before, "{action}");
+        // those that refer to it go too, or refer to another one by then
+        world.bucket.put(&change(1), "U,4,3,d\nD,1,,a\nD,2,1,b\n").await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.effects(), ["e (create: 0, amend: 1, remove: 2)."], "{action}\n{}", ended.log);
+        assert_eq!(world.rows("select * from dbo.e order by id").await, ["3|∅|c", "4|3|d"], "{action}");
+    }
+}
+
+/// More rows than one statement takes, each of which refers to one far away that goes too.
+#[tokio::test]
+async fn many_rows_that_refer_to_each_other_go_together() {
+    for action in ACTIONS {
+        let world =
+            with(&format!("create table dbo.e (id int primary key, boss int default 20001 references dbo.e {action}); create index on dbo.e (boss)"))
+                .await;
+        let boss = |id: i32| if id > 20_000 { String::new() } else { format!("{}", (id + 9_000) % 20_000 + 1) };
+        let load: String = (1..=20_002).map(|id| format!("{id},{}\n", boss(id))).collect();
+        world.bucket.put(LOAD1, &load).await;
+        run_once(&world).await.ok();
+        let gone: String = (1..=20_000).map(|id| format!("D,{id},\n")).collect();
+        world.bucket.put(&change(1), &gone).await;
+        let ended = run_once(&world).await;
+        assert_eq!(ended.effects(), ["e (create: 0, amend: 0, remove: 20000)."], "{action}\n{}", ended.log);
+        assert_eq!(world.value("select count(*) from dbo.e").await, "2", "{action}");
+    }
+}
+
+/// A foreign key with an action that comes while a service knows the table already.
+#[tokio::test]
+async fn a_foreign_key_that_comes_between_two_files_is_noticed() {
+    let world =
+        with("create table dbo.p (id int primary key, name text); create table dbo.c (id int primary key, p int)")
+            .await;
+    world.bucket.put("p/LOAD00000001.csv.gz", "1,a\n2,b\n").await;
+    world.sql("insert into dbo.c values (1, 1)").await;
+    let mut service = program(&world);
+    service.env("RUN_AS_SERVICE", "True").env("METRICS", "").env("MIN_SLEEP", "0.1").env("MAX_SLEEP", "0.2");
+    let running = start(service);
+    running.says("Delivery 1: processed (").await;
+    world.bucket.put("p/20991231-230100000.csv.gz", "U,1,aa\n").await;
+    running.says("Delivery 2: processed (").await;
+    world.sql("alter table dbo.c add foreign key (p) references dbo.p on delete cascade").await;
+    world.sql("grant select on dbo.c to public").await;
+    world.bucket.put("p/20991231-230200000.csv.gz", "D,1,aa\n").await;
+    running.says("constraint c_p_fkey").await;
+    assert_eq!(world.rows("select * from dbo.c").await, ["1|1"]);
+    assert_eq!(world.rows("select id from dbo.p order by id").await, ["1", "2"]);
+    running.signal("TERM");
+    running.ends().await;
 }

@@ -330,3 +330,102 @@ async fn a_load_that_is_rolled_back_leaves_the_numbers_as_they_were() {
     says(&run_once(&world).await, 1, &["line 2"]);
     assert_eq!(world.value("select t::text from loader_tables t").await, before);
 }
+
+const REFUSED: &str = "cannot be loaded again: the bucket does not have its full load any more";
+
+/// Asks for a healthy table to be loaded again, and has its files made pending by a run that does not wait until it is quiet.
+async fn asked_and_not_quiet() -> World {
+    let world = loaded().await;
+    world.bucket.put(CHANGES[1], "U,1,z,1\nD,3,,\nI,3,new,3\n").await;
+    run_once(&world).await.ok();
+    says(&ask(&world, &["tables", "reload", "e"]).await, 0, &[]);
+    not_quiet(&world).await;
+    assert_eq!(world.value("select count(*) from loader_deliveries where status = 'loaded'").await, "0");
+    world
+}
+
+async fn not_quiet(world: &World) -> Ended {
+    let mut command = program(world);
+    command.args(["run", "--once", "--no-wait"]).env("SETTLE", "60");
+    run(command).await
+}
+
+const LEDGER: &str =
+    "select status, generation, rows_create, rows_amend, rows_remove from loader_deliveries order by id";
+
+/// What was asked for cannot be done any more: ledger and table are as if it had not been asked for, and it is said.
+#[tokio::test]
+async fn a_reload_that_is_refused_after_its_files_were_made_pending_leaves_the_ledger_as_it_was() {
+    for stops in [false, true] {
+        let world = asked_and_not_quiet().await;
+        let before = world.rows(ALL).await;
+        world.bucket.delete(LOAD).await;
+        if stops {
+            world.sql("truncate dbo.e").await;
+        }
+        for _ in 0..3 {
+            let ended = not_quiet(&world).await;
+            assert!(ended.effects().is_empty(), "{}", ended.log);
+        }
+        let ledger = world.rows(LEDGER).await;
+        assert_eq!(ledger, ["loaded|1|2|0|0", "loaded|1|1|1|0", "loaded|1|0|2|0"]);
+        if stops {
+            assert_eq!(world.value("select count(*) from dbo.e").await, "0");
+            says(&ask(&world, &["status"]).await, 1, &["emptied"]);
+            continue;
+        }
+        assert_eq!(world.rows(ALL).await, before);
+        // what comes next is applied, once
+        world.bucket.put(CHANGES[2], "U,2,last,2\n").await;
+        let ended = run_once(&world).await.ok();
+        assert_eq!(ended.effects(), ["e (create: 0, amend: 1, remove: 0)."], "{}", ended.log);
+        assert_eq!(world.rows(ALL).await, ["1|z|1.00", "2|last|2.00", "3|new|3.00"]);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_reload_ends_the_run_with_an_error_and_status_says_why() {
+    let world = asked_and_not_quiet().await;
+    world.bucket.delete(LOAD).await;
+    says(&not_quiet(&world).await, 1, &[REFUSED, "its files count as loaded, as before"]);
+    says(
+        &ask(&world, &["tables", "list"]).await,
+        0,
+        &["it cannot be loaded again: the bucket does not have its full load"],
+    );
+    says(&ask(&world, &["status"]).await, 0, &[]);
+    says(&not_quiet(&world).await, 0, &[]);
+    // a healthy table of which nothing was made pending yet
+    says(&ask(&world, &["tables", "reload", "e"]).await, 0, &[]);
+    says(&not_quiet(&world).await, 1, &[REFUSED]);
+    assert_eq!(world.rows("select distinct status from loader_deliveries").await, ["loaded"]);
+}
+
+/// What was made pending is not loaded again if the table is accepted meanwhile.
+#[tokio::test]
+async fn a_table_that_is_accepted_before_it_is_loaded_again_keeps_what_it_holds() {
+    let world = asked_and_not_quiet().await;
+    let before = world.rows(ALL).await;
+    world.sql("create table dbo.f (like dbo.e including all); insert into dbo.f select * from dbo.e").await;
+    world.sql("insert into dbo.f values (7, 'g', 7); drop table dbo.e; alter table dbo.f rename to e").await;
+    world.sql("update loader_tables set requested = null").await;
+    says(&not_quiet(&world).await, 1, &["changed"]);
+    says(&ask(&world, &["tables", "accept", "e", "--reason", "mine"]).await, 0, &[]);
+    world.bucket.delete(LOAD).await;
+    let ended = not_quiet(&world).await.ok();
+    assert!(ended.effects().is_empty(), "{}", ended.log);
+    assert_eq!(world.rows(ALL).await, [before, vec!["7|g|7.00".to_owned()]].concat());
+    assert_eq!(world.rows(LEDGER).await, ["loaded|1|2|0|0", "loaded|1|1|1|0", "loaded|1|0|2|0"]);
+}
+
+/// A change file that is not there any more counts as loaded again, too.
+#[tokio::test]
+async fn a_change_file_that_went_too_is_loaded_as_before() {
+    let world = asked_and_not_quiet().await;
+    world.bucket.delete(LOAD).await;
+    world.bucket.delete(CHANGES[0]).await;
+    not_quiet(&world).await;
+    says(&not_quiet(&world).await, 0, &[]);
+    assert_eq!(world.rows(LEDGER).await, ["loaded|1|2|0|0", "loaded|1|1|1|0", "loaded|1|0|2|0"]);
+    says(&ask(&world, &["status"]).await, 0, &[]);
+}

@@ -99,3 +99,69 @@ async fn many_rows_move_and_fill_their_cells_from_where_they_were() {
         where a <> (id - 10000) || '!' or b <> repeat((id - 10000)::text || '-', 2000)";
     assert_eq!(world.value(wrong).await, "0");
 }
+
+/// Rows of the table, a change file, and the line that moves a row onto another one.
+const ONTO_ANOTHER: &[(&str, &str, &str)] = &[
+    // update e set id = id + 1
+    ("(1, 'a', 1), (2, 'b', 2), (3, 'c', 3)", "U,2,a,1,1\nU,3,b,2,2\nU,4,c,3,3\n", "line 1"),
+    ("(1, 'a', 1), (2, 'b', 2), (3, 'c', 3)", "U,4,c,3,3\nU,2,a,1,1\nU,3,b,2,2\n", "line 2"),
+    // update e set id = 3 - id
+    ("(1, 'a', 1), (2, 'b', 2)", "U,2,a,1,1\nU,1,b,2,2\n", "line 1"),
+    // a circle of three
+    ("(1, 'a', 1), (2, 'b', 2), (3, 'c', 3)", "U,2,a,1,1\nU,3,b,2,2\nU,1,c,3,3\n", "line 1"),
+    // cells that the file does not supply
+    ("(1, 'a', 1), (2, 'b', 2)", "U,2,??,??,1\nU,3,??,??,2\n", "line 1"),
+    // the other half of the statement is in the next file
+    ("(1, 'a', 1), (2, 'b', 2)", "U,2,a,1,1\n", "line 1"),
+    ("(1, 'a', 1), (2, 'b', 2)", "U,1,z,1,1\nU,2,z,1,1\n", "line 2"),
+    // the file itself says that a row is there
+    ("(1, 'a', 1)", "I,2,b,2,NULL\nU,2,a,1,1\nU,3,b,2,2\n", "line 2"),
+    ("(5, 'e', 5)", "I,1,a,1,NULL\nI,2,b,2,NULL\nU,2,a,1,1\nU,3,b,2,2\n", "line 3"),
+];
+
+#[tokio::test]
+async fn a_row_that_moves_onto_another_one_is_refused_by_name() {
+    for (rows, text, line) in ONTO_ANOTHER {
+        let world = with_rows(rows).await;
+        let before = table(&world).await;
+        change(&world, 1, text).await;
+        let ended = load(&world, MOVES).await;
+        assert_eq!(ended.code, 1, "{text}{}\n{:?}", ended.log, table(&world).await);
+        let words = format!("{line} moves a row to a key under which another row stands");
+        assert!(ended.log.contains(&words), "{text}{}", ended.log);
+        assert_eq!(table(&world).await, before, "{text}: nothing is applied");
+        let row =
+            "select status, error like '%put a new full load of the table into the bucket%' from loader_deliveries";
+        assert_eq!(world.rows(row).await, ["failed|t"], "{text}{}", ended.log);
+    }
+}
+
+/// Rows of the table, a change file that can be done row by row or was applied before, and the rows then.
+const ROW_BY_ROW: &[(&str, &str, &[&str])] = &[
+    // a shift from its far end
+    (
+        "(1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
+        "U,4,c,3,3\nU,3,b,2,2\nU,2,a,1,1\nI,1,new,0,NULL\n",
+        &["1|new|0", "2|a|1", "3|b|2", "4|c|3"],
+    ),
+    // a swap by way of a free key
+    ("(1, 'a', 1), (2, 'b', 2)", "U,9,a,1,1\nU,1,b,2,2\nU,2,a,1,9\n", &["1|b|2", "2|a|1"]),
+    // by free keys
+    ("(1, 'a', 1), (5, 'e', 5)", "U,2,??,??,1\nU,3,??,??,2\nU,4,??,??,3\nD,5,,,\nU,5,??,??,4\n", &["5|a|1"]),
+    // the full load was read after the row had moved, and after its old key was used again
+    ("(2, 'a', 1)", "U,2,a,1,1\n", &["2|a|1"]),
+    ("(1, 'c', 3), (2, 'a', 1)", "U,2,a,1,1\nI,1,c,3,NULL\n", &["1|c|3", "2|a|1"]),
+    ("(3, 'a', 1)", "I,1,a,1,NULL\nU,2,a,1,1\nU,3,a,1,2\n", &["3|a|1"]),
+    ("(3, 'a', 1)", "U,2,a,1,1\nU,3,a,1,2\nU,2,a,1,1\nU,3,a,1,2\n", &["3|a|1"]),
+];
+
+#[tokio::test]
+async fn a_row_that_moves_to_a_free_key_or_moved_before_is_loaded() {
+    for (rows, text, wanted) in ROW_BY_ROW {
+        let world = with_rows(rows).await;
+        change(&world, 1, text).await;
+        let ended = load(&world, MOVES).await;
+        assert_eq!(ended.code, 0, "{text}{}", ended.log);
+        assert_eq!(table(&world).await, *wanted, "{text}{}", ended.log);
+    }
+}

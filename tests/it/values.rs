@@ -56,6 +56,16 @@ async fn a_key_that_the_table_would_cut_or_round_is_refused() {
         ("time(2)", "00:00:00.010", "00:00:00.011", "more than 2 decimal places"),
         ("timetz(1)", "00:00:00.10+00", "00:00:00.11+00", "more than 1 decimal places"),
         ("numeric(4,1)", "1.10", "1.11", "more than 1 decimal places"),
+        ("real", "16777216", "16777217", "more digits than real keeps"),
+        ("double precision", "9007199254740992", "9007199254740993", "more digits than double precision keeps"),
+        ("money", "1.000", "1.004", "more than 2 decimal places"),
+        ("interval", "00:00:00.10", "00:00:00.1000001", "more than 6 decimal places"),
+        (
+            "tsrange",
+            "\"[2020-01-01 00:00:00.1,2021-01-01)\"",
+            "\"[2020-01-01,2021-01-01 00:00:00.1000001)\"",
+            "more than 6 decimal places",
+        ),
         ("name", "a", "0123456789012345678901234567890123456789012345678901234567890123", "longer than name(63)"),
         ("\"char\"", "a", "ab", "longer than \"char\"(1)"),
     ];

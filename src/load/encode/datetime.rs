@@ -43,12 +43,11 @@ pub(super) fn time(cell: &[u8], precision: Option<u8>, out: &mut Vec<u8>) -> Res
     Ok(())
 }
 
-/// Refuses digits of a second that are more than the column keeps, unless they are zeros.
+/// Refuses decimal places that are more than the column keeps, unless they are zeros. A range has two numbers.
 pub(super) fn unrounded(cell: &[u8], precision: u8) -> Result<(), Refusal> {
-    let fraction =
-        cell.iter().position(|byte| *byte == b'.').map_or(&[][..], |point| digits::run(&cell[point + 1..]).0);
-    let excess = fraction.get(usize::from(precision)..).unwrap_or_default();
-    if digits::all_zeros(excess) { Ok(()) } else { Err(Refusal::Places(precision.into())) }
+    let places = cell.split(|byte| *byte == b'.').skip(1).map(|behind| digits::run(behind).0);
+    let mut excess = places.map(|places| places.get(usize::from(precision)..).unwrap_or_default());
+    if excess.all(digits::all_zeros) { Ok(()) } else { Err(Refusal::Places(precision.into())) }
 }
 
 const SECOND: i64 = 1_000_000;

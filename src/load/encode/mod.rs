@@ -72,6 +72,19 @@ pub struct ServerCast {
     pub canonical: bool,
 }
 
+impl ServerCast {
+    /// Returns how many decimal places the type keeps; `None` if it keeps all, or has none.
+    fn places(&self) -> Option<u8> {
+        const OF_TIME: [&str; 7] =
+            ["timestamp", "time", "interval", "tsrange", "tstzrange", "tsmultirange", "tstzmultirange"];
+        if self.type_name == "money" {
+            return Some(2);
+        }
+        let of_time = OF_TIME.iter().any(|name| self.type_name.starts_with(name));
+        of_time.then(|| self.type_name.bytes().find(u8::is_ascii_digit).map_or(6, |digit| digit - b'0'))
+    }
+}
+
 /// Kind of comparison of two values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
@@ -167,10 +180,12 @@ impl ColumnEncoding {
             ColumnEncoding::Time { precision }
             | ColumnEncoding::Timestamp { precision }
             | ColumnEncoding::Timestamptz { precision } => datetime::unrounded(cell, precision.unwrap_or(6)),
-            ColumnEncoding::ServerCast(asked) if asked.type_name.contains("with time zone") => datetime::unrounded(
-                cell,
-                asked.type_name.bytes().find(u8::is_ascii_digit).map_or(6, |digit| digit - b'0'),
-            ),
+            ColumnEncoding::Float4 => number::unrounded::<f32>(cell, "real"),
+            ColumnEncoding::Float8 => number::unrounded::<f64>(cell, "double precision"),
+            ColumnEncoding::ServerCast(asked) => match asked.places() {
+                Some(places) => datetime::unrounded(cell, places),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }

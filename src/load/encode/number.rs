@@ -2,6 +2,7 @@
 //! that only a person writes in SQL (`0x1F`, `1_000`, `+NaN`) are not. An integer may come as a decimal
 //! number (`101.0000000000`, `+5.0656e+05`), as sources whose numbers are all decimals write it.
 
+use std::fmt::LowerExp;
 use std::str::FromStr;
 
 use super::Refusal;
@@ -184,6 +185,19 @@ fn parsed<F: FromStr>(text: &[u8]) -> Option<F> {
     std::str::from_utf8(text).ok().filter(|_| numeric)?.parse().ok()
 }
 
+/// Refuses a number that the type cannot keep to its last digit: it would be read as another number, which has other digits.
+pub(super) fn unrounded<F: FromStr + LowerExp>(cell: &[u8], kind: &'static str) -> Result<(), Refusal> {
+    let text = cell.trim_ascii();
+    let digits: Vec<u8> = mantissa(text).iter().copied().filter(u8::is_ascii_digit).collect();
+    let digits = without_leading_zeros(&digits);
+    let digits = &digits[..digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1)];
+    // What is no number, or zero, is not rounded.
+    let (Some(value), Some(places)) = (parsed::<F>(text), digits.len().checked_sub(1)) else { return Ok(()) };
+    let kept = format!("{value:.places$e}");
+    let kept = mantissa(kept.as_bytes()).iter().filter(|byte| byte.is_ascii_digit());
+    if kept.eq(digits) { Ok(()) } else { Err(Refusal::Digits(kind)) }
+}
+
 fn mantissa(text: &[u8]) -> &[u8] {
     text.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next().unwrap_or_default()
 }
@@ -271,6 +285,42 @@ mod tests {
         }
         for cell in ["", "o", "2", "truee", "10", "wahr"] {
             assert_eq!(encoded(&ColumnEncoding::Bool, cell), Err(Refusal::Not("a boolean")), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn a_float_of_a_key_keeps_all_digits() {
+        let (four, eight) = (&ColumnEncoding::Float4, &ColumnEncoding::Float8);
+        let kept = [
+            (eight, "0.1"),
+            (eight, "-0.100"),
+            (eight, "+5.0656000000000000e+05"),
+            (eight, "1.0000000000000001e-01"),
+            (eight, "9007199254740992"),
+            (eight, "9007199254740994.000"),
+            (eight, "1e300"),
+            (eight, "0"),
+            (eight, "-0.00"),
+            (eight, "NaN"),
+            (eight, "-Infinity"),
+            (eight, "5e-324"),
+            (four, "0.1"),
+            (four, "16777216"),
+            (four, "1.0000000149011612e-01"),
+            (four, "3.4028235e38"),
+        ];
+        for (wire, cell) in kept {
+            assert_eq!(wire.check_key(cell.as_bytes()), Ok(()), "{cell}");
+        }
+        let rounded = [
+            (eight, "9007199254740993", "double precision"),
+            (eight, "0.1000000000000000000001", "double precision"),
+            (eight, "1234567890.12345678901", "double precision"),
+            (four, "16777217", "real"),
+            (four, "0.123456789", "real"),
+        ];
+        for (wire, cell, kind) in rounded {
+            assert_eq!(wire.check_key(cell.as_bytes()), Err(Refusal::Digits(kind)), "{cell}");
         }
     }
 

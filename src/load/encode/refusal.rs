@@ -14,6 +14,9 @@ pub enum Refusal {
     /// Postgres would round; a feed that needs rounding has another idea of the column.
     #[error("more than {0} decimal places")]
     Places(u16),
+    /// The same for a float, whose digits are binary.
+    #[error("more digits than {0} keeps")]
+    Digits(&'static str),
     /// The same for a negative scale.
     #[error("not a multiple of 10^{0}")]
     Multiple(u16),
