@@ -1,7 +1,7 @@
-//! The one way every command starts, serves ops, stops and drains.
+//! Start, service and shutdown of every command.
 //!
-//! `start` makes what all commands share; `loader` connects the rooms of the loader wing; `run` runs it as the
-//! configuration says and gives the exit code.
+//! `start` creates the state that all commands share; `loader` creates the loader; `run` runs it as configured and
+//! returns the exit code.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,8 +73,8 @@ impl App {
         Feed::new(&self.config.source, self.config.target.schema.as_deref())
     }
 
-    /// Loads as the configuration says: once, as a service, or as a rehearsal. How it ended, and but for a service what it
-    /// came to. `book` may hold it to a plan.
+    /// Runs the loader as configured: once, as a service, or as a dry run. Returns how it ended, and the summary
+    /// except for a service. `book` may enforce a plan.
     pub async fn run(self, wait: bool, book: PlanMode) -> anyhow::Result<(End, Option<serde_json::Value>)> {
         self.recall();
         let books = RunRecorder::open(&self);
@@ -160,7 +160,7 @@ impl App {
         end
     }
 
-    /// Brings the loader's tables up to date. A service waits for a target that cannot be reached.
+    /// Updates the loader's tables. A service waits for a target that cannot be reached.
     async fn prepare(&self, target: &Target) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         let mut said = false;
@@ -206,7 +206,7 @@ impl App {
     }
 }
 
-/// Brings the loader's tables up to date and registers the scope of the ledger.
+/// Updates the loader's tables and registers the scope of the ledger.
 pub async fn ready(target: &Target) -> Result<(), load::Error> {
     let applied = target.prepare().await?;
     if applied > 0 && !target.is_rehearsal() {

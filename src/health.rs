@@ -17,7 +17,7 @@ pub enum Part {
     Notifier,
 }
 
-/// The answer to "can you work?", with lines for people.
+/// Answer to the readiness probe, with lines for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// Source or target has not been tried yet.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A setting's value for each table: a default, and what patterns say over it.
+/// Setting with a value for each table: a default, and values for patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerTable<T> {
     default: T,
@@ -78,7 +78,7 @@ impl fmt::Display for Pattern {
 }
 
 impl Pattern {
-    /// Returns true if all of the name is what the pattern says.
+    /// Returns `true` if the pattern matches the whole name.
     pub fn matches(&self, name: &str) -> bool {
         let name: Vec<char> = name.chars().collect();
         let (mut at, mut piece) = (0, 0);

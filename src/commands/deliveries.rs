@@ -1,4 +1,4 @@
-//! `deliveries`: what the ledger says, and the operator's hands on it.
+//! `deliveries`: shows the ledger, and retries, releases or skips deliveries.
 
 use std::io::Write;
 

@@ -10,7 +10,7 @@ use crate::ops::BindError;
 use crate::terminal::{Colour, Stream};
 use crate::{load, pg, source};
 
-/// An error in its parts; what there is nothing to say about is empty.
+/// Parts of an error; unknown parts are empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ErrorReport {
     what: String,

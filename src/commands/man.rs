@@ -1,5 +1,5 @@
-//! `man`: one page about all of it, for `man` to show. Commands and flags are clap's own words, variables are those of
-//! `config.env.sample`; nothing is said twice in this program.
+//! `man`: the manual page. Commands and flags come from clap, variables from `config.env.sample`, so that nothing is
+//! described twice.
 
 use std::io::Write;
 

@@ -1,6 +1,6 @@
-//! The command line: one file per subcommand, each of which wires a wing and runs it.
+//! The command line: one file per subcommand.
 //!
-//! Without arguments the program does what the environment says, as the container runs it.
+//! Without arguments the program does what the environment configures, as in the container.
 
 mod backlog;
 mod check;
@@ -100,7 +100,7 @@ enum Command {
     Man(man::Args),
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // where descriptors are short, tokio panics instead of saying so
@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs what was asked for. The exit code tells a script how it ended.
+/// Runs the command and returns its exit code.
 async fn run(cli: Cli) -> ExitCode {
     let command = cli.command.unwrap_or(Command::Run(run::Args::default()));
     // a feed that is not made to its end is no success

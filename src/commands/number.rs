@@ -1,4 +1,4 @@
-//! Numbers on the command line: what is none is told what to write, in words and not the language's own.
+//! Numbers on the command line, with an error message that shows a correct one.
 
 use std::str::FromStr;
 

@@ -1,4 +1,5 @@
-//! `tables`: what the loader left in each table, and what an operator asks for one that is no longer what was loaded.
+//! `tables`: shows what the loader left in each table, and takes requests for tables that are no longer what was
+//! loaded.
 
 use std::io::Write;
 

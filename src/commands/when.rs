@@ -1,4 +1,4 @@
-//! Points in time as a person writes them: a date, a time, or how long ago.
+//! Times on the command line: a date, a time, or a duration before now.
 
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -6,7 +6,7 @@ use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime};
 
 pub(super) use crate::status::words::{span, written};
 
-/// A point in time; what is so long ago depends on when it is asked.
+/// A time; a duration before now is resolved when it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     At(OffsetDateTime),

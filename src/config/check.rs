@@ -64,7 +64,7 @@ impl Check {
         })
     }
 
-    /// Parses a value. If it is invalid, `wrong` says what it is not, and `hint` the correct form.
+    /// Parses a value. If it is invalid, `wrong` describes the error and `hint` the correct form.
     pub(super) fn parsed<T: FromStr>(
         &mut self,
         variable: &'static str,
@@ -92,7 +92,7 @@ impl Check {
         }
     }
 
-    /// Parses settings like [`Check::room`] that are mandatory; `hint` says what to write.
+    /// Parses settings like [`Check::room`] that are mandatory; `hint` is the correct form.
     pub(super) fn needed<T: FromStr<Err = pairs::Faults>>(
         &mut self,
         variable: &'static str,

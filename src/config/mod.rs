@@ -1,5 +1,5 @@
-//! The configuration: every variable of the environment judged and turned into what the rooms want. All faults are
-//! reported at once, each with its variable and with what to write instead.
+//! The configuration: every variable of the environment, validated and converted into the modules' settings. All
+//! errors are reported at once, each with its variable and the correct form.
 
 mod check;
 pub mod env;
@@ -23,7 +23,7 @@ pub use tables::Tables;
 /// All that can be configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Iterate for ever, or once.
+    /// `true` for a service, `false` for one iteration.
     pub run_as_service: bool,
     /// The bounds of the random sleep between two iterations.
     pub sleep: (Duration, Duration),

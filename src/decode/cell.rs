@@ -1,6 +1,6 @@
 //! Interprets one field of a file as a value, null, or a cell that the feed did not supply.
 
-/// A cell as the file gives it.
+/// A cell of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell<'a> {
     Null,

@@ -1,8 +1,7 @@
-//! Plain bytes become records: RFC 4180, strictly, or without any quotes; one record in memory at a time.
+//! Parses records: RFC 4180, strictly, or without quotes; one record in memory at a time.
 //!
-//! Written here because the loader must know two things that the `csv` crate does not tell: whether a field was
-//! quoted (an unquoted `NULL` is null, a quoted one is text) and where a quote went wrong (a quote left open must not
-//! swallow a million lines).
+//! The `csv` crate is not used because it does not report two things: whether a field was quoted (an unquoted `NULL`
+//! is null, a quoted one is text), and where a quote is wrong (an open quote must not swallow a million lines).
 
 use std::io::{self, Read};
 
@@ -43,7 +42,7 @@ pub struct Form {
     pub delimiter: Vec<u8>,
     /// A field may be quoted; otherwise a quote is a byte like any other.
     pub quotes: bool,
-    /// A record can be had as it stood in the file.
+    /// `true` if the records' bytes as in the file are kept.
     pub keep_raw: bool,
     pub limits: Limits,
 }
@@ -159,7 +158,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Returns true if the current record is a blank line behind which nothing comes.
+    /// Returns `true` if the current record is a blank line behind which nothing comes.
     pub fn is_last_blank(&mut self) -> Result<bool, Flaw> {
         let is_blank = matches!(self.fields[..], [only] if only.start == only.end && !only.quoted);
         if !is_blank || self.line == 1 {
@@ -254,7 +253,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// The look for one record's fields.
+/// State of the search for one record's fields.
 struct Scan<'a> {
     bytes: &'a [u8],
     eof: bool,
@@ -296,7 +295,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Takes the quoted field at `at`; where it goes on behind it.
+    /// Parses the quoted field at `at`, and returns how the record continues behind it.
     fn quoted<C: Cut>(&mut self, cut: C, at: usize) -> Result<Next, Flaw> {
         let (line, field) = (self.line, self.fields.len() + 1);
         match cut::quoted(self.bytes, at, self.eof) {
@@ -324,7 +323,7 @@ impl Scan<'_> {
     }
 }
 
-/// A record that outlives the step to the next; its room is used again.
+/// A record that is kept while the reader moves on; its buffer is reused.
 #[derive(Debug, Default)]
 pub struct Kept {
     bytes: Vec<u8>,

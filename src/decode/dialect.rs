@@ -17,7 +17,7 @@ pub struct Dialect {
     /// The unquoted cells that mean null. None = the default: what the feed shows decides (`NullRule`). An unquoted empty cell is
     /// null outside text columns always; in a text column that may be null it is if the empty word is given.
     pub null: Vec<Vec<u8>>,
-    /// The unquoted cell of a change file that says that the feed does not know the value.
+    /// Unquoted cell of a change file for a value that the feed did not supply.
     pub no_supply: Option<Vec<u8>>,
     /// `true` if each file begins with its columns' names. `None` is as `false`, but a first row of names is refused.
     pub header: Option<bool>,
@@ -52,7 +52,7 @@ pub enum Order {
     /// The time in their names; against a full load, `LastModified`.
     #[default]
     Auto,
-    /// The time in their names; `LastModified` says nothing.
+    /// The time in their names; `LastModified` is ignored.
     Name,
     /// `LastModified`, then the time in their names.
     Modified,

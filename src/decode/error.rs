@@ -39,7 +39,7 @@ impl Error {
         )
     }
 
-    /// Returns true for a null that is an empty cell where the table's rule says that it is a word.
+    /// Returns `true` for a null that is an empty cell although the table's rule is the word.
     pub fn is_empty_null(&self) -> bool {
         matches!(&self.flaw, Flaw::EmptyNull { .. })
     }

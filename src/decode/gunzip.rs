@@ -1,7 +1,7 @@
-//! Bytes become plain bytes: every member of a gzip, checked to the last one's checksum.
+//! Decompresses objects: every member of a gzip, verified to the last one's checksum.
 //!
-//! The only place where a raw `flate2` decoder may be made. An error of the reader below (the network) passes
-//! through as it came; an error of the bytes themselves says what is wrong and at which byte.
+//! Only this module may create a raw `flate2` decoder. An error of the underlying reader (the network) is passed on
+//! unchanged; an error in the bytes is reported with the position of the byte.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 

@@ -173,7 +173,7 @@ pub(super) fn plan(shape: &Shape) -> Result<Option<Plan>, Flaw> {
     }
 }
 
-/// Refuses a file that has an op where the ones before it had none, or the reverse, unless FEED says which is right.
+/// Refuses a file with an operation column if the files before it had none, or the reverse, unless FEED decides.
 pub(super) fn check_habit(shape: &Shape, line: u64, has_op: bool) -> Result<(), Flaw> {
     let (files, lost, gained) = match shape.file {
         File::Changes => ("change files", "never", "changes"),

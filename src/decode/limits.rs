@@ -41,7 +41,7 @@ const KEYS: [&str; 5] = ["max_object", "max_plain", "max_ratio", "max_row", "max
 
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// A row must have room for something, and what is longer is no value of Postgres.
+/// Minimum and maximum of `max_row`: a row must fit in, and Postgres' longest value is the maximum.
 const ROWS: [Bytes; 2] = [Bytes(1 << 10), Bytes(1 << 30)];
 
 impl Default for Limits {

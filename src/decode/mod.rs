@@ -1,8 +1,8 @@
-//! Decode: bytes become rows. Gunzip, CSV, op, cells — synchronous, over any `Read`, with a `Shape` and a `Dialect`
-//! of its own; it knows no S3, no Postgres and no runtime.
+//! Decodes bytes into rows: gunzip, CSV, operation, cells. Synchronous, over any `Read`, with its own `Shape` and
+//! `Dialect`; independent of S3, Postgres and the async runtime.
 //!
-//! `rows(parts, shape)` gives the rows of one delivery, part after part, each checked for its width. The last row is
-//! given only after the last byte of the last gzip member was checked.
+//! `rows(parts, shape)` returns the rows of one delivery, part after part, each with its width checked. The last row
+//! is returned only after the last byte of the last gzip member has been verified.
 
 pub mod cell;
 mod csv;
@@ -59,7 +59,7 @@ pub struct Shape {
     pub dialect: Dialect,
     /// `true` if the last loaded file of this kind had an operation column; `None` if there was no such file.
     pub had_op: Option<bool>,
-    /// Rows can be asked for their bytes.
+    /// `true` if the rows' bytes are needed.
     pub keep_raw: bool,
     /// Rule for null in text columns.
     pub nulls: Nulls,
@@ -272,7 +272,7 @@ impl<P: Parts> Rows<P> {
         }
     }
 
-    /// Refuses a null that was read from the row before and is written in another way than the table's rule says.
+    /// Refuses a null in the previous row that is written in another way than the table's rule expects.
     fn check_nulls(&self) -> Result<(), Flaw> {
         let name = |column: usize| self.shape.columns[column].name.clone();
         match (self.shape.nulls.watch, &self.shape.nulls.rule) {

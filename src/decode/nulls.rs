@@ -21,7 +21,7 @@ pub enum NullRule {
 }
 
 impl NullRule {
-    /// Returns the rule that FEED gives; none if it leaves it to the evidence.
+    /// Returns the rule of FEED, or `None` if the evidence decides.
     pub fn given(dialect: &Dialect) -> Option<Self> {
         (!dialect.null.is_empty()).then(|| Self::Given(dialect.null.clone()))
     }
@@ -34,7 +34,7 @@ impl NullRule {
         }
     }
 
-    /// Returns true if an empty cell is null in a text column that may be null.
+    /// Returns `true` if an empty cell is null in a text column that may be null.
     pub(super) fn empty_is_null(&self) -> bool {
         match self {
             Self::Words => false,
@@ -62,7 +62,7 @@ pub enum Watching {
     Off,
     /// They are counted as evidence.
     Count,
-    /// One that is written in another way than the rule says is refused.
+    /// A null that is written in another way than the rule expects is refused.
     Refuse,
 }
 
@@ -79,7 +79,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Returns true if it shows nothing.
+    /// Returns `true` if it shows nothing.
     pub fn is_none(&self) -> bool {
         self.empty == 0 && self.word == 0
     }
@@ -109,7 +109,7 @@ pub(super) struct Seen {
 }
 
 impl Watch {
-    /// Takes note of an unquoted cell that is null.
+    /// Records an unquoted cell that is null.
     pub fn see(&self, field: &[u8], line: u64, column: usize) {
         match field {
             [] => self.empty.add(line, column),
@@ -144,16 +144,17 @@ impl Seen {
 pub struct Head {
     pub key: String,
     pub bytes: Vec<u8>,
-    /// The file has no more.
+    /// `true` if the head is the whole file.
     pub whole: bool,
 }
 
 /// Number of rows of a head that are examined.
 const ROWS: usize = 20_000;
-/// A longer row ends the look.
+/// Maximum size of a row in the head; a longer one ends the examination.
 const ROW: Bytes = Bytes(1 << 20);
 
-/// Returns what the first rows of a file show. Whatever is wrong with them ends the look without a word: the load will say it.
+/// Returns the evidence of a file's first rows. An error ends the examination silently, because loading the file will
+/// report it.
 pub fn evidence(head: Head, shape: Shape) -> Evidence {
     let key = head.key.clone();
     let mut shape = Shape { nulls: Nulls { rule: NullRule::Words, watch: Watching::Count }, keep_raw: false, ..shape };

@@ -97,7 +97,7 @@ impl Anomaly {
         Some(slots * eighth / 8)
     }
 
-    /// Spoils a row and says how.
+    /// Damages a row and describes the damage.
     pub(super) fn spoil(self, entity: Entity, record: &mut Record) -> String {
         let columns = match self {
             Self::WideValues => wide(entity),

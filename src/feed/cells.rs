@@ -1,6 +1,6 @@
-//! One line of CSV, cell by cell, into a buffer that lives on. Quoting is RFC 4180's and of only those
-//! cells that need it, and one rule more: NULL is the bare word `NULL`, so a text that reads `NULL` is
-//! quoted. The csv crate cannot tell the two apart, hence these few lines.
+//! Writes one line of CSV, cell by cell, into a reused buffer. Cells are quoted by RFC 4180 only if necessary, with
+//! one additional rule: null is the bare word `NULL`, so a text `NULL` is quoted. The csv crate cannot distinguish
+//! the two.
 
 use time::{Date, PrimitiveDateTime};
 

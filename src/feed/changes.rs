@@ -14,7 +14,7 @@ pub struct Changes {
     pub number: u32,
     /// Operations in the file.
     pub ops: u64,
-    /// Deletes give only the key and NULL for the rest, as a source without full logging does.
+    /// `true` if deletes have only the key and NULL for the rest, like those of a source without full logging.
     pub key_only_deletes: bool,
     /// The file has inserts only.
     pub inserts_only: bool,
@@ -41,8 +41,8 @@ impl KeyChanges {
     }
 }
 
-/// One operation: `row` is there with `content` afterwards, or is there no more. A delete's content is
-/// its before-image.
+/// One operation: afterwards `row` exists with `content`, or no longer exists. The content of a delete is its
+/// before-image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) op: Op,
@@ -252,13 +252,13 @@ const LONGEST: u64 = 3;
 /// Scripts that run side by side.
 const ABREAST: u64 = 8;
 
-/// Above all rows of an edition; an `integer` key has room for it.
+/// First of the new keys, above all rows of an edition and within the range of `integer`.
 const NEW_KEYS: u64 = 1_000_000_000;
 
 /// The second new key of a row that is moved twice, counted from the first.
 const MOVED_AGAIN: u64 = 500_000_000;
 
-/// Above the versions that reloads give.
+/// First version number above those of reloads.
 const FIRST_VERSION: u64 = 1_000;
 
 #[cfg(test)]

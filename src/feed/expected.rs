@@ -20,7 +20,7 @@ pub struct Counts {
     pub create: u64,
     /// Rows that were there with other values.
     pub amend: u64,
-    /// Rows that are there no more.
+    /// Rows that no longer exist.
     pub remove: u64,
     /// Rows that the file has as they were. A key that was not there, before or after, is not counted.
     pub unchanged: u64,

@@ -27,7 +27,7 @@ impl Default for Packing {
 pub(super) struct Gzip<W: Write> {
     member: Member<W>,
     packing: Packing,
-    /// Lines that the file has room for: members are cut by it.
+    /// Number of lines for which members are planned.
     slots: u64,
     /// Members begun.
     begun: u32,

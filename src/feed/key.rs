@@ -1,5 +1,5 @@
-//! The names that DMS gives its files: a full load's part has a number in hex, a change file its time. Folders
-//! for segments and dates, other fractions of a second, and Qlik's names are a matter of settings.
+//! Names that DMS gives to its files: a full load's part has a number in hex, a change file its time. Segment and
+//! date folders, other fractions of a second, and Qlik's names are options.
 
 use super::Entity;
 use std::str::FromStr;
@@ -31,7 +31,7 @@ pub struct Names {
     pub partition: Option<Partition>,
     /// Places of a second in the names of change files, at most six.
     pub fraction: u32,
-    /// Names as Qlik Replicate gives them: `LOAD_1_00000001.csv.gz`, and change files in `table__ct`.
+    /// `true` for names of Qlik Replicate: `LOAD_1_00000001.csv.gz`, and change files in `table__ct`.
     pub qlik: bool,
     /// `.csv` and no `.gz`.
     pub plain: bool,

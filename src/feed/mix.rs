@@ -1,5 +1,5 @@
-//! Arithmetic that looks like chance and is none: a hash of numbers, a stream of draws from a hash, and
-//! a permutation that needs no memory. The finalizer is that of splitmix64 (Steele, Lea, Flood, 2014).
+//! Deterministic pseudo-random numbers: a hash of numbers, a stream of draws from a hash, and a permutation without
+//! memory. The finalizer is that of splitmix64 (Steele, Lea, Flood, 2014).
 
 /// A bijection of `0..size` that scatters neighbours: a Feistel network over the next power of four,
 /// walked until it lands inside. On average under four steps, of four rounds each.

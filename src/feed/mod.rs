@@ -1,7 +1,6 @@
-//! Writes what DMS writes: full loads and change files, gzip and CSV, of any size. Nothing is kept
-//! and nothing is drawn: a row is a pure function of entity, seed, row number and version, so the same
-//! call gives the same bytes and every file's effect on a table is known before it is loaded.
-//! Where the bytes go is the caller's business.
+//! Generates files like those of DMS: full loads and change files, gzip and CSV, of any size. A row is a pure
+//! function of entity, seed, row number and version, so the same call writes the same bytes, and every file's effect
+//! on a table is known before it is loaded. The caller decides where the bytes go.
 
 mod anomaly;
 mod cells;
@@ -160,7 +159,7 @@ pub enum Error {
     /// A part that the load does not have.
     #[error("there is no part {part} of {parts}")]
     Part {
-        /// The part asked for.
+        /// Requested part.
         part: u32,
         /// Into how many parts the load was to be cut.
         parts: u32,

@@ -12,7 +12,7 @@ use time::Duration;
 pub(super) struct Page<'a> {
     pub(super) edition: &'a Edition,
     pub(super) style: &'a Style,
-    /// Lines that it has room for.
+    /// Number of lines.
     pub(super) slots: u64,
     /// Rows have an op.
     pub(super) has_op: bool,
@@ -189,7 +189,7 @@ impl<'a> Desk<'a> {
         event_id
     }
 
-    /// Spoils the record if its turn has come; of a delete only the key is read, so it is spared.
+    /// Damages the record if an anomaly is due. Deletes are left unchanged, because only their key is read.
     fn spoil(&mut self, line: &Line) -> Option<(Anomaly, String)> {
         let due = self.due.first().is_some_and(|(_, slot)| *slot <= line.slot);
         if !due || line.op == Some(Op::Delete) || line.from.is_some() {
@@ -249,7 +249,7 @@ impl<'a> Desk<'a> {
         self.begun = true;
     }
 
-    /// Ends the file; says what was spoiled, and what could not be.
+    /// Ends the file, and returns what was damaged and what could not be.
     fn end(mut self, block: &mut Vec<u8>) -> Vec<Spot> {
         if self.dialect.last_newline {
             self.begin(block);

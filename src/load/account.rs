@@ -37,8 +37,8 @@ struct Lookup<'a> {
 }
 
 impl Target {
-    /// Writes the rows of the plan's files, and of those that it has no room for, and puts their ids into the plan. A table of
-    /// the feed that the target never had gets none; those in `unmapped` are not looked up in the catalog again.
+    /// Writes the ledger rows of the plan's files, and of those that do not fit into it, and puts their ids into the plan. A
+    /// table that the target never had gets none; those in `unmapped` are not looked up in the catalog again.
     pub async fn account(
         &self,
         plan: &mut Plan,

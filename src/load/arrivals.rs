@@ -18,15 +18,15 @@ use crate::pg::Tx;
 /// A batch that is filled and given on in pieces.
 pub struct Arrivals {
     batch: Batch,
-    /// The rows of the table, by the place and the step that look for them.
+    /// Rows of the table, ordered by the place and step that look for them.
     rows: Sorted,
     /// The row that was read last.
     read: Option<(Needed, Vec<u8>)>,
-    /// The place that comes next, and its number among those that look elsewhere.
+    /// Next place, and its index among those with other sources.
     next: (usize, usize),
 }
 
-/// The place in the batch and the step that look for a row.
+/// Place in the batch, and step that looks for a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Needed {
     place: u32,
@@ -45,7 +45,7 @@ impl Needed {
 }
 
 impl Arrivals {
-    /// Reads the rows that the batch looks for. Nothing was written yet, so the table has them all.
+    /// Reads the rows that the batch needs. Nothing has been written yet, so the table still has all of them.
     pub async fn of(tx: &Tx, table: &Table, batch: Batch) -> Result<Self, Error> {
         let (mut needed, mut sorter) = (HashMap::new(), Sorter::default());
         let mut keys = UnnestParams::new(table, table.key.iter().copied());

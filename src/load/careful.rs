@@ -40,7 +40,7 @@ pub(super) async fn begin(tx: &Tx) -> Result<(), Error> {
     run(tx, SAVE).await
 }
 
-/// Returns true if another order of the same writes may not fail like this.
+/// Returns `true` if another order of the same writes may not fail like this.
 pub(super) fn may_help(error: &Error, table: &Table) -> bool {
     match code(error) {
         Some("23505" | "23P01" | "23503" | "23001") => !table.is_keyless() || table.refers_to_itself,
@@ -50,7 +50,7 @@ pub(super) fn may_help(error: &Error, table: &Table) -> bool {
     }
 }
 
-/// Returns true for an error that says nothing against other ways: a value or a constraint is at fault.
+/// Returns `true` for an error about a value or a constraint, after which other ways may still succeed.
 fn is_of_rows(error: &Error) -> bool {
     code(error).is_some_and(crate::pg::sqlstate::is_of_rows)
 }
@@ -66,8 +66,8 @@ async fn run(tx: &Tx, statement: &str) -> Result<(), Error> {
     tx.batch_execute(statement).await.map_err(|error| tx.error(error).into())
 }
 
-/// Tries one way after the other. If none leads to the end, the first error after everything was out of the way tells why,
-/// else `first` does, the error of the usual order.
+/// Tries one way after the other. If none succeeds, returns the first error that occurred after all parking was done,
+/// or else `first`, the error of the usual order.
 pub(super) async fn put(delta: &Delta, tx: &Tx, table: &Table, first: Error) -> Result<Counts, Error> {
     run(tx, UNDO).await?;
     let constraints = Constraints::read(tx, table).await?;

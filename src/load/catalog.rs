@@ -59,7 +59,7 @@ pub struct Column {
     pub array: Option<Type>,
     /// The function that writes the type's binary form, as SQL calls it.
     pub send: String,
-    /// Texts that differ may be equal, by a collation that says so.
+    /// `true` if the column's collation may treat different texts as equal.
     pub loose: bool,
     /// The type below the domain that the column has, as SQL writes it, where values must be cast to it: functions and
     /// operators for any enum or any range do not take a domain over one.
@@ -265,12 +265,12 @@ impl Table {
         let _ = self.columns[column].wire.sort_key(cell.value(), out);
     }
 
-    /// Returns true if rows may be kept from being written, so that written rows must be counted.
+    /// Returns `true` if rows may be kept from being written, so that written rows must be counted.
     pub(super) fn is_watched(&self) -> bool {
         self.shared || self.row_triggers.is_some()
     }
 
-    /// Returns true if others may write to the table while it is loaded.
+    /// Returns `true` if others may write to the table while it is loaded.
     pub(super) fn is_shared(&self) -> bool {
         self.shared
     }
@@ -280,7 +280,7 @@ impl Table {
         Self { shared, ..self }
     }
 
-    /// Refuses to go on where fewer rows were written than were sent. Only a trigger can do that, or another session.
+    /// Fails if fewer rows were written than were sent, which only a trigger or another session can cause.
     pub(super) fn check_written(&self, how: &'static str, wanted: u64, written: u64) -> Result<(), Error> {
         let lost = wanted.saturating_sub(written);
         if lost == 0 {
@@ -293,7 +293,7 @@ impl Table {
         Err(Error::Table { table: self.quoted(), why: Refused::Swallowed { lost, wanted, how, triggers } })
     }
 
-    /// Refuses a table that cannot be loaded, or whose rows cannot be told apart.
+    /// Fails if the table cannot be loaded, or its rows cannot be distinguished.
     pub(super) fn check(&self, file: File) -> Result<(), Error> {
         let no_key = (self.is_keyless() && file == File::Changes).then_some(Refused::NoKey);
         match self.refused.clone().or(no_key) {
@@ -334,7 +334,7 @@ pub(super) struct Catalog {
     shapes: Arc<Mutex<HashMap<u32, Known>>>,
     /// Tables that were loaded, for as long as they are as they were then.
     tables: Arc<Mutex<HashMap<Entity, Arc<Table>>>>,
-    /// Tables of which it was said that they give no event id.
+    /// Tables whose missing event id has been logged.
     said: Arc<Mutex<HashSet<u32>>>,
 }
 
@@ -357,7 +357,7 @@ impl Catalog {
         }
     }
 
-    /// Returns true when it is called for the first time for a table.
+    /// Returns `true` when it is called for the first time for a table.
     pub fn first_time(&self, oid: u32) -> bool {
         locked(&self.said).insert(oid)
     }

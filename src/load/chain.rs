@@ -1,8 +1,8 @@
-//! Folds change files in which rows move from key to key, in file order: a row that arrives under a new key keeps the cells
-//! that it had under the old one, through chains of moves.
+//! Folds change files in which rows move from key to key, in file order. A row that arrives under a new key keeps the
+//! cells that it had under the old one, through chains of moves.
 //!
-//! The fold does not know the table. A cell that the file does not supply is written as a list of steps: where to look for it,
-//! and what to take if there is nothing. The steps are followed when the rows of the table are at hand.
+//! The fold does not know the table. A cell that the file does not supply becomes a list of steps: where to look for
+//! it, and what to use if nothing is found. The steps are followed once the rows of the table have been read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,9 +41,9 @@ pub struct Chain {
     values: BTreeMap<Vec<u8>, Value>,
     /// The row that left its key with the last record.
     moving: Moving,
-    /// Keys at which a row arrived before the files said anything else of them: the table had no row there.
+    /// Keys at which a row arrived before the files mentioned them: the table had no row there.
     free: BTreeSet<Vec<u8>>,
-    /// Keys from which a row moved before the files said anything else of them: the table had a row there.
+    /// Keys from which a row moved before the files mentioned them: the table had a row there.
     taken: BTreeSet<Vec<u8>>,
     /// The key's columns.
     key: Vec<usize>,
@@ -80,12 +80,12 @@ impl Chain {
         }
     }
 
-    /// Returns true if no source can have had a row of this key before the files: another one moved there.
+    /// Returns `true` if no source can have had a row of this key before the files: another one moved there.
     pub fn was_free(&self, key: &[u8]) -> bool {
         self.free.contains(key)
     }
 
-    /// Returns true if the table must have had a row of this key before the files: it moved.
+    /// Returns `true` if the table must have had a row of this key before the files: it moved.
     pub fn was_taken(&self, key: &[u8]) -> bool {
         self.taken.contains(key)
     }
@@ -191,12 +191,12 @@ impl Value {
         }
     }
 
-    /// Returns true if cells of it are to be looked for.
+    /// Returns `true` if cells of it are to be looked for.
     pub fn looks(&self) -> bool {
         self.word.wish == RowAction::Put && self.word.holes
     }
 
-    /// Returns its steps; `own` gives the key that it has.
+    /// Returns the steps; `own` provides the value's own key.
     pub fn all_steps(&self, own: impl FnOnce() -> Vec<u8>) -> Vec<Step> {
         match self.steps.is_empty() && self.looks() {
             true => vec![Step::Row(own())],
@@ -229,7 +229,7 @@ impl Value {
     }
 }
 
-/// Follows the steps of a row: `found` is the first of those that look for a row and find one, and that row.
+/// Follows the steps of a row. `found` is the first step that found a row, and that row.
 pub fn follow(tuple: &[u8], steps: &[Step], found: Option<(usize, &[u8])>) -> MergedRow {
     let before = found.map_or(steps.len(), |(step, _)| step);
     let mut word = MergedRow { wish: RowAction::Put, tuple: tuple.to_vec(), holes: true };

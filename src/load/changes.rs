@@ -1,4 +1,4 @@
-//! A change file says what happened to some rows: its last word on each key is compared with the row that the table has.
+//! Applies change files: the last action on each key is compared with the table's row.
 
 use super::arrivals::Arrivals;
 use super::batch::Batch;
@@ -11,8 +11,8 @@ use super::unnest::UnnestParams;
 use super::{Counts, Error, tuple};
 use crate::pg::Tx;
 
-/// Applies the folded changes. What is counted is the effect, not the claim. All rows are read before the table is locked by
-/// `enter`, and the rows of the first keys are asked for together with the lock.
+/// Applies the folded changes and counts their effect, not their claim. The whole file is read before `enter` locks
+/// the table, and the rows of the first keys are requested together with the lock.
 pub async fn apply<T>(
     tx: &Tx,
     table: &Table,

@@ -27,12 +27,12 @@ impl Column {
         )
     }
 
-    /// Returns true if the type's own binary form leaves out a part of the text.
+    /// Returns `true` if the type's own binary form leaves out a part of the text.
     pub(super) fn is_xml(&self) -> bool {
         matches!(&self.wire, ColumnEncoding::ServerCast(asked) if asked.type_name == XML)
     }
 
-    /// Returns how two values of the column are told apart.
+    /// Returns how two values of the column are compared.
     pub(super) fn comparison(&self) -> Comparison {
         if self.loose { Comparison::Bytes } else { self.wire.comparison() }
     }

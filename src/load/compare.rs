@@ -31,9 +31,9 @@ pub struct Comparison {
     pub key: Vec<String>,
     /// Rows of the table.
     pub rows: u64,
-    /// Rows that the files say, and the table lacks.
+    /// Number of rows that the files have and the table lacks.
     pub missing: u64,
-    /// Rows of the table that the files do not say.
+    /// Number of rows that the table has and the files lack.
     pub extra: u64,
     pub different: u64,
     /// Number of rows in which a column differs, for each column that differs.
@@ -91,7 +91,7 @@ pub struct Compare<'a> {
 }
 
 impl<'a> Compare<'a> {
-    /// Keeps so many examples of each kind.
+    /// Creates a comparison that keeps up to `keep` examples of each kind.
     pub fn new(table: &'a Table, whole: bool, keep: usize) -> Self {
         let key = table.key.iter().map(|column| table.columns[*column].name.clone()).collect();
         let (found, untold) = (Comparison { key, ..Comparison::default() }, vec![0; table.columns.len()]);

@@ -30,7 +30,7 @@ struct Index {
     nulls_alike: bool,
 }
 
-/// A column that an index looks at.
+/// A column of an index.
 struct Candidate {
     column: usize,
     /// The column refers to a table, so only null is free.

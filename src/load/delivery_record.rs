@@ -1,4 +1,4 @@
-//! The paper of a delivery at work: what it is, and the ledger rows that will say what became of it.
+//! Record of a delivery: its identity, and the ledger rows with its outcome.
 
 use time::OffsetDateTime;
 
@@ -56,8 +56,8 @@ impl DeliveryRecord {
         all.map(|(part, id)| (part, id, self.pending.objects[part].listed.key.as_str())).collect()
     }
 
-    /// Writes why the delivery was given up, on the object that is to blame. What is held is held whole: all its new parts
-    /// say so, and the last one what it would have removed.
+    /// Records the reason for which the delivery was given up, on the faulty object. A held delivery is held as a
+    /// whole: all its new parts are held, and the last one has the number of rows that it would have removed.
     pub async fn note(&self, tx: &Tx, status: Status, why: &Why) -> Result<i64, Error> {
         let (last, blamed) = (self.last_new(), self.pending.blamed(why.part));
         let whole = status == Status::Held;

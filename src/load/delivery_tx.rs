@@ -33,7 +33,7 @@ use crate::failpoint;
 use crate::pg::Tx;
 use crate::source::{Entity, Pending, Status, Step, TablePlan};
 
-/// A change file of so many bytes has few rows.
+/// Maximum size of a change file that is assumed to have few rows, in bytes.
 const FEW: u64 = 64 << 10;
 
 /// Outcome of `begin`.
@@ -104,8 +104,8 @@ pub struct Receipt {
 }
 
 impl Target {
-    /// Takes the table's lease and looks again: is this delivery still its first pending one? `after` is the revision that the
-    /// table must still have.
+    /// Takes the table's lease and checks that this delivery is still its first pending one. `after` is the revision
+    /// that the table must still have.
     pub async fn begin(&self, pending: &Pending, after: i64) -> Result<BeginOutcome, Error> {
         let started = (self.clock.utc(), self.clock.monotonic());
         let (tx, table, leased) = match self.catalog.recall(&pending.entity) {
@@ -186,7 +186,7 @@ impl Target {
         }
     }
 
-    /// Takes the table's lease and asks the ledger about it, all at once: each answer waited for alone would cost a small
+    /// Takes the table's lease and reads its ledger in one round trip, because each round trip would cost a small
     /// file dearly.
     async fn take(&self, tx: &Tx, table: &Table, pending: &Pending) -> Result<LeaseOutcome, Error> {
         let (leased, marked) = tokio::join!(lease::take_for(tx, table, &self.feed, pending), tx.mark());
@@ -197,7 +197,7 @@ impl Target {
     }
 
     /// Notes in the ledger which versions the bucket no longer shows, or shows again; left for the next time if another loader
-    /// has the table. Returns true if it is done.
+    /// has the table. Returns `true` if it is done.
     pub async fn close(&self, plan: &TablePlan) -> Result<bool, Error> {
         let tx = self.pg.begin("close").await?;
         let leased = match &self.table(&tx, &plan.entity).await? {
@@ -239,7 +239,7 @@ impl DeliveryTx {
         self.started
     }
 
-    /// Makes the table what the rows say. On an error nothing of it stays; `again` makes a second try possible.
+    /// Applies the rows to the table. After an error nothing of them remains; `again` allows a second attempt.
     pub async fn apply<P>(&mut self, rows: Rows<P>, order: Order) -> Result<Changes, Error>
     where
         P: Parts + Send + 'static,
@@ -389,8 +389,9 @@ impl DeliveryTx {
         Ok(receipt)
     }
 
-    /// Gives the delivery up: nothing is applied, and the ledger says why, on the object that is to blame. What is held is
-    /// held whole: all its new parts say so, and the last one what it would have removed.
+    /// Gives the delivery up: nothing is applied, and the ledger records the reason on the faulty object. A held
+    /// delivery is held as a whole: all its new parts are held, and the last one has the number of rows that it would
+    /// have removed.
     pub async fn note(self, status: Status, why: &Why) -> Result<i64, Error> {
         self.tx.back_to_mark().await?;
         let id = self.docket.note(&self.tx, status, why).await?;

@@ -36,7 +36,7 @@ pub struct Fault {
 pub struct Encoder {
     table: Arc<Table>,
     is_key: Vec<bool>,
-    /// Postgres must be asked for some cells, so that the sort key is not known yet
+    /// `true` if Postgres must convert some cells, so that the sort key is not known yet.
     asks: bool,
     /// The column whose highest value is the delivery's `max_event_id`.
     event: Option<usize>,
@@ -176,7 +176,7 @@ pub fn no_event_id(table: &Table, name: &str) -> Option<String> {
     }
 }
 
-/// Logs once that a column of the event id's name cannot give one. A table without such a column is an ordinary one.
+/// Logs once that a column with the event id's name cannot provide one. A table without such a column is normal.
 pub fn say_no_event_id(catalog: &Catalog, table: &Table, name: &str) {
     let why = table.column_named(name).and_then(|_| no_event_id(table, name));
     if let Some(why) = why.filter(|_| catalog.first_time(table.oid)) {

@@ -334,7 +334,7 @@ fn is_lost(now: &Table, files: &[(bool, Vec<Op>)]) -> bool {
     ends.len() != 1
 }
 
-/// Returns true if it cannot be known for some table: the fold does not see which one it is.
+/// Returns `true` if it cannot be known for some table: the fold does not see which one it is.
 fn may_be_lost(files: &[(bool, Vec<Op>)]) -> bool {
     let with_cells = tables_before(files, |key| [0, 1, 2].map(|column| b'A' + key * 3 + column));
     let with_defaults = tables_before(files, |_| DEFAULTS);

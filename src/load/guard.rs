@@ -7,11 +7,11 @@ use super::settings::Share;
 #[derive(Debug, Clone)]
 pub struct Guard {
     pub max_remove: Share,
-    /// An operator released the snapshot when it would have removed so many rows: as many it may.
+    /// Number of rows that a released snapshot may remove: as many as it would have removed when it was released.
     pub released: Option<u64>,
 }
 
-/// Below so many removed rows a percentage says nothing.
+/// Number of removed rows below which a percentage is not checked.
 const FEW: u64 = 100;
 
 impl Guard {

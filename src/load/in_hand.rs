@@ -24,12 +24,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns true if another loader may have died.
+    /// Returns `true` if another loader may have died.
     pub fn is_careful(&self) -> bool {
         !self.others.is_empty()
     }
 
-    /// Returns true if a loader may have died of a file of this table.
+    /// Returns `true` if a loader may have died of a file of this table.
     pub fn suspects(&self, entity: &Entity) -> bool {
         self.suspects.contains(entity)
     }

@@ -1,4 +1,4 @@
-//! Keys, and the addresses of rows without one, as a person is shown them: as Postgres prints them, and not longer than fits.
+//! Keys, and addresses of rows without a key, for display: as Postgres prints them, truncated.
 
 use tokio_postgres::Row;
 

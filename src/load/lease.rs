@@ -1,5 +1,5 @@
-//! The lease of a table: the right to load it, held until the transaction ends. A delivery acquires it and asks the ledger about
-//! its table in one statement, because each answer that is waited for alone costs a small file dearly.
+//! The lease of a table: the right to load it, held until the transaction ends. A delivery acquires it and reads its
+//! table's ledger in one statement, because each round trip costs a small file dearly.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -24,7 +24,7 @@ pub(super) struct Head {
     pub last_revision: i64,
     /// True if a row stops the table.
     pub stopped: bool,
-    /// True if a file of the delivery is accounted for already.
+    /// `true` if a file of the delivery already has a final ledger row.
     pub taken: bool,
     /// `true` if the file of the table's last ledger row had an operation column; `None` if that row is not loaded or
     /// of another kind.
@@ -41,7 +41,7 @@ impl Head {
         }
     }
 
-    /// Returns true if the delivery may go on that was planned after that revision.
+    /// Returns `true` if a delivery that was planned after that revision may continue.
     pub fn follows(&self, after: i64) -> bool {
         self.last_revision == after && !self.stopped && !self.taken
     }

@@ -201,7 +201,7 @@ fn one_table<'a>(scope: &'a i64, pending: &'a Pending) -> Vec<Parameter<'a>> {
     vec![(scope, Type::INT8), (&entity.schema, Type::TEXT), (&entity.name, Type::TEXT)]
 }
 
-/// Returns true if the ledger has the delivery as loaded by this very try, and not by another loader's.
+/// Returns `true` if the ledger has the delivery as loaded by this very try, and not by another loader's.
 pub async fn is_loaded(tx: &Tx, sign: &Sign, host: &str) -> Result<bool, Error> {
     let sql = "select exists (
         select from public.loader_deliveries

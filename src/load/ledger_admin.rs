@@ -37,7 +37,7 @@ pub struct Acted {
     pub rows: Vec<Value>,
 }
 
-/// The parts of a failed generation that have no say of their own in the ledger.
+/// Parts of a failed generation without an own status in the ledger.
 #[derive(Debug, Default)]
 pub struct Rest {
     pub of: i64,
@@ -64,7 +64,7 @@ pub struct TableState {
     pub waits: Option<String>,
 }
 
-/// A ledger row that stops its table, unless something was asked for it.
+/// A ledger row that stops its table, unless there is a request for it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct StopRow {
     pub id: i64,
@@ -200,8 +200,8 @@ impl Target {
         Ok(rows.iter().map(rejected).collect())
     }
 
-    /// Asks for a retry or a release, of all these or, if one cannot be, of none; the next iteration acts.
-    /// The ledger keeps who asked, and of a release what was released.
+    /// Requests a retry or a release of all these deliveries, or of none if one cannot be; the next iteration carries
+    /// it out. The ledger records the operator, and for a release what was released.
     pub async fn request(&self, ids: &[i64], wish: Request, actor: &str) -> Result<Vec<Acted>, Error> {
         let (word, reason) = (wish.word(), wish.reason());
         let sql = format!(
@@ -212,9 +212,9 @@ impl Target {
         self.end(tx, acted, ids, wish.word(), wish.states()).await
     }
 
-    /// Gives deliveries up for good, all of these or none: their tables go on without them. What a held one would have removed
-    /// is said by its error; as a count it would be summed with what was done. `rest` names the parts of a
-    /// failed generation that the ledger does not account for yet.
+    /// Skips all these deliveries, or none of them; their tables continue without them. The number of rows that a
+    /// held one would have removed stays in its error, because as a count it would be added to real effects. `rest`
+    /// names the parts of a failed generation that have no final ledger row.
     pub async fn skip(&self, ids: &[i64], actor: &str, reason: &str, rest: &[Rest]) -> Result<Vec<Acted>, Error> {
         let sql = format!(
             "update public.loader_deliveries l
@@ -286,7 +286,7 @@ impl Target {
         Ok(Ok(acted))
     }
 
-    /// Commits what was done to all, or undoes it and says why it could not be.
+    /// Commits the changes to all deliveries, or rolls them back and returns the reason.
     async fn end(
         &self,
         tx: Tx,

@@ -14,7 +14,7 @@ use crate::pg::settings::Settings;
 use crate::pg::{Pg, Tx};
 use crate::source::Status;
 
-/// The ledger of one feed, for who only looks.
+/// Read-only access to the ledger of one feed.
 #[derive(Clone)]
 pub struct Reader {
     pg: Pg,
@@ -27,7 +27,7 @@ pub struct Overview {
     pub tables: Vec<TableState>,
     pub newest: Vec<Delivery>,
     pub messages_waiting: u64,
-    /// Tables that are not what was loaded, as the loader noted it.
+    /// Tables that are not what was loaded, as recorded by the loader.
     pub table_stops: Vec<TableStop>,
 }
 
@@ -130,7 +130,7 @@ const REJECTS: i64 = 100;
 type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
 impl Reader {
-    /// Makes ready to connect; the first look connects.
+    /// Creates the reader; the first query connects.
     pub fn new(settings: &Settings, feed: Feed) -> Result<Self, Error> {
         Ok(Self { pg: Pg::onlooker(settings)?, feed })
     }

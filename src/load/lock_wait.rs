@@ -18,7 +18,7 @@ use crate::pg::{LOCK_TIMEOUT, Tx};
 /// Time without the lock after which one attempt waits as long as for any other lock.
 const SHORT_WAITS_FOR: Duration = Duration::from_secs(600);
 
-/// Sets the time that a lock is waited for to four fifths of `deadlock_timeout`, and to no more than our own timeout.
+/// Sets the lock timeout to four fifths of `deadlock_timeout`, but not above our own timeout.
 const SHORT: &str = "select set_config('lock_timeout', \
     least(10000, ceil(extract(epoch from current_setting('deadlock_timeout')::interval) * 800))::int::text, true)";
 

@@ -1,7 +1,7 @@
-//! The loader's own tables, brought up to date by the embedded migrations.
+//! Migrations of the loader's own tables.
 //!
-//! With everything up to date nothing is written and no DDL privilege is needed; a schema newer than the program is
-//! refused. In a rehearsal the migrations that are missing run inside its transaction, and go with it.
+//! If the tables are current, nothing is written and no DDL right is needed; a schema newer than the program is
+//! refused. In a dry run, missing migrations run inside its transaction and are rolled back with it.
 
 use refinery::Migration;
 use tokio_postgres::types::{ToSql, Type};

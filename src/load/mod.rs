@@ -1,8 +1,9 @@
-//! The Postgres Target: rows become changes, and the ledger says so.
+//! The Postgres target: turns rows into changes of tables, and records them in the ledger.
 //!
-//! `known` gives what the ledger has, `begin` opens a delivery (`work`): lease, re-check, lock; rows are encoded (`intake`,
-//! `encode`; what only Postgres can read, `convert`), folded (`fold`, `chain`), loaded or merged (`snapshot`, `changes`,
-//! `delta`), guarded, and signed together with their ledger row and message in one transaction. Bad rows go to `rejects`.
+//! `known` returns the ledger's entries. `begin` opens a delivery (`delivery_tx`): lease, re-check, lock. Rows are
+//! encoded (`row_pipeline`, `encode`; by Postgres itself in `server_cast`), folded (`fold`, `chain`), loaded or
+//! merged (`snapshot`, `changes`, `delta`), guarded, and committed together with their ledger row and message. Bad
+//! rows go to `rejects`.
 
 mod account;
 mod arrivals;
@@ -250,7 +251,7 @@ impl Error {
         matches!(self, Self::Pg(error) if error.code() == Some("55P03"))
     }
 
-    /// Returns true if it may come from rows that others wrote to the table while it was loaded.
+    /// Returns `true` if it may come from rows that others wrote to the table while it was loaded.
     fn may_come_from_other_writers(&self) -> bool {
         match self {
             Self::Disturbed { .. } => true,
@@ -281,7 +282,7 @@ pub struct Target {
     /// Cache of table definitions.
     catalog: Catalog,
     lock_waits: LockWaits,
-    /// Set once the tables of an older ledger were noted.
+    /// `true` once the tables of an older ledger were recorded.
     adopted: Arc<AtomicBool>,
     /// Number of sample keys of each kind in a change report.
     look: Option<usize>,
@@ -306,7 +307,7 @@ impl Target {
         Self { look: Some(keys), ..self }
     }
 
-    /// Ends a rehearsal; nothing of it stays.
+    /// Ends a dry run by rolling everything back.
     pub async fn end_rehearsal(self) -> Result<(), Error> {
         Ok(self.pg.end_rehearsal().await?)
     }
@@ -315,7 +316,7 @@ impl Target {
         self.pg.is_rehearsal()
     }
 
-    /// Brings the loader's own tables up to date, or says what is missing. The number of migrations applied.
+    /// Updates the loader's own tables, or reports what is missing. Returns the number of applied migrations.
     pub async fn prepare(&self) -> Result<usize, Error> {
         if let Some(unfit) = self.server().await?.unfit {
             return Err(Error::Unfit(unfit));

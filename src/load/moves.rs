@@ -1,10 +1,9 @@
-//! Folds a delivery in which rows move from key to key: a change file, or late change files together with what was loaded
-//! after them.
+//! Folds a delivery in which rows move from key to key: a change file, or late change files together with the files
+//! that were loaded after them.
 //!
-//! What was loaded before is in the table already. So a row that the files look for under the key that it had before all of
-//! them is not there any more if a loaded file moved it: the loaded files are folded a second time, alone, which tells where
-//! each row is now. Cells that a loaded file overwrote, and that the row has now to keep, are in no place: such a delivery is
-//! refused.
+//! The table already has the effect of the loaded files. A row that the files look for under its original key may
+//! therefore have been moved by a loaded file. So the loaded files are folded a second time, alone, which shows where
+//! each row is now. If a moved row needs a cell that a loaded file overwrote, the delivery is refused.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -147,7 +146,7 @@ impl<'a> Now<'a> {
     }
 }
 
-/// Returns true if a step looks for a row that the table did not have.
+/// Returns `true` if a step looks for a row that the table did not have.
 fn is_free(table: &Table, all: &Chain, step: &Step) -> bool {
     matches!(step, Step::Row(row) if all.was_free(&sort_key(table, row)))
 }

@@ -29,7 +29,7 @@ pub enum Basis {
     Feed,
     /// No evidence.
     Assumed,
-    /// FEED null= says it
+    /// Set by FEED null=.
     Given,
     /// The table was loaded before it was decided by evidence.
     Before,
@@ -70,7 +70,7 @@ impl Basis {
 }
 
 impl NullDecision {
-    /// Returns the rule of a table for which nothing can be told.
+    /// Returns the rule of a table without any evidence.
     pub(super) fn none() -> Self {
         Self { rule: NullRule::Words, basis: Basis::Assumed, own: Evidence::default() }
     }
@@ -89,7 +89,7 @@ impl NullDecision {
         }
     }
 
-    /// Returns the rule that FEED gives.
+    /// Returns the rule set by FEED.
     pub fn given(rule: NullRule) -> Self {
         Self { rule, basis: Basis::Given, own: Evidence::default() }
     }

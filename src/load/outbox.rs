@@ -26,7 +26,7 @@ pub struct Waiting {
     pub news: News,
 }
 
-/// The publisher's turn of one scope: no other process publishes its messages while it is held.
+/// Publisher's lock of one scope: no other process publishes its messages while it is held.
 pub struct Turn {
     tx: Tx,
     scope: i64,
@@ -36,7 +36,7 @@ pub struct Turn {
 /// scopes that share it wait for each other, which costs time only.
 const PUBLISHER_CLASS: i32 = 0x70_65_70;
 
-/// Takes the publisher's turn of a scope; none if another process has it.
+/// Acquires the publisher's lock of a scope, or returns `None` if another process holds it.
 pub async fn take_turn(pg: &Pg, feed: &Feed) -> Result<Option<Turn>, Error> {
     let tx = pg.begin("publish").await?;
     let (scope, number) = (feed.id(), feed.id() as i32);
@@ -71,7 +71,7 @@ impl Turn {
         Ok(waiting.collect())
     }
 
-    /// Notes that these messages were acknowledged, and ends the turn.
+    /// Records that these messages were acknowledged, and releases the lock.
     pub async fn published(self, ids: &[i64]) -> Result<(), Error> {
         let sql = "update public.loader_notifications set published_at = clock_timestamp() where id = any($1)";
         self.tx.execute_typed(sql, &[(&ids, Type::INT8_ARRAY)]).await.map_err(|error| self.tx.error(error))?;

@@ -8,7 +8,7 @@ use super::sort::{Mark, Record, Sorter};
 use super::spool::Spool;
 use super::tuple;
 
-/// Takes rows in any order, and gives them back by their columns.
+/// Takes rows in any order, and returns them grouped by their columns.
 #[derive(Default)]
 pub struct Parts {
     sorter: Sorter,
@@ -46,7 +46,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Returns true if there is none.
+    /// Returns `true` if there is none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

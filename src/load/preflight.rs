@@ -88,7 +88,7 @@ impl Server {
 }
 
 impl Target {
-    /// Connects, and says to what.
+    /// Connects and returns the server's properties.
     pub async fn server(&self) -> Result<Server, Error> {
         let tx = self.pg.begin("look at the server").await?;
         let row =

@@ -25,8 +25,8 @@ pub struct Missing {
 }
 
 impl DeliveryTx {
-    /// Undoes what a failed delivery did and looks up the other table, if it failed because a row lacks its parent in another
-    /// table or is referred to from there.
+    /// Rolls back a failed delivery and looks up the other table, if the error is about a missing parent row or a row
+    /// that is still referred to.
     pub async fn missing(&self, error: &pg::Error) -> Result<Option<Missing>, Error> {
         let pg::Error::Query { source, .. } = error else { return Ok(None) };
         let Some(db) = source.as_db_error().filter(|db| matches!(db.code().code(), "23503" | "23001")) else {
@@ -72,7 +72,7 @@ impl DeliveryTx {
 }
 
 impl Target {
-    /// Returns true if rows of the entity's table may refer to other rows of it.
+    /// Returns `true` if rows of the entity's table may refer to other rows of it.
     pub async fn refers_to_itself(&self, entity: &Entity) -> Result<bool, Error> {
         let tx = self.pg.begin("look for references").await?;
         let table = self.table(&tx, entity).await;
@@ -83,7 +83,7 @@ impl Target {
         }
     }
 
-    /// Returns true if an entity is the table of that name, as far as names tell.
+    /// Returns `true` if the entity is the table of that name, as far as names show.
     pub fn is_named(&self, entity: &Entity, schema: &str, table: &str) -> bool {
         let same = |name: &str, other: &str| name.to_lowercase() == other.to_lowercase();
         same(&entity.name, table) && (self.settings.schema.is_some() || same(&entity.schema, schema))

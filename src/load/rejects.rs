@@ -84,7 +84,8 @@ impl Rejects {
         self.kept().tally.clone()
     }
 
-    /// Refuses more than so many of `read` rows. If the keys of some cannot be read, it says so: then nothing may be removed.
+    /// Fails if more than the allowed part of `read` rows were rejected. If some keys cannot be read, returns a
+    /// sentence about it; then no row may be removed.
     pub fn check(&self, read: u64) -> Result<Option<String>, Error> {
         let kept = self.kept();
         let (rejected, first) = (kept.tally.total(), kept.tally.first.clone().unwrap_or_default());

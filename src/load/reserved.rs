@@ -10,7 +10,7 @@ const OWN_SCHEMA: &str = "public";
 /// The names of the loader's own tables begin with this.
 const OWN_PREFIX: &str = "loader_";
 
-/// Returns true for a table that is never loaded. Case is ignored: a quoted name that differs in case only may be meant to
+/// Returns `true` for a table that is never loaded. Case is ignored: a quoted name that differs in case only may be meant to
 /// be mistaken for the other.
 pub(super) fn is_reserved(schema: &str, name: &str) -> bool {
     let (schema, name) = (schema.to_lowercase(), name.to_lowercase());
@@ -20,7 +20,7 @@ pub(super) fn is_reserved(schema: &str, name: &str) -> bool {
 }
 
 impl Target {
-    /// Returns true if a folder of the feed names a table that is never loaded.
+    /// Returns `true` if a folder of the feed names a table that is never loaded.
     pub fn is_reserved(&self, entity: &Entity) -> bool {
         is_reserved(self.settings.schema.as_deref().unwrap_or(&entity.schema), &entity.name)
     }

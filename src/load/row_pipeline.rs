@@ -1,9 +1,9 @@
-//! Rows become encoded batches in key order, on a thread beside the runtime, behind a bounded channel.
+//! Turns rows into encoded batches in key order, on a thread beside the runtime, behind a bounded channel.
 //!
-//! A snapshot that is in key order goes straight through; the first row out of order ends the attempt with `OutOfOrder`,
-//! and the delivery is read again through the sorter. A change file always goes through the sorter, where all that
-//! happened to one key meets and is folded; one in which rows move from key to key is read again, in file order (`moves`).
-//! Rows with cells that only Postgres can read stay drafts until it was asked (`convert`).
+//! A snapshot in key order goes straight through; its first row out of order ends the attempt with `OutOfOrder`, and
+//! the delivery is read again through the sorter. A change file always goes through the sorter, where the records of
+//! one key are folded. One in which rows move from key to key is read again, in file order (`moves`). Rows with cells
+//! that only Postgres can parse remain drafts until it has converted them (`server_cast`).
 
 use std::io;
 use std::sync::Arc;

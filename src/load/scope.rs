@@ -72,7 +72,7 @@ fn normal_endpoint(endpoint: &str) -> String {
     }
 }
 
-/// The scope as a person reads it.
+/// Formats the scope for people.
 impl fmt::Display for Feed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { endpoint, bucket, path, target_schema, .. } = self;
@@ -126,7 +126,7 @@ impl Target {
     }
 }
 
-/// Returns true if the scope is registered and nothing is left for it to take.
+/// Returns `true` if the scope is registered and nothing is left for it to take.
 async fn is_started(tx: &Tx, feed: &Feed) -> Result<bool, Error> {
     let (from, to) = feed.keys();
     let parameters: [(&(dyn ToSql + Sync), Type); 4] =

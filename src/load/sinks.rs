@@ -15,7 +15,7 @@ pub trait Sink {
     fn end(&mut self, mark: Mark, raw: &[u8]) -> Result<(), Stopped>;
 }
 
-/// Into batches as they come; in key order, if that is asked for.
+/// Sink that writes batches as rows come; it checks their key order if required.
 pub struct Straight<'a> {
     outlet: &'a mut BatchSender<Batch>,
     in_order: bool,

@@ -1,4 +1,4 @@
-//! A snapshot says what a table holds: its rows are loaded into an empty table as they come, or merged with what is there.
+//! Loads a snapshot: straight into an empty table, or merged with the table's rows.
 
 use super::batch::Batch;
 use super::catalog::Table;

@@ -233,7 +233,7 @@ impl Merge {
         }
     }
 
-    /// Returns true if the run at a place of the heap comes before the one at another: by key, then earlier runs first, which
+    /// Returns `true` if the run at a place of the heap comes before the one at another: by key, then earlier runs first, which
     /// keeps the order of one key.
     fn precedes(&self, place: usize, other: usize) -> io::Result<bool> {
         let (one, two) = (self.heap[place], self.heap[other]);

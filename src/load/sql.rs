@@ -95,7 +95,7 @@ fn met(table: &Table, source: &str) -> String {
     format!("{} t join {source} on {keys}", table.quoted())
 }
 
-/// Writes the given rows, which have some columns, over those with their keys, and gives the others their defaults.
+/// Updates the rows with the given keys: the given columns get their values, the others their defaults.
 pub fn reset(table: &Table, supplied: &[usize], source: &str) -> String {
     let place = |column: usize| supplied.iter().position(|other| *other == column);
     let set = others(table).map(|(index, column)| match place(index) {

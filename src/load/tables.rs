@@ -1,5 +1,6 @@
-//! The tables as the loader left them: `loader_tables` notes after each delivery which table it was, where the server stores it
-//! and how many rows it has. A table that was emptied, dropped or replaced since is stopped before anything is applied to it.
+//! State in which the loader left its tables: after each delivery, `loader_tables` records which table it was, its
+//! storage and its number of rows. A table that was emptied, dropped or replaced since is stopped before anything is
+//! applied to it.
 
 use std::sync::atomic::Ordering;
 
@@ -64,11 +65,11 @@ impl Wish {
     }
 }
 
-/// A table that is stopped, or for which something was asked.
+/// A table that is stopped, or for which there is a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableStop {
     pub entity: Entity,
-    /// Empty if only a reload was asked for.
+    /// Cause of the stop; `None` if only a reload was requested.
     pub status: Option<TableStatus>,
     pub why: String,
     pub requested: Option<Wish>,
@@ -124,7 +125,7 @@ impl<'a> Left<'a> {
     }
 }
 
-/// A row of `loader_tables` that needs a look.
+/// A row of `loader_tables` whose table must be inspected.
 struct Noted {
     entity: Entity,
     oid: Option<u32>,
@@ -175,7 +176,7 @@ impl Noted {
         })
     }
 
-    /// Returns true if this is what stops the table already.
+    /// Returns `true` if this is what stops the table already.
     fn says(&self, status: TableStatus, why: &str) -> bool {
         self.status == Some(status) && self.why.starts_with(why) && self.requested.is_none()
     }
@@ -215,8 +216,8 @@ enum Judgement {
 }
 
 impl Target {
-    /// Finds out which tables are not what the last delivery left, notes it, and does what was asked of `tables accept`. One
-    /// statement where all is as it was.
+    /// Finds the tables that are not what the last delivery left, records them, and carries out `tables accept`.
+    /// Takes one statement if nothing has changed.
     pub async fn inspect(&self) -> Result<Vec<TableStop>, Error> {
         if !self.adopted.swap(true, Ordering::Relaxed)
             && let Err(error) = self.adopt().await

@@ -1,5 +1,5 @@
-//! Tables of which nothing is noted yet: those that an earlier version of the program loaded, and those that another feed
-//! loaded before this one.
+//! Tables without a recorded state: those that an earlier version of the program loaded, and those that another feed
+//! loaded before.
 
 use tokio_postgres::types::{ToSql, Type};
 

@@ -1,7 +1,7 @@
-//! Rows become parameters, so that one statement does the work of thousands of rows and no temporary table is needed.
+//! Turns rows into parameters, so that one statement handles thousands of rows without a temporary table.
 //!
-//! Tuples are cut into binary arrays, one per column, and `unnest` gives them back. A column whose type has no array (it is
-//! one itself) cannot travel so: then each cell is a parameter of its own, in a `values` list.
+//! Tuples are cut into binary arrays, one per column, which `unnest` expands again. A column whose type has no array
+//! type (because it is one) needs another form: each cell is a parameter in a `values` list.
 
 use std::fmt::Write;
 

@@ -223,8 +223,8 @@ impl Verification {
         mem::replace(&mut self.refold, Refold::new(self.table.clone()))
     }
 
-    /// Compares the table with what was read, keeping so many examples of each kind of difference. None if the table was
-    /// rewritten meanwhile, which would look as if it were empty.
+    /// Compares the table with the files' rows, keeping up to `keep` examples of each kind of difference. Returns
+    /// `None` if the table was rewritten meanwhile, in which case it would look empty.
     pub async fn compare(self, keep: usize) -> Result<Option<Comparison>, Error> {
         let Self { tx, table, refold, files, stored: before, .. } = self;
         let (sender, mut intake) = RowPipeline::channel();

@@ -1,4 +1,4 @@
-//! The corridor: the way of one delivery, from the lease of its table to the signed ledger row.
+//! Runs one delivery, from the lease of its table to the commit of its ledger row.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -104,7 +104,7 @@ impl DeliveryRunner {
         next
     }
 
-    /// Reads another version of a loaded file for its content, and gives what is to be done with it.
+    /// Reads another version of a loaded file for its content, and returns the delivery to run.
     async fn compared(&self, pending: &Pending, step: &Step) -> Result<Pending, Error> {
         let mut compared = pending.clone();
         compared.step = step.clone();
@@ -373,7 +373,7 @@ impl DeliveryRunner {
     }
 }
 
-/// Returns true if an error stops the delivery, and is none of the bucket or the database.
+/// Returns `true` if an error stops the delivery, and is none of the bucket or the database.
 fn of_the_file(error: &Error) -> bool {
     matches!(error_policy::of(error), ErrorPolicy::Stop(_))
 }

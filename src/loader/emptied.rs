@@ -1,5 +1,5 @@
-//! Tables that are no longer what was loaded: each iteration finds them before anything is applied, leaves them alone, and does
-//! what an operator asked for them.
+//! Handles tables that are no longer what was loaded: each iteration finds them before anything is applied, leaves
+//! them unchanged, and carries out an operator's request for them.
 
 use super::{Error, Loader, Outcome, events};
 use crate::decode::File;
@@ -22,7 +22,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Adds the tables of a plan that another feed has loaded, and says what stops tables since the last time.
+    /// Adds the tables of a plan that another feed has loaded, and logs new stops of tables.
     pub(super) async fn see_stops(&mut self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
         let with_work = plan.tables.iter().filter(|table| !table.pending.is_empty());
         let new = with_work.filter(|table| !self.looked_for.contains(&table.entity));
@@ -49,8 +49,8 @@ impl Loader {
             && table.is_some_and(|table| matches!(table.again, Some(Again::Rows(_))) || begins_with_load(table))
     }
 
-    /// Returns true if a table may be taken through its deliveries: nothing stops it, or its plan begins with the full load that
-    /// was asked for.
+    /// Returns `true` if a table's deliveries may be run: it is not stopped, or its plan begins with the requested
+    /// full load.
     pub(super) async fn may_load(&mut self, table: &TablePlan, outcome: &mut Outcome) -> Result<bool, Error> {
         let Some(stop) = self.stops.get(&table.entity) else { return Ok(true) };
         if stop.requested != Some(Wish::Reload) {

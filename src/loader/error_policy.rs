@@ -14,7 +14,7 @@ pub enum Error {
     Source(#[from] source::Error),
     #[error(transparent)]
     Target(#[from] load::Error),
-    /// The run is held to a plan that is not true any more; `done` of its deliveries are loaded or noted.
+    /// The plan file of the run no longer holds; `done` of its deliveries are loaded or recorded.
     #[error("the plan does not hold any more; {}. Make a new one: `plan --out FILE`", kept(*done))]
     Moved { words: Vec<String>, done: usize },
 }

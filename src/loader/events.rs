@@ -380,7 +380,7 @@ pub fn table_stops(said: &mut Said, stops: &BTreeMap<Entity, TableStop>, rehears
     said.tables = now;
 }
 
-/// Says that a table is loaded again, and who asked.
+/// Logs that a table is loaded again, and who requested it.
 pub fn loads_again(stop: &TableStop, files: usize) {
     let (entity, actor) = (&stop.entity, stop.actor.as_deref().unwrap_or("?"));
     let files = count(files as u64, "file");

@@ -10,7 +10,8 @@ use crate::source::{Pending, Step};
 const MOST_DEATHS: u32 = 5;
 
 impl Loader {
-    /// Notes in the ledger that this loader begins. Without the note the loader works as well, but its death would go unnoticed.
+    /// Records in the ledger that this loader starts. The loader works without that record, but its death would go
+    /// unnoticed.
     pub async fn begin_process(&mut self) {
         match self.corridor.target.begin_process().await {
             Ok(process) => self.corridor.process = process,

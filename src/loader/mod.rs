@@ -81,9 +81,9 @@ pub struct Loader {
     counted: Option<Instant>,
     stopper: Stopper,
     settling: QuietPeriod,
-    /// Tables that are not what was loaded, or for which something was asked.
+    /// Tables that are not what was loaded, or for which there is a request.
     stops: BTreeMap<Entity, TableStop>,
-    /// Tables that were looked for in the notes of other feeds.
+    /// Tables for which the records of other feeds were searched.
     looked_for: BTreeSet<Entity>,
     /// Options of the next plan.
     asked: PlanOptions,
@@ -128,7 +128,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Notes what came of a delivery: the table's revision if the table can go on.
+    /// Records the outcome of a delivery. Returns the table's revision if the table can continue.
     fn take(&mut self, entity: &Entity, next: Next) -> Option<i64> {
         match next {
             Next::Loaded(Loaded { revision, .. }) | Next::Noted { revision, .. } => {
@@ -158,7 +158,7 @@ impl Outcome {
     }
 }
 
-/// Files up to so many bytes are opened ahead of their turn.
+/// Maximum size of a file that is opened before its turn, in bytes.
 const SMALL: u64 = 1 << 20;
 /// Maximum number of small deliveries whose messages are published together.
 const TOGETHER: usize = 8;
@@ -425,7 +425,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Returns true for a first load of several parts whose rows may refer to rows of other parts: it goes into one transaction.
+    /// Returns `true` for a first load of several parts whose rows may refer to rows of other parts: it goes into one transaction.
     async fn grows_in_parts(&self, table: &TablePlan) -> Result<bool, Error> {
         let parts = table.pending.iter().take(2).filter(|pending| matches!(pending.step, Step::Append { .. })).count();
         let first = table.pending.first().is_some_and(|pending| pending.step == Step::Append { first: true });

@@ -34,7 +34,7 @@ pub(super) struct NullEvidence {
 struct Looks {
     /// Evidence of the tables of the last plan, with the files that were examined.
     tables: BTreeMap<Entity, Look>,
-    /// Tables of which something was loaded, as far as that was asked.
+    /// Tables of which something was loaded, as far as the ledger was asked.
     loaded: HashSet<Entity>,
 }
 
@@ -47,8 +47,8 @@ struct Look {
 }
 
 impl NullEvidence {
-    /// Looks at the tables of a plan whose rule is still to be decided. What cannot be read shows nothing here: the table's turn
-    /// will tell why.
+    /// Examines files of the plan's tables whose rule is not decided yet. A file that cannot be read provides no
+    /// evidence; its delivery will report the error.
     pub async fn look(&self, source: &Source, target: &Target, dialect: &Dialect, plan: &Plan) -> Result<(), Error> {
         if !dialect.null.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl NullEvidence {
 }
 
 impl Look {
-    /// Returns true if another look at these files would show the same.
+    /// Returns `true` if examining these files again would give the same result.
     fn holds_for(&self, files: &[Listed]) -> bool {
         self.files == files || (self.files[0] == files[0] && !self.found.is_none())
     }

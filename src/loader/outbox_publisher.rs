@@ -1,7 +1,7 @@
-//! The last part of a delivery's way: its message is published and its end is said.
+//! Publishes the messages of deliveries and logs their end.
 //!
-//! It happens beside the next delivery, and for some small ones together, for the broker's answer takes as long as a small
-//! file does. Whatever goes wrong here, the message waits in the outbox.
+//! This happens beside the next delivery, and for small deliveries several at once, because the broker's answer takes
+//! as long as loading a small file. After any error the messages wait in the outbox.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl OutboxPublisher {
         Self { target, notifier, metrics, health, clock, down: false, said: events::Said::default() }
     }
 
-    /// Publishes the messages of some deliveries, as far as they have any, and says that they are done.
+    /// Publishes the messages of deliveries, if there are any, and logs that the deliveries are done.
     pub async fn tell(&mut self, loaded: Vec<Loaded>) -> Result<(), Error> {
         if loaded.iter().any(|loaded| loaded.news) {
             self.publish().await?;
@@ -84,8 +84,8 @@ impl OutboxPublisher {
         Ok(waiting)
     }
 
-    /// Publishes what waits. A broker that is down is asked once in an iteration, and stops nothing; a message that it refuses
-    /// stops no other.
+    /// Publishes the waiting messages. A broker that is down is tried once per iteration and stops nothing; a refused
+    /// message does not stop the others.
     async fn publish(&mut self) -> Result<Round, Error> {
         if self.down {
             return Ok(Round::Failed);

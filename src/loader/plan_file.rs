@@ -1,5 +1,5 @@
-//! A plan as it is written down: what a run will do to which table, and what it is pinned to. `plan` gives it as JSON, and
-//! `run --plan` takes it and holds itself to it.
+//! Format of a plan file: what a run will do to which table, and the state for which it was made. `plan` writes it as
+//! JSON, and `run --plan` enforces it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::load;
 use crate::source::{Entity, Pending, Step};
 
-/// The form's version; another number says that an older program cannot know what it means.
+/// Version of the format. An older program cannot interpret a higher version.
 pub const VERSION: u32 = 1;
 
 /// The whole plan.
@@ -65,7 +65,7 @@ pub struct Stop {
 /// One delivery, as the run will make it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// The number that it has in the plan; the run may give it another one.
+    /// Id of the delivery in the plan; the run may assign another one.
     pub id: i64,
     /// `snapshot` or `changes`
     pub kind: String,

@@ -1,5 +1,5 @@
-//! Says how far a delivery is: every three seconds a line in the log, or a bar where a terminal has room for one. Whoever
-//! looks is never waited for. The total is an estimate, from the bytes read of the bytes listed.
+//! Reports the progress of a delivery: every three seconds a line in the log, or a bar on a terminal. Drawing never
+//! delays the work. The total is an estimate from the bytes read of the bytes listed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

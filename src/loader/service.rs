@@ -1,4 +1,4 @@
-//! The loop around iterations: once, or for ever with a random sleep; what cannot be reached is tried again.
+//! Loop around iterations: once, or forever with a random sleep. Services that cannot be reached are tried again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -146,7 +146,7 @@ impl Loader {
         }
     }
 
-    /// Iterations until a stop is asked for, with a random sleep between `least` and `most`.
+    /// Runs iterations until a stop is requested, with a random sleep between `least` and `most`.
     pub async fn serve(&mut self, least: Duration, most: Duration) -> Result<End, Error> {
         let mut backoff = Backoff::new(Duration::from_secs(1), most.max(Duration::from_secs(30)));
         let mut trouble: Option<String> = None;
@@ -192,7 +192,7 @@ impl Loader {
         Ok(End::Done)
     }
 
-    /// Sleeps, unless a stop is asked for.
+    /// Sleeps until the pause is over or a stop is requested.
     async fn sleep(&self, pause: Duration) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

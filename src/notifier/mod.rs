@@ -45,7 +45,7 @@ pub struct Announced {
     pub busy: bool,
 }
 
-/// Publishes, or does not, as NOTIFICATIONS says.
+/// Publisher of messages, which does nothing if NOTIFICATIONS is off.
 #[derive(Clone)]
 pub struct Notifier {
     broker: Option<Arc<Broker>>,

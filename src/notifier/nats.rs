@@ -25,16 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Time to wait for a permission error after a core-NATS publish. The server sends the error before its next reply,
 /// but async-nats delivers it on another task.
 const NO_COMES_LATE: Duration = Duration::from_millis(20);
-/// The same where we may not ask, and so nothing comes behind it.
+/// Time to wait for a permission error if there is no following request whose reply would come after it.
 const NO_COMES_ALONE: Duration = Duration::from_secs(1);
 
 /// The broker and, once it was reached, the connection to it.
 pub(super) struct Broker {
     settings: Settings,
     client: Mutex<Option<Client>>,
-    /// The server said that we may not ask about streams.
+    /// `true` if the server refused the permission to ask about streams.
     may_not_ask: Arc<AtomicBool>,
-    /// The server said that we may not publish.
+    /// `true` if the server refused the permission to publish.
     may_not_publish: Arc<AtomicBool>,
     /// Result of the last publishing to a subject.
     last: Mutex<Option<Subject>>,
@@ -83,7 +83,8 @@ impl Broker {
         outcome
     }
 
-    /// Publishes messages of one subject. Fails if the broker cannot be reached; the messages that it took until then are noted.
+    /// Publishes messages of one subject. Fails if the broker cannot be reached; the messages that it accepted before
+    /// that are recorded.
     async fn publish_on(&self, subject: &str, messages: &[Waiting], outcome: &mut Outcome) -> Result<(), Error> {
         let max_payload = self.client().await?.server_info().max_payload;
         let (sound, unsound): (Vec<_>, Vec<_>) =

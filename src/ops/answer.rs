@@ -23,7 +23,7 @@ pub(super) enum Route {
     Done(Response<Body>),
     /// A page, for which the ledger must be read.
     Page(Asked),
-    /// A page that says why there is none.
+    /// A page that explains an invalid request.
     Wrong(Wrong),
 }
 
@@ -39,7 +39,7 @@ const ALWAYS: [(HeaderName, &str); 4] = [
     (REFERRER_POLICY, "no-referrer"),
 ];
 
-/// Paths for programs, which may ask under any name.
+/// Paths for programs, which may use any host name.
 pub(super) const PROBES: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
 pub(super) fn route(method: &Method, uri: &Uri, metrics: &Metrics, health: &Health) -> Route {

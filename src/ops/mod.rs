@@ -75,7 +75,7 @@ const REQUEST: usize = 16 << 10;
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Ops {
-    /// Takes the address, or says that METRICS is at fault.
+    /// Binds the address, or returns an error about METRICS.
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let bound = TcpListener::bind(address).await;
         let listener = bound.map_err(|source| BindError { address, source })?;
@@ -87,8 +87,8 @@ impl Ops {
         self.listener.local_addr()
     }
 
-    /// Answers until `stopper` says so; then connections are cut. To be seen during the drain, hand in a stopper that is
-    /// requested after it.
+    /// Answers requests until `stopper` is set; then connections are closed. To answer during the drain, pass a
+    /// stopper that is set afterwards.
     pub async fn serve(self, metrics: Arc<Metrics>, health: Health, sources: Sources, stopper: Stopper) {
         let private = self.address().is_ok_and(|address| address.ip().to_canonical().is_loopback());
         let shown = Arc::new(Shown { metrics, health, page: Page::new(sources), private });

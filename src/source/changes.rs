@@ -1,6 +1,8 @@
-//! A table's change files while stock is taken: whose turn it is, what a full load contains already, what comes late.
+//! Change files of a table, while a plan is made: their order, which of them a full load contains, and which are
+//! late.
 //!
-//! A late file is folded in together with everything that was loaded after it, in feed order, so that later values win.
+//! A late file is folded in together with all files that were loaded after it, in feed order, so that later values
+//! win.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,11 +32,11 @@ impl FeedPosition {
     }
 }
 
-/// The change files that are not accounted for: the first of them in feed order, as many as there is room for.
+/// Change files without a final ledger row: the first ones in feed order, as many as fit.
 #[derive(Debug)]
 pub(super) struct PendingChanges {
     order: Order,
-    /// Loaded change files are kept in mind, to fold a late one in.
+    /// `true` if loaded change files are collected, to fold a late one in.
     pub keeps: bool,
     files: BTreeMap<FeedPosition, Change>,
     later: Later,
@@ -42,7 +44,7 @@ pub(super) struct PendingChanges {
     newest: Option<i64>,
     /// Modification time of the oldest file that was never loaded and is gone from the bucket.
     oldest_gone: Option<i64>,
-    /// The times of all change files, accounted for or not, if they are kept in mind.
+    /// Times of all change files, with or without a final ledger row, if they are collected.
     times: Option<Vec<Times>>,
     /// An operator released a file that was held: all of them follow the snapshot.
     released: bool,
@@ -53,7 +55,7 @@ struct Change {
     object: Object,
     /// The generation in which another version of it was loaded.
     rewritten_in: Option<i32>,
-    /// An operator asked for another try.
+    /// `true` if an operator requested a retry.
     again: bool,
     /// `true` if the file was loaded after the full load that is loaded again, and so follows it.
     follows: bool,
@@ -68,7 +70,7 @@ pub(super) struct Base {
     pub number: i32,
     /// Modification time of its earliest part.
     pub earliest: Option<i64>,
-    /// A new generation is pending, so what was loaded before it says nothing about order.
+    /// `true` if a new generation is pending, so that files that were loaded before it do not matter for the order.
     pub renewed: bool,
 }
 
@@ -82,7 +84,7 @@ impl PendingChanges {
         !self.files.is_empty() || self.later.objects > 0
     }
 
-    /// Returns true if neither names nor times were set to decide.
+    /// Returns `true` if neither names nor times were set to decide.
     pub(super) fn is_auto(&self) -> bool {
         self.order == Order::Auto
     }
@@ -99,8 +101,8 @@ impl PendingChanges {
         }
     }
 
-    /// Leaves all but the first `room` files for a later plan; how many are left. Of the `rest` those that have no row yet are
-    /// kept in mind.
+    /// Keeps only the first `room` files, and leaves the others for a later plan. Returns the number of kept files.
+    /// Removed files without a ledger row are added to `rest`.
     pub(super) fn keep_first(&mut self, room: usize, rest: &mut Unrecorded) -> usize {
         while self.files.len() > room
             && let Some((turn, change)) = self.files.pop_last()
@@ -289,7 +291,7 @@ impl PendingChanges {
         }
     }
 
-    /// Returns `true` if the full load contains what a change file says that was written then.
+    /// Returns `true` if the full load contains the changes of a file that was written at this time.
     pub(super) fn is_contained(&self, modified: i64, base: Base, verdict: Verdict) -> bool {
         let older = base.earliest.is_some_and(|earliest| modified < earliest);
         older && self.order != Order::Name && verdict == Verdict::Genuine

@@ -78,7 +78,7 @@ async fn from_chain(config: aws_sdk_s3::config::Builder, settings: &Settings) ->
     }
 }
 
-/// Credentials without an end of their own are asked for anew after so long.
+/// Time after which credentials without an expiry are requested again.
 const ROTATION: Duration = Duration::from_secs(30);
 
 /// Returns the default chain. A given region is not looked up, which could take a second.

@@ -1,4 +1,4 @@
-//! The two sides of taking stock: an object as the bucket lists it, and a row as the ledger has it.
+//! The two sides of a plan: an object of the bucket's listing, and a row of the ledger.
 
 use crate::decode::File;
 
@@ -59,12 +59,12 @@ impl Entry {
         open && self.superseded_by.is_none()
     }
 
-    /// Returns true if the row waits for something: it was neither loaded nor skipped.
+    /// Returns `true` if the row waits for something: it was neither loaded nor skipped.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.status, Status::Loaded | Status::Skipped)
     }
 
-    /// Returns true if the row stops its table as long as nothing is asked for.
+    /// Returns `true` if the row stops its table while there is no request for it.
     pub fn stops(&self) -> bool {
         self.status.stops(self.file)
     }
@@ -94,7 +94,7 @@ pub enum Request {
 /// The states of a ledger row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// Listed, and its turn has not come.
+    /// Listed, and not loaded yet.
     Pending,
     Loaded,
     Failed,
@@ -124,7 +124,7 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Returns true if a row in this state stops its table. What follows a change file that is gone would be applied over a
+    /// Returns `true` if a row in this state stops its table. What follows a change file that is gone would be applied over a
     /// hole; a part of a full load that is gone leaves none.
     pub fn stops(self, file: File) -> bool {
         match self {

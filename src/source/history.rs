@@ -46,8 +46,8 @@ enum Place {
 }
 
 impl Source {
-    /// Puts files of one table into feed order. Of two that were loaded the other way round, though neither was folded in late,
-    /// it gives the keys: then another order held when they were loaded.
+    /// Sorts files of one table in feed order. If two files were loaded the other way round, although neither was
+    /// folded in late, returns their keys: another order was configured then.
     pub fn in_feed_order(&self, files: &mut [Loaded]) -> Option<(String, String)> {
         sort(files, &self.path, self.order)
     }

@@ -1,9 +1,10 @@
-//! The grammar of keys: what an object's key says about it. Pure.
+//! Grammar of keys. Pure.
 //!
-//! `[path/] schema / table / [segment and date folders /] file`, as the DMS user guide (S3 target) has it, and the names that
-//! Qlik Replicate gives. The load counter restarts in every segment, so an object's identity is its full key, never its
-//! basename. A key may hold anything: what does not fit the grammar is foreign, and nothing here panics. The entity is the
-//! folder's name; whether `orders__ct` is a table or holds the changes of `orders` only the whole listing tells.
+//! `[path/] schema / table / [segment and date folders /] file`, as in the DMS user guide (S3 target), and the names
+//! of Qlik Replicate. The load counter restarts in every segment, so an object's identity is its full key, never its
+//! basename. Any text may be a key: one that does not fit the grammar is ignored, and nothing here panics. The entity
+//! is the folder's name; whether `orders__ct` is a table or holds the changes of `orders` depends on the whole
+//! listing.
 
 use std::fmt;
 
@@ -51,7 +52,7 @@ pub enum ParsedKey {
 pub enum Ignored {
     /// `CDC_TXN-…`: the changes of all tables by transaction (PreserveTransactions)
     Transactions,
-    /// `.dfm`: what Qlik Replicate says about the file beside it
+    /// `.dfm`: a description of the file beside it, written by Qlik Replicate
     Dfm,
     /// `.tmp`: a file that is still being written
     Temporary,

@@ -1,6 +1,8 @@
-//! The bucket's listing as a stream of objects in key order, page by page, the next one asked for while this one is walked.
+//! The bucket's listing as a stream of objects in key order, page by page; the next page is requested while the
+//! present one is read.
 //!
-//! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted (`sorter`).
+//! Some stores list folder by folder, which is not key order; for them the whole listing is read and sorted
+//! (`sorter`).
 
 use std::collections::HashSet;
 
@@ -18,12 +20,12 @@ use crate::url;
 /// Number of consecutive pages that begin like an earlier page, after which the listing is taken for an endless loop.
 const STALE_PAGES: u32 = 3;
 
-/// The objects below a path. While one page is walked the next is on its way; no more than these two are held.
+/// Objects below a path. The next page is requested while one is read; no more than these two are in memory.
 pub(super) struct Listing {
     bucket: Bucket,
     prefix: String,
     page: std::vec::IntoIter<Listed>,
-    /// The page that is asked for; none after the last.
+    /// Page that was requested; `None` after the last one.
     ahead: Option<Answer>,
     token: Option<String>,
     /// Instead of pages: what is sorted already.
@@ -88,7 +90,7 @@ impl Listing {
         }
     }
 
-    /// Takes the page that was asked for, and asks for the one after it; false if there is none.
+    /// Takes the requested page, and requests the one after it. Returns `false` if there is none.
     async fn turn(&mut self) -> Result<bool, Error> {
         let Some(ahead) = self.ahead.take() else { return Ok(false) };
         let answer = ahead.await.map_err(|lost| error::of_task(&lost, &self.bucket))?;

@@ -3,7 +3,7 @@
 
 use super::key::Part;
 
-/// Returns a key without the ending that says that the file is packed: packed or not, it is one file of the feed.
+/// Returns a key without its compression suffix: compressed or not, it is the same file of the feed.
 pub(super) fn unpacked(key: &str) -> &str {
     key.strip_suffix(".gz").unwrap_or(key)
 }

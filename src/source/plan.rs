@@ -19,7 +19,7 @@ pub struct Plan {
     pub strange: BTreeSet<String>,
     /// Number of objects in the bucket.
     pub listed: u64,
-    /// Folders that the target may look up as one table.
+    /// Folders that the target may map to the same table.
     pub twins: Vec<(Entity, Entity)>,
 }
 
@@ -38,21 +38,23 @@ pub struct TablePlan {
     pub stuck: Later,
     /// Ledger rows of versions in whose place the bucket shows another one.
     pub superseded: Vec<i64>,
-    /// Ledger rows of files that were never loaded and that the bucket no longer shows, not yet noted as gone.
+    /// Ledger rows of files that were never loaded and are no longer in the bucket, not yet recorded as gone.
     pub gone: Vec<i64>,
     /// Ledger rows that were closed and whose version is listed again.
     pub revived: Vec<i64>,
     /// Change files that are gone and that the full load contains, so that they stop nothing.
     pub contained: Vec<i64>,
-    /// Listed files that have no row yet, in feed order; those that there was no room for are in `Unrecorded`.
+    /// Listed files without a ledger row, in feed order; those that do not fit are in `Unrecorded`.
     pub unrecorded: Vec<(File, Object)>,
     /// The newest generation that the ledger has.
     pub generation: i32,
-    /// Change files whose `LastModified` says nothing, because they were copied: assumed to follow the snapshot.
+    /// Number of change files whose `LastModified` proves nothing because they were copied: assumed to follow the
+    /// snapshot.
     pub assumed: usize,
     /// Two change files, the first of which comes first by its name and was written long after the other.
     pub regression: Option<(String, String)>,
-    /// A change file that is named so many minutes before the full load was written, and was written after it.
+    /// A change file whose name is older than the full load but that was written after it, with the difference in
+    /// minutes.
     pub named_before: Option<(String, i64)>,
     /// A late file is to be folded in, for which stock must be taken again with this table in `PlanOptions::history`: what is
     /// pending ends before it.
@@ -62,11 +64,11 @@ pub struct TablePlan {
     pub wants_times: bool,
     /// Rows to be set to pending first, for a table that is to be loaded again.
     pub again: Option<Again>,
-    /// Change files whose turn comes after all that is pending here: for a later plan.
+    /// Change files behind all pending ones, for a later plan.
     pub later: Later,
 }
 
-/// Change files that there was no room for in the plan: counted only.
+/// Counts of change files that do not fit into the plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Later {
     pub objects: u64,
@@ -91,7 +93,7 @@ pub struct Stop {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     pub entity: Entity,
-    /// The table's name in messages and metrics: the schema is told only where two schemas have the name.
+    /// Name of the table in messages and metrics, with the schema only if two schemas have the name.
     pub label: String,
     pub file: File,
     pub generation: i32,
@@ -163,7 +165,7 @@ pub struct Object {
 /// Action of a pending delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A part of a first load: added as it comes. The first one asks for an empty table.
+    /// A part of a first load, appended as it comes. The first one requires an empty table.
     Append { first: bool },
     /// A whole generation, diffed against the table.
     Replace,
@@ -173,7 +175,7 @@ pub enum Step {
     Refold,
     /// The bytes of what was loaded already: written down as loaded, and nothing is applied.
     Same,
-    /// Another version of a loaded change file: the same if its bytes are, else as the inner step says.
+    /// Another version of a loaded change file: ignored if its bytes are the same, else the inner step.
     Compare(Box<Step>),
     /// Nothing to load: recorded with a reason.
     Skip(String),
@@ -197,7 +199,7 @@ impl Later {
 }
 
 impl Object {
-    /// Compares it with the version that was loaded before, as far as it can be told without reading it.
+    /// Compares the object with the version that was loaded before, as far as possible without reading it.
     pub fn likeness(&self) -> Likeness {
         let Some(before) = &self.before else { return Likeness::Other };
         match (self.content, before.content) {
@@ -210,7 +212,7 @@ impl Object {
         }
     }
 
-    /// Returns true if these are the bytes of the loaded version.
+    /// Returns `true` if these are the bytes of the loaded version.
     pub fn has_content_of_before(&self, content: Content) -> bool {
         self.before.as_ref().is_some_and(|before| before.content == Some(content))
     }
@@ -339,7 +341,7 @@ impl TablePlan {
         !self.pending.is_empty() || self.stopped.is_some() || self.closes() || waits
     }
 
-    /// Returns true if the ledger has rows of versions that the bucket shows no more, or again.
+    /// Returns `true` if the ledger has rows of versions that the bucket no longer has, or has again.
     pub fn closes(&self) -> bool {
         !(self.superseded.is_empty() && self.gone.is_empty() && self.revived.is_empty())
     }

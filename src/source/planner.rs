@@ -19,9 +19,9 @@ use crate::decode::dialect::Order;
 pub struct PlanOptions {
     /// Tables whose first load must be diffed at once, because they were not empty.
     pub whole: HashSet<Entity>,
-    /// Tables that have a late file to fold in: their loaded change files are kept in mind.
+    /// Tables with a late file to fold in: their loaded change files are collected.
     pub history: HashSet<Entity>,
-    /// Tables of which the times of all change files are to be kept in mind, to tell whether they were copied.
+    /// Tables of which the times of all change files are collected, to decide whether they were copied.
     pub times: HashSet<Entity>,
     /// Tables that are to be loaded again from their newest full load.
     pub reload: HashSet<Entity>,
@@ -39,7 +39,7 @@ pub struct Planner<'a> {
     foreign: IgnoredCounts,
     strange: BTreeSet<String>,
     listed: u64,
-    /// Files without a row that there is no room for.
+    /// Files without a ledger row that do not fit into the plan.
     unrecorded: Unrecorded,
     room: usize,
     /// Maximum number of change files that are kept for each table, and number of those kept for all.

@@ -74,7 +74,7 @@ impl Source {
         Ok(())
     }
 
-    /// Gets the first bytes of an object and no more.
+    /// Gets the first bytes of an object.
     pub async fn opening(&self, listed: &Listed) -> Result<Magic, Error> {
         let request = self.bucket.client.get_object().bucket(&self.bucket.name).key(&listed.key);
         let first = (listed.size > 0).then(|| "bytes=0-1".to_owned());

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use crate::pairs::{Faults, Pairs};
 use crate::secret::Secret;
 
-/// A place in a bucket. Without `id` and `key` the AWS default credential chain is asked, without an
-/// `endpoint` it is AWS itself.
+/// A path in a bucket. Without `id` and `key` the AWS default credential chain is used, and without an `endpoint` AWS
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Endpoint with its scheme and without a slash at the end.

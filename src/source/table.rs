@@ -1,4 +1,4 @@
-//! One table while stock is taken: what the ledger has loaded of it, its parts, its change files, and the plan for them.
+//! One table, while a plan is made: its loaded files, its parts and its change files, and the plan for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,13 +28,13 @@ pub(super) struct TableStock {
     stops: Vec<Stop>,
     /// Snapshot parts that are held: they stop the table until a part more comes.
     held_parts: Vec<Stop>,
-    /// Change files that are held because their times do not tell where they belong: they stop the table until `FEED order` does.
+    /// Change files that are held because their order is unclear: they stop the table until `FEED order` decides.
     held_changes: Vec<Stop>,
     /// Rows of versions that another one took the place of.
     superseded: Vec<i64>,
     /// Rows of files that are not listed any more and were never loaded.
     gone: Vec<i64>,
-    /// The change files among them, and those that are noted as gone already, by their turn.
+    /// Change files among them, and those already recorded as gone, in feed order.
     gone_changes: BTreeMap<FeedPosition, Object>,
     /// Ids of those that follow a full load that is loaded again, which does not contain them.
     gone_behind: BTreeSet<i64>,
@@ -135,7 +135,7 @@ impl TableStock {
         other.parts.len()
     }
 
-    /// Leaves all but the first `room` change files for a later plan; how many are left.
+    /// Keeps only the first `room` change files. Returns the number of kept files.
     pub(super) fn keep_first(&mut self, room: usize, rest: &mut Unrecorded) -> usize {
         self.changes.keep_first(room, rest)
     }
@@ -387,8 +387,7 @@ impl TableStock {
         }
     }
 
-    /// Returns the step for a reload and a note for the ledger. A reload is compared with the table, unless its parts
-    /// do not look like one complete load.
+    /// Returns the step for a reload and a note for the ledger. Incomplete or mixed reloads are held.
     fn reload(&self) -> Option<(Step, Option<String>)> {
         let flaw = self.mixed().or_else(|| parts::gap(self.listed_parts()).map(|gap| gap.words));
         if self.is_released() {

@@ -1,5 +1,5 @@
-//! Listed change files that have no ledger row yet and that there was no room for in the plan. They are kept in an unnamed
-//! temporary file, which the system removes with the process, so that memory does not grow with the bucket.
+//! Listed change files without a ledger row that do not fit into the plan. They are kept in an unnamed temporary
+//! file, which the system removes with the process, so that memory does not grow with the bucket.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -9,7 +9,7 @@ use super::entry::Listed;
 use super::key::{self, Entity, ParsedKey};
 use super::sorter;
 
-/// Files without a row, in the order in which they were found to have no room.
+/// Files without a ledger row, in the order in which they were found not to fit.
 #[derive(Debug, Default)]
 pub struct Unrecorded {
     path: String,
@@ -33,7 +33,7 @@ impl Unrecorded {
         Self { path: path.to_owned(), ..Self::default() }
     }
 
-    /// Keeps one file. What goes wrong is told when they are read.
+    /// Adds a file. Errors are reported when the files are read.
     pub(super) fn push(&mut self, listed: &Listed, occurrence: i32) {
         if self.error.is_none() {
             self.error = self.write(listed, occurrence).err();
@@ -53,7 +53,7 @@ impl Unrecorded {
         self.joined.insert(folder);
     }
 
-    /// Returns true if no file was kept.
+    /// Returns `true` if no file was kept.
     pub fn is_empty(&self) -> bool {
         self.written.is_none() && self.read.is_none() && self.error.is_none()
     }

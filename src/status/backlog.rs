@@ -23,9 +23,9 @@ pub struct Backlog {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TableBacklog {
     pub files: Files,
-    /// Ledger rows that stop the table no more, for the bucket does not show their version.
+    /// Ledger rows that no longer stop the table, because their version is no longer in the bucket.
     pub superseded: Vec<i64>,
-    /// The change file that is gone and stops the table, noted in the ledger or not yet.
+    /// Change file that is gone and stops the table, whether or not the ledger has recorded it.
     pub gone: Option<Stop>,
     /// A part is there that was never tried: what is held stops nothing then.
     pub part_more: bool,

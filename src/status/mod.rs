@@ -70,7 +70,7 @@ pub struct Null {
     pub words: String,
 }
 
-/// Objects that are listed and not accounted for.
+/// Objects that are listed and have no final ledger row.
 #[derive(Debug, Default, Serialize)]
 pub struct Waiting {
     pub objects: u64,
@@ -190,7 +190,7 @@ impl Report {
         }
     }
 
-    /// Tells how null is written, as `rules` have it or FEED gives it for all.
+    /// Adds the rules for null: those in `rules`, or the one that FEED sets for all tables.
     pub fn tell_nulls(&mut self, rules: &BTreeMap<Entity, NullDecision>, given: Option<&NullDecision>) {
         let before = NullDecision::before();
         let names: BTreeMap<String, &NullDecision> =

@@ -11,8 +11,8 @@ pub mod tls;
 
 pub use pool::{AS_PLANNED, BY_INDEX, Call, IDLE_TIMEOUT, LOCK_TIMEOUT, Parameter, Pg, Tx, calls};
 
-/// An error of Postgres or on the way to it. Never says a cell's value: details and contexts are left out, and so are the
-/// words about data (class 22), which quote it.
+/// Error of Postgres, or of the connection to it. The text never contains a cell's value: details and contexts are
+/// left out, and so are the messages about data (class 22), which quote it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot reach Postgres at {place}: {why}")]

@@ -1,7 +1,8 @@
-//! The one door to the database: a transaction with a name, on a connection of the pool.
+//! Transactions: each has a name and a connection of the pool.
 //!
-//! A `Tx` that is dropped before its end takes its connection with it, so that nothing half done can go back to the pool;
-//! in a rehearsal, where there is only one, it is undone before the next one begins.
+//! A `Tx` that is dropped before its end closes its connection, so that no unfinished transaction returns to the
+//! pool. In a dry run, which has only one connection, the unfinished work is rolled back before the next transaction
+//! begins.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Pause before a server without a free connection is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The database, reached through a pool, or through the one transaction of a rehearsal.
+/// The database, reached through a pool or through the one transaction of a dry run.
 #[derive(Clone)]
 pub struct Pg {
     door: Connections,
@@ -186,7 +187,7 @@ impl Pg {
         matches!(self.door, Connections::DryRunSession(_))
     }
 
-    /// Ends a rehearsal: nothing of it is left.
+    /// Ends a dry run by rolling everything back.
     pub async fn end_rehearsal(self) -> Result<(), Error> {
         let Connections::DryRunSession(stage) = self.door else { return Ok(()) };
         match stage.take() {
@@ -267,7 +268,7 @@ impl Tx {
         self.stage.is_some()
     }
 
-    /// Gives the connection back, to the stage or to the pool.
+    /// Returns the connection to the pool or to the dry run.
     fn put_back(&mut self) {
         let Some(client) = self.client.take() else { return };
         if let Some(stage) = &self.stage {

@@ -219,9 +219,10 @@ fn given(pairs: &mut Pairs) -> Config {
     })
 }
 
-/// A server that is gone is noticed within two minutes of silence, and the server notices as soon that we are: see
-/// `doors`. Whoever is sending is not silent: the system gives up after a quarter of an hour. There is no `tcp_user_timeout`
-/// among them: it would also count the time that a server which waits for a lock does not read.
+/// Keepalive settings with which a dead server is noticed after two minutes of silence; the server notices a dead
+/// client as soon (see `pool`). A side that is sending is not silent: its system gives up after a quarter of an hour.
+/// `tcp_user_timeout` is not set, because it would also count the time for which a server that waits for a lock does
+/// not read.
 const DEFAULTS: [(&str, &str); 5] = [
     ("application_name", "paper-engine-orders"),
     ("connect_timeout", "10"),

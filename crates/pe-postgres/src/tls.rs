@@ -28,7 +28,7 @@ pub enum Error {
     Rustls(#[from] rustls::Error),
 }
 
-/// Returns what encrypts connections as `sslmode` and `sslrootcert` of `settings` ask for.
+/// Returns the connector for `sslmode` and `sslrootcert` of `settings`.
 pub fn connector(settings: &Settings) -> Result<MakeRustlsConnect, Error> {
     let provider = ring::default_provider();
     let verifier = Verifier::new(settings, provider.signature_verification_algorithms)?;
@@ -40,7 +40,7 @@ pub fn connector(settings: &Settings) -> Result<MakeRustlsConnect, Error> {
     Ok(MakeRustlsConnect::new(config))
 }
 
-/// libpq's three ways to look at a server's certificate.
+/// libpq's three ways to verify a server's certificate.
 #[derive(Debug)]
 struct Verifier {
     /// Trusted roots; `None` means that any server is trusted.

@@ -29,8 +29,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log. `RUST_LOG` says how much, INFO without it; a second call changes nothing. What comes back is where progress
-/// can be drawn: on a terminal, below the lines of text.
+/// Sets up the log. `RUST_LOG` sets the level, INFO by default; a second call changes nothing. Returns the screen on
+/// which progress can be drawn, below the lines of text.
 pub fn init(format: LogFormat) -> Screen {
     init_at(format, "info")
 }
@@ -80,7 +80,7 @@ where
         .finish()
 }
 
-/// Crates that say at INFO what only their authors want to know.
+/// Crates whose INFO messages matter only to their authors.
 const NOISY: &str =
     "aws=warn,async_nats=warn,hyper=warn,h2=warn,rustls=warn,tokio_postgres=warn,deadpool=error,refinery=warn";
 

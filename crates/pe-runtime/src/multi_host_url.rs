@@ -23,7 +23,7 @@ pub struct Host {
 }
 
 impl Url {
-    /// Takes `text` apart, or says in a sentence why that cannot be.
+    /// Parses `text`, or returns a sentence about its error.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or("the URL has no scheme://")?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));

@@ -1,9 +1,9 @@
-//! A word that must never be shown. Whatever holds a password holds it as a [`Secret`], so that no
-//! `Debug`, no error and no log line can give it away by accident; only [`Secret::expose`] does.
+//! Text that must never be shown. Every password is held as a [`Secret`], so that no `Debug`, error or log line can
+//! reveal it by accident; only [`Secret::expose`] does.
 
 use std::fmt;
 
-/// Text that prints as `***`. An empty secret prints the same: even that it is empty tells something.
+/// Text that prints as `***`. An empty secret prints the same, because even that is information.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 

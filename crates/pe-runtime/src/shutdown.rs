@@ -29,7 +29,7 @@ impl Stopper {
         Ok(stopper)
     }
 
-    /// Utters the wish. Again is harmless.
+    /// Requests the stop. Repeating the request is harmless.
     pub fn request(&self) {
         self.0.cancel();
     }
@@ -44,7 +44,7 @@ impl Stopper {
         self.0.cancelled().await;
     }
 
-    /// Resolves `grace` after the wish: what has not ended by then is to be cut off.
+    /// Waits until `grace` has passed since the request; work that is unfinished then must be aborted.
     pub async fn overdue(&self, grace: Duration) {
         self.wait().await;
         tokio::time::sleep(grace).await;

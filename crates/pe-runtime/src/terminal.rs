@@ -1,5 +1,5 @@
-//! The terminal that a person may sit at: whether there is one, how wide it is, its colours, and the one line at its lower
-//! end that shows how far something is. What is piped elsewhere gets none of it.
+//! The terminal: whether there is one, its width, its colours, and the one line at its lower end that shows progress.
+//! Piped output gets none of these.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -163,7 +163,8 @@ pub struct Pen {
 }
 
 impl Pen {
-    /// Draws what `line` makes of the room there is: text without controls, of one column each character.
+    /// Draws the text that `line` returns for the terminal's width: without control characters, one column per
+    /// character.
     pub fn draw(&self, line: impl FnOnce(usize) -> String) {
         // a full last column would make some terminals go on to the next line
         let room = Stream::Err.width().unwrap_or(80).saturating_sub(1);

@@ -40,7 +40,7 @@ pub(super) enum Mark {
     Fail,
 }
 
-/// The whole answer, as `--json` gives it.
+/// Complete answer of `check --json`.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
     checks: &'a [Line],

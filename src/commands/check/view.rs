@@ -1,5 +1,5 @@
-//! The report as a person reads it: a mark, the thing, what was found; below it what to do. On a terminal the lines fit it;
-//! elsewhere none is broken, so that scripts can read lines too.
+//! Text form of the report: a mark, the thing and the finding, and below it the advice. On a terminal the lines are
+//! wrapped; elsewhere they are not, so that scripts can parse them.
 
 use std::io::{Result, Write};
 

@@ -91,7 +91,8 @@ async fn rehearse(boot: &App, args: &Args) -> Result<(End, PlanFile), Error> {
     Ok((end?, agreed.transpose()?.unwrap_or_default()))
 }
 
-/// Releases what is held, in the rehearsal; as for any release, what was shown of it is the most that it may remove.
+/// Releases held snapshots in the dry run. As with any release, a snapshot may remove at most as many rows as were
+/// shown.
 async fn release(stage: &Target) -> Result<(), Error> {
     let held = Filter { status: Some(Status::Held), limit: u32::MAX, ..Filter::default() };
     let rows = stage.deliveries(&held).await?;

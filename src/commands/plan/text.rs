@@ -1,5 +1,5 @@
-//! The plan as a person reads it in a terminal: a table of 80 columns, then table by table what changes, what would stop, and
-//! what is not in it.
+//! Text form of a plan: a table of 80 columns, then for each table the changes, the predicted stops, and the files
+//! that are not in the plan.
 
 use std::io::{Result, Write};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The report as a person reads it: a table of 80 columns, or as wide as long names
-//! and the terminal are, then what stops, then what to do next.
+//! Text form of the report: a table of 80 columns, or wider for long names on a wide terminal, then the stops, then
+//! what to do next.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};

@@ -1,4 +1,5 @@
-//! A verified table as a person reads it: one line, and below it what differs, what could not be compared, what to do next.
+//! Text form of a verified table: one line, and below it the differences, the rows that could not be compared, and
+//! what to do next.
 
 use std::io::{Result, Write};
 

@@ -14,7 +14,7 @@ use crate::decode::File;
 use crate::source::Step;
 
 impl DeliveryTx {
-    /// Locks the table. Returns true if it has no row.
+    /// Locks the table. Returns `true` if it has no row.
     pub(super) async fn enter(&self) -> Result<bool, Error> {
         let entity = &self.docket.pending.entity;
         let (pending, scope) = (&self.docket.pending, self.docket.feed.id());

@@ -10,7 +10,7 @@ use crate::decode::{Evidence, File, NullRule, Nulls, Shape};
 use crate::source::{Entity, Step};
 
 impl Target {
-    /// Returns what the rows of a table's files must look like before anything is known of them; none if the target has no such
+    /// Returns the format of a table's files before anything is known of them, or `None` if the target has no such
     /// table.
     pub async fn shape_of(&self, entity: &Entity, file: File, dialect: &Dialect) -> Result<Option<Shape>, Error> {
         let tx = self.pg.begin("look at a table").await?;
@@ -50,7 +50,7 @@ impl DeliveryTx {
         }
     }
 
-    /// Returns true if how null is written is decided with this delivery: nothing of the table was loaded, or all of it is
+    /// Returns `true` if how null is written is decided with this delivery: nothing of the table was loaded, or all of it is
     /// loaded anew.
     pub fn decides_nulls(&self) -> bool {
         self.nulls.decision.is_none()
@@ -96,7 +96,7 @@ impl DeliveryTx {
     }
 
     /// Takes an empty cell that is null, found behind the rows that were looked at first, as the evidence that was lacking.
-    /// Returns true if the delivery is to be read again for it.
+    /// Returns `true` if the delivery is to be read again for it.
     pub fn learn_nulls(&mut self, error: &Error) -> bool {
         let (Error::Rows(flaw), Some(decision)) = (error, &mut self.decision) else { return false };
         if !flaw.is_empty_null() || decision.basis != Basis::Assumed {

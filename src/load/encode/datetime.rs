@@ -58,7 +58,7 @@ const FIRST_DAY: i32 = -2_451_545;
 const FIRST: i64 = FIRST_DAY as i64 * DAY;
 const END: i64 = 9_223_371_331_200_000_000;
 
-/// Microseconds since 2000-01-01 UTC. `offset` says what to do with the text after the time.
+/// Parses microseconds since 2000-01-01 UTC. `offset` parses the text after the time.
 #[inline]
 fn instant(
     cell: &[u8],

@@ -85,7 +85,8 @@ fn numeric(binary: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Digits are counted from 1, so that 0 can be their end. `turn` reverses the order of negatives.
+/// Appends the key of a finite number. Digits are counted from 1, so that 0 can be their end. `turn` inverts the
+/// bytes of negatives.
 fn finite(rank: u8, weight: [u8; 2], digits: &[u8], turn: u8, out: &mut Vec<u8>) {
     let [high, low] = weight;
     out.extend_from_slice(&[rank, high ^ 0x80 ^ turn, low ^ turn]);

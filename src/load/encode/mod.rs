@@ -128,7 +128,7 @@ impl ColumnEncoding {
         })
     }
 
-    /// Returns true if the type has integers that a column of event ids may hold.
+    /// Returns `true` if the type has integers that a column of event ids may hold.
     pub fn has_integers(&self) -> bool {
         matches!(self, Self::Int2 | Self::Int4 | Self::Int8 | Self::Numeric { .. })
     }
@@ -198,8 +198,8 @@ impl ColumnEncoding {
         }
     }
 
-    /// Returns how two values of the column are told apart. The type's equality decides only where equal values read the
-    /// same for everybody (numbers of another scale count as the same); elsewhere their binary forms do.
+    /// Returns how two values of the column are compared. The type's equality is used only if equal values look the
+    /// same (numbers of another scale count as the same); otherwise their binary forms are compared.
     pub fn comparison(&self) -> Comparison {
         match self {
             ColumnEncoding::Json => Comparison::Text,
@@ -211,12 +211,12 @@ impl ColumnEncoding {
         }
     }
 
-    /// Returns true if equal values may have binary forms, and readings, that differ: `0` and `-0`, `'a'` and `'a '`.
+    /// Returns `true` if equal values may have binary forms, and readings, that differ: `0` and `-0`, `'a'` and `'a '`.
     pub fn reads_apart(&self) -> bool {
         matches!(self, ColumnEncoding::Float4 | ColumnEncoding::Float8 | ColumnEncoding::Bpchar { len: None })
     }
 
-    /// Returns true if two values of the column are equal only if their binary forms are: false where one
+    /// Returns `true` if two values of the column are equal only if their binary forms are: false where one
     /// value has several forms (`1.0` and `1.00`, `0` and `-0`, JSON with other blanks).
     pub fn is_canonical(&self) -> bool {
         match self {

@@ -1,6 +1,6 @@
-//! Booleans, integers and floats. Blanks around them are taken, as Postgres takes them; the forms
-//! that only a person writes in SQL (`0x1F`, `1_000`, `+NaN`) are not. An integer may come as a decimal
-//! number (`101.0000000000`, `+5.0656e+05`), as sources whose numbers are all decimals write it.
+//! Booleans, integers and floats. Surrounding spaces are accepted, as in Postgres; forms that only people write in
+//! SQL (`0x1F`, `1_000`, `+NaN`) are not. An integer may be a decimal number (`101.0000000000`, `+5.0656e+05`), as
+//! written by sources whose numbers are all decimals.
 
 use std::fmt::LowerExp;
 use std::str::FromStr;

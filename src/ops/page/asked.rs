@@ -23,7 +23,7 @@ pub enum Asked {
 pub enum Wrong {
     /// The path is no page.
     Path,
-    /// The query has a part that is not understood, told in a sentence.
+    /// The query has an invalid part; the text is the end of a sentence.
     Query(String),
 }
 

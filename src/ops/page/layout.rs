@@ -25,7 +25,7 @@ pub struct Layout {
     pub icon: &'static str,
 }
 
-/// A state: how it looks, and its word. The sign tells it without colour.
+/// A state with its colour, sign and word. The sign shows the state without colour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     pub class: &'static str,
@@ -33,7 +33,7 @@ pub struct Mark {
     pub word: String,
 }
 
-/// A point in time: for programs, for people, and how long ago.
+/// A time: for programs, for people, and as an age.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Time {
     pub iso: String,
@@ -152,7 +152,7 @@ pub fn step(words: &str) -> Vec<Piece> {
     pieces.map(piece).collect()
 }
 
-/// A file that pages name, with what its bytes make of them in its address: it may be kept for ever.
+/// A file that pages refer to by an address with a hash of its bytes, so that it may be cached forever.
 pub struct Asset {
     pub path: &'static str,
     pub content_type: &'static str,

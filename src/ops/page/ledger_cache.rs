@@ -49,7 +49,7 @@ pub struct Trouble {
 pub struct LedgerCache(Arc<Room>);
 
 struct Room {
-    /// None if the settings do not let us connect: the loader says so, and ends.
+    /// Reader of the ledger; `None` if the settings do not allow a connection, which the loader reports itself.
     reader: Option<Reader>,
     clock: Clock,
     kept: Mutex<Kept>,
@@ -125,7 +125,7 @@ impl Room {
         }
     }
 
-    /// Reads the ledger, and keeps what it says.
+    /// Reads the ledger and caches the answer.
     async fn fetch(&self, asked: Asked) -> Result<Answer, Trouble> {
         let begun = self.clock.monotonic();
         let answer = match timeout(PATIENCE, self.ask(&asked)).await {

@@ -9,10 +9,10 @@ use crate::health::Part;
 use crate::load::{Feed, Overview, TableStatus};
 use crate::status::{self, Backlog, Report, Table, TableBacklog, WaitReason, words};
 
-/// All that the first page tells of.
+/// Data of the overview page.
 pub struct Seen<'a> {
     pub feed: &'a Feed,
-    /// The loader's last look at the bucket, if there was one.
+    /// Latest listing of the bucket, if there was one.
     pub stock: Option<Backlog>,
     /// Last result of reaching each service.
     pub reached: [(Part, Option<Result<(), String>>); 3],
@@ -52,7 +52,7 @@ struct Reach {
     why: String,
 }
 
-/// A number worth a look.
+/// A number for the overview.
 struct Fact {
     label: &'static str,
     value: String,
