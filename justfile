@@ -44,7 +44,7 @@ _cargo-deny:
 
 # All tests, or those that the arguments select, against real servers, whose logs stay in .run/test
 test *ARGS:
-    @given=$#; companions='--exclude paper-engine-timer --exclude pe-publish'; if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
+    @given=$#; companions='--exclude paper-engine-timer --exclude paper-engine-replay --exclude pe-publish'; if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
         if ! unshare --user --map-root-user --mount --net ip link set lo up 2>/dev/null; then \
             echo 'NOT RUN: the tests of hosts::, full disks and dead networks. This machine lets nobody have namespaces (unshare, ip).' >&2; \
             skip='--skip hosts::'; \
@@ -92,12 +92,18 @@ test-timer *ARGS:
         exec python3 scripts/services.py exec --fast --no-jetstream $mariadb --dir .run/test-timer -- \
             cargo $runner --locked -p paper-engine-timer "$@"
 
-# The tests of the destinations, or those that the arguments select, against NATS
+# The tests of the replay and of destinations, or those that the arguments select, against Postgres and NATS
 test-replay *ARGS:
     @if cargo nextest --version >/dev/null 2>&1; then runner='nextest run'; else runner=test; fi; \
-        packages='-p pe-publish --features pe-publish/conformance'; \
+        packages='-p pe-publish -p paper-engine-replay --features pe-publish/conformance'; \
         cargo $runner --no-run --locked $packages && \
-        exec python3 scripts/services.py exec --fast --dir .run/test-replay -- cargo $runner --locked $packages "$@"
+        exec python3 scripts/services.py exec --fast --no-s3 --dir .run/test-replay -- cargo $runner --locked $packages "$@"
+
+# Replay a day of orders in 24 seconds to four destinations, one of them slow, on servers of its own
+demo-replay:
+    cargo build --release --locked -p paper-engine-replay
+    python3 scripts/services.py exec --fast --no-s3 -- \
+        python3 scripts/demo_replay.py "${CARGO_TARGET_DIR:-target}/release/paper-engine-replay"
 
 # Fuzz one target (rows, cells, keys, settings) or all, so many seconds each; more arguments are libFuzzer's
 fuzz target='all' seconds='60' *ARGS: _cargo-fuzz

@@ -5,7 +5,7 @@
     services.py up     --dir DIR              starts them, prints how to reach them and writes that to DIR/services.env
     services.py exec  [--dir DIR] -- COMMAND  up; runs the command with these variables in its environment; down
     services.py status --dir DIR              says what runs, exits with 3 if that is not everything
-    services.py install mariadb               installs MariaDB, which `up` and `exec` start with --mariadb
+    services.py install mariadb|tansu|kafka   installs what `up` and `exec` start with --mariadb, --tansu and --kafka
     services.py down   --dir DIR              stops all that an up or exec in DIR has left, however that ended
 
 They are made to be thrown away: `up` starts empty ones, `down` leaves nothing of them but their logs, DIR/*.log.
@@ -32,6 +32,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import brokers
 import signed
 
 TOOLS = Path(__file__).resolve().parent.parent / ".tools"
@@ -71,7 +72,7 @@ def parse_arguments():
     commands = parser.add_subparsers(required=True, metavar="up|exec|status|down|install")
     sub = commands.add_parser("install", help="install what only some tests need")
     sub.set_defaults(command=install)
-    sub.add_argument("what", choices=["mariadb"])
+    sub.add_argument("what", choices=["mariadb", "tansu", "kafka"])
     for name, command in (("up", up), ("exec", execute), ("status", status), ("down", down)):
         sub = commands.add_parser(name)
         sub.set_defaults(command=command)
@@ -84,6 +85,9 @@ def parse_arguments():
         if name in ("up", "exec"):
             sub.add_argument("--fast", action="store_true", help="Postgres does not wait for the disk (fsync off)")
             sub.add_argument("--mariadb", action="store_true", help="start MariaDB too; installed by apt-get if it is missing")
+            sub.add_argument("--tansu", action="store_true", help="start Tansu, a small Kafka broker, too")
+            sub.add_argument("--kafka", action="store_true", help="start an Apache Kafka too: wants Java 17 and Maven")
+            sub.add_argument("--s3", action=argparse.BooleanOptionalAction, default=True)
             sub.add_argument("--jetstream", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()
 
@@ -138,9 +142,11 @@ def down(args):
     return 0
 
 
-def install(_):
-    """The only thing to install is MariaDB."""
-    install_mariadb()
+def install(args):
+    try:
+        {"mariadb": install_mariadb, "tansu": brokers.tansu, "kafka": brokers.kafka}[args.what]()
+    except brokers.Missing as missing:
+        raise Fault(f"{args.what} cannot be installed: {missing}") from missing
     return 0
 
 
@@ -149,11 +155,16 @@ def start(place, args):
     clear(place)
     for log in place.dir.glob("*.log"):
         log.unlink()
-    servers = [S3(place), Nats(place, "nats", jetstream=False)]
+    servers = [S3(place)] if args.s3 else []
+    servers.append(Nats(place, "nats", jetstream=False))
     if args.jetstream:
         servers.append(Nats(place, "nats-js", jetstream=True))
     if args.mariadb:
         servers.append(MariaDb(place, args.fast))
+    if args.tansu:
+        servers.append(Tansu(place))
+    if args.kafka:
+        servers.append(Kafka(place))
     servers.append(Postgres(place, args.fast))  # the last: it works a while before its server comes up
     try:
         for server in servers:
@@ -498,6 +509,82 @@ class Nats(Server):
 
     def values(self):
         return {"PEO_NATS_JS_PORT" if self.jetstream else "PEO_NATS_PORT": str(self.port)}
+
+
+class Tansu(Server):
+    """A Kafka broker in one process, which keeps everything in memory."""
+
+    def __init__(self, place):
+        super().__init__(place, "tansu")
+
+    def serve(self):
+        [self.port] = free_ports(1)
+        url = f"tcp://{HOST}:{self.port}"
+        command = [str(brokers.tansu()), "broker", "--listener-url", url, "--advertised-listener-url", url]
+        self.process = self.place.spawn(self.name, url, [*command, "--storage-engine", "memory://tansu/"], self.env)
+
+    def ready(self):
+        if not (connection := self.answers()):
+            return False
+        connection.close()
+        return True
+
+    def values(self):
+        return {"PEO_TANSU_PORT": str(self.port)}
+
+
+class Kafka(Server):
+    """Apache Kafka, as broker and controller in one process."""
+
+    def __init__(self, place):
+        super().__init__(place, "kafka")
+
+    def serve(self):
+        self.home = brokers.kafka()
+        self.port, controller = free_ports(2)
+        properties = self.data / "server.properties"
+        properties.write_text(KAFKA_PROPERTIES.format(port=self.port, controller=controller, data=self.data))
+        self.env |= {"CLASSPATH": f"{self.home}/libs/*", "PATH": os.environ["PATH"]}
+        self.java = [shutil.which("java"), "-Xms256M", "-Xmx512M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        self.java.append(f"-Dlog4j2.configurationFile={self.home}/log4j2.properties")
+        storage = [*self.java, "kafka.tools.StorageTool", "format", "-t", KAFKA_CLUSTER, "-c", str(properties)]
+        done = subprocess.run(storage, env=self.env, cwd=self.data, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Fault(f"Kafka's storage cannot be formatted: {done.stderr[-1000:]}")
+        command = [*self.java, "kafka.Kafka", str(properties)]
+        self.process = self.place.spawn(self.name, str(properties), command, self.env, cwd=self.data)
+
+    def ready(self):
+        log = self.place.dir / f"{self.name}.log"
+        return "Kafka Server started" in log.read_text(errors="replace")
+
+    def values(self):
+        return {"PEO_APACHE_PORT": str(self.port)}
+
+
+KAFKA_CLUSTER = "cGFwZXItZW5naW5lLW9yZA"
+KAFKA_PROPERTIES = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}/logs
+num.partitions=1
+auto.create.topics.enable=true
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+"""
 
 
 class S3(Server):

@@ -19,8 +19,7 @@ pub enum Destination {
     Ws(ws::Settings),
 }
 
-const FORMS: &str =
-    "Write console:, file:FOLDER, kafka://host:9092/topic, nats://host:4222/subject or ws://127.0.0.1:9000/path";
+const FORMS: &str = "Write console:, file:FOLDER, nats://host:4222/subject or ws://127.0.0.1:9000/path";
 
 impl FromStr for Destination {
     type Err = String;

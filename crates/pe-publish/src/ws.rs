@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
@@ -297,9 +296,9 @@ async fn goodbye(
 
 /// Returns a payload as a test reads it.
 #[cfg(any(test, feature = "conformance"))]
-pub fn payload_of(message: Message) -> Option<Bytes> {
+pub fn payload_of(message: Message) -> Option<bytes::Bytes> {
     match message {
-        Message::Text(text) => Some(Bytes::from(text)),
+        Message::Text(text) => Some(bytes::Bytes::from(text)),
         _ => None,
     }
 }
