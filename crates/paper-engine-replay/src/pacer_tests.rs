@@ -337,7 +337,7 @@ proptest! {
             prop_assert!(of(&pair[0]) <= of(&pair[1]), "{:?}", pair);
         }
         // seeks that came while the replay ran
-        if let Some((_, to)) = seeks.iter().rfind(|(at, _)| *at + SLICE < outcome.seen.last().map_or(0, |seen| seen.at)) {
+        if let Some((_, to)) = seeks.iter().rfind(|(at, _)| *at <= outcome.ended_at) {
             let expected = times.iter().filter(|time| *time >= to).count();
             let last_pass: Vec<&Seen> = outcome.seen.iter().rev().take(expected).collect();
             prop_assert!(last_pass.iter().all(|seen| seen.release.place.time >= *to), "{to}");

@@ -348,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_gap_record_says_what_was_left_out() {
-        let queue = queue(OnLag::Skip, 800, 0);
+        let queue = queue(OnLag::Skip, 1_200, 0);
         for number in 0..10 {
             assert!(queue.push(&release(number)));
         }

@@ -150,8 +150,9 @@ fn page_sql(layout: &Layout, options: &Options, is_after: bool) -> String {
         format!("{time} >= $1::{kind}")
     };
     let row = match options.retime {
-        true => format!("(select r from (select {}) r)", shifted.replace("$shift", "$4")),
-        false => "x".to_owned(),
+        true => format!("(select \"$row\" from (select {}) \"$row\")", shifted.replace("$shift", "$4")),
+        // with the star, or a column of the same name would be meant
+        false => "x.*".to_owned(),
     };
     format!(
         "select ({time})::{kind}, array[{texts}]::text[], row_to_json({row})::text from {relation} x \

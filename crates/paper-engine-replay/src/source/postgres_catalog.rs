@@ -157,6 +157,12 @@ async fn order_of(
     if let Some(missing) = spec.key.iter().find(|name| columns.iter().all(|column| column.name != **name)) {
         return Err(Error::Failed(format!("{table} has no column {missing:?}, which its key names")));
     }
+    if !options.snapshot && !not_null(&spec.key) {
+        let key = spec.key.join(", ");
+        return Err(Error::Failed(format!(
+            "{table}: a column of the key {key} may be null, and null has no order: leave it out"
+        )));
+    }
     let mut names = spec.key.clone();
     let is_proven =
         |names: &[String]| keys.iter().any(|key| key.iter().all(|part| names.contains(part) || *part == spec.time));

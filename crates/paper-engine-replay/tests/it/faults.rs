@@ -21,6 +21,7 @@ async fn tables_columns_and_ranges_that_are_not_there() {
         ("nowhere:at", vec!["no table nowhere"]),
         ("t:when", vec!["no column \"when\"", "id, at, n, x"]),
         ("t:at:nokey", vec!["no column \"nokey\""]),
+        ("t:at:x", vec!["may be null"]),
         ("t:n", vec!["n@s"]),
         ("t:x@ms", vec!["for numbers"]),
         ("empty:at", vec!["nothing to replay"]),

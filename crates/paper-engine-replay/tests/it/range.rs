@@ -82,7 +82,7 @@ async fn several_tables_are_merged_in_time_order_and_each_row_says_its_table() {
 #[tokio::test]
 async fn a_condition_and_a_key_of_ones_own() {
     let bench = Bench::new(
-        "create table t (id int primary key, grp text, at timestamp not null);
+        "create table t (id int primary key, grp text not null, at timestamp not null);
          insert into t select n, chr(97 + n % 3), timestamp '2020-05-17' from generate_series(0, 299) n;",
     )
     .await;

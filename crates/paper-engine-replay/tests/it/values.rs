@@ -8,7 +8,7 @@ create table t (id int primary key, at timestamptz not null, small int2, big int
     double float8, yes bool, word text, fixed char(5), short varchar(9), raw bytea, day date, clock time, clock_zone timetz,
     stamp timestamp, stamp_zone timestamptz, span interval, ident uuid, doc json, docb jsonb, ints int[], texts text[], deep int[][],
     addr inet, net cidr, mac macaddr, bits bit varying, money money, dot point, ranged int4range, multi int4multirange,
-    feeling mood, both pair, dom positive, tree xml, search tsvector, nothing text, \"Odd \"\" Name\" int);
+    feeling mood, two pair, dom positive, tree xml, search tsvector, nothing text, \"Odd \"\" Name\" int);
 insert into t values (1, '2020-05-17 13:00:00.000001+02', -32768, 9223372036854775807, 123456789012345678901234567890.123456789012345678901234567890,
     1.5, 1.1, 0.1, true, e'quote \" slash \\\\ tab \\t line\\nend é 😀 \\u0001', 'ab', 'x', '\\x00ff', '2020-02-29', '23:59:59.999999', '12:00:00.5+05:30',
     '2020-05-17 13:00:00.123456', '2020-05-17 13:00:00.5+02', '1 year 2 mons 3 days 04:05:06.789', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11',
