@@ -8,13 +8,13 @@ create table t (id int primary key, at timestamptz not null, small int2, big int
     double float8, yes bool, word text, fixed char(5), short varchar(9), raw bytea, day date, clock time, clock_zone timetz,
     stamp timestamp, stamp_zone timestamptz, span interval, ident uuid, doc json, docb jsonb, ints int[], texts text[], deep int[][],
     addr inet, net cidr, mac macaddr, bits bit varying, money money, dot point, ranged int4range, multi int4multirange,
-    feeling mood, two pair, dom positive, tree xml, search tsvector, nothing text, \"Odd \"\" Name\" int);
+    feeling mood, two pair, dom positive, search tsvector, nothing text, \"Odd \"\" Name\" int);
 insert into t values (1, '2020-05-17 13:00:00.000001+02', -32768, 9223372036854775807, 123456789012345678901234567890.123456789012345678901234567890,
     1.5, 1.1, 0.1, true, e'quote \" slash \\\\ tab \\t line\\nend é 😀 \\u0001', 'ab', 'x', '\\x00ff', '2020-02-29', '23:59:59.999999', '12:00:00.5+05:30',
     '2020-05-17 13:00:00.123456', '2020-05-17 13:00:00.5+02', '1 year 2 mons 3 days 04:05:06.789', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11',
     e'{\"b\": 1.0,\\n \"a\": [1e400, 12345678901234567890]}', '{\"b\": 1.0, \"a\": [1e40, 12345678901234567890]}', '{1,NULL,3}', '{a,\"b,c\",NULL}', '{{1,2},{3,4}}',
     '10.1.2.3/8', '10.0.0.0/8', '08:00:2b:01:02:03', '10101', '1234.50', '(1.5,-2)', '[1,10)', '{[1,3),[5,7)}',
-    'happy', '(7,\"x y\")', 42, '<a b=\"1\">é</a>', 'fat:1 cat:2', null, 7);
+    'happy', '(7,\"x y\")', 42, 'fat:1 cat:2', null, 7);
 insert into t (id, at, num, single, double, day, stamp, stamp_zone, span, ints, big)
     values (2, '2020-05-17 14:00+00', 'NaN', 'NaN', 'Infinity', 'infinity', '-infinity', 'infinity', '-00:00:01', '{}', -9223372036854775808);
 insert into t (id, at, num, double, day, stamp, span) values (3, '2020-05-17 14:00+00', 1e-30, 5e-324, '0044-03-15 BC', '0044-03-15 12:00 BC', '0');";
@@ -29,7 +29,8 @@ async fn every_type_of_postgres_has_its_exact_value() {
     let name = bench.url.rsplit('/').next().expect("a name").to_owned();
     bench.client.batch_execute(&set.replace("current_name", &name)).await.expect("set");
     let ended = bench.replay(&["--table", "t:at", "--to", "console:", "--pace", "flat"]).await;
-    assert_eq!(ended.rows().len(), 3);
+    // JSON has numbers that no float holds, so the lines are compared as they are
+    assert_eq!((ended.code, ended.out.lines().count()), (0, 3), "{}", ended.err);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden/postgres.ndjson");
     if std::env::var("BLESS").is_ok() {
         std::fs::write(path, &ended.out).expect("written");
