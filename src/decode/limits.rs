@@ -4,11 +4,11 @@
 //! - `max_object`: DMS writes files of 1 GB at most, and hundreds of GB are allowed.
 //! - `max_plain`: no table of Postgres can hold more.
 //! - `max_ratio`: deflate itself ends at 1,032. The densest rows that a table can have stay below 700 (1,600 columns
-//! of `NULL`: 534; cells of 10,000 spaces: 678), and usual ones below 20. The ratio is checked only beyond the first
-//! 64 MiB.
+//!   of `NULL`: 534; cells of 10,000 spaces: 678), and usual ones below 20. The ratio is checked only beyond the first
+//!   64 MiB.
 //! - `max_row`: a row is held in memory, and an open quote would read the whole file into it.
 //! - `max_fields`: a table of Postgres has at most 1,600 columns, each perhaps with its before-image, and an
-//! operation.
+//!   operation.
 
 use std::fmt;
 use std::str::FromStr;
