@@ -38,9 +38,11 @@ select json_build_object(
            'quarantine', coalesce(aside.ids, '[]'::json),
            'stops', stops.rows,
            'waits', (
-               select l.object_key || ' ' || l.error from public.loader_deliveries l
-               where l.scope = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
-                 and l.status = 'pending' and l.error is not null
+               select l.object_key || ' ' || l.error
+               from (select id, object_key, error from public.loader_deliveries l
+                     where l.scope = $1 and l.schema_name = tables.schema_name and l.entity = tables.entity
+                       and l.status = 'pending' and l.error is not null
+                     offset 0) l
                order by l.id limit 1
            )
        )::text
