@@ -150,8 +150,9 @@ async fn out_of_sight(folder: &str, away: &str, back: &str) -> World {
     world.sql(away).await;
     world.bucket.put(&file("20991231-235901000.csv.gz"), "U,1,lost,1\n").await;
     run_once(&world).await;
-    let pending = "select count(*) from loader_deliveries where status = 'pending'";
-    assert_eq!(world.value(pending).await, "1", "{away}");
+    // a table that others inherit from is refused by name, and the file fails
+    let unloaded = "select count(*) from loader_deliveries where status in ('pending', 'failed')";
+    assert_eq!(world.value(unloaded).await, "1", "{away}");
     world.bucket.delete(&file("20991231-235901000.csv.gz")).await;
     world.bucket.put(&file("20991231-235902000.csv.gz"), "U,2,kept,2\n").await;
     world.sql(back).await;

@@ -149,7 +149,7 @@ async fn other_bytes_of_a_loaded_change_file_are_late_after_a_later_full_load_to
     world.bucket.put_later(one, "U,1,stale,1\nD,2,b,1\n").await;
     world.bucket.put(two, "U,3,last,1\n").await;
     let ended = run_once(&world).await;
-    let words = "late: another version of this change file was loaded before, in generation 1";
+    let words = "another version of this change file was loaded before, in generation 1";
     assert!(ended.code == 1 && ended.log.contains(words), "{}", ended.log);
     let rows = "select name from dbo.e order by id";
     assert_eq!(world.rows(rows).await, ["newer", "b", "c"]);

@@ -1,6 +1,7 @@
 //! `verify` with feeds of any form: whatever is loaded is equal, whatever is changed by hand is found; beside a loader that
 //! goes on, and in little memory.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -156,12 +157,14 @@ async fn whatever_happens_to_few_keys_is_folded_as_the_loader_folded_it() {
     let mut rng = StdRng::seed_from_u64(seed());
     for _ in 0..number("PEO_VERIFY", 3) {
         let world = World::with_table().await;
+        let mut live = BTreeSet::new();
         if rng.random_bool(0.8) {
+            live.extend(1..=8);
             let rows: String = (1..=8).map(|id| format!("{id},n{id},{id}\n")).collect();
             world.bucket.put(LOAD, &format!("id,name,price\n{rows}")).await;
         }
         for file in 0..rng.random_range(1..6) {
-            let rows: String = (0..rng.random_range(1..60)).map(|at| anything(&mut rng, at)).collect();
+            let rows: String = (0..rng.random_range(1..60)).map(|at| anything(&mut rng, at, &mut live)).collect();
             let file = format!("e/20991231-0000{file:02}000.csv.gz");
             world.bucket.put(&file, &format!("Op,id,name,price,BI_id\n{rows}")).await;
         }
@@ -175,15 +178,24 @@ async fn whatever_happens_to_few_keys_is_folded_as_the_loader_folded_it() {
     }
 }
 
-fn anything(rng: &mut StdRng, at: u32) -> String {
+/// A row of a change file. Rows move to free keys only: others are refused.
+fn anything(rng: &mut StdRng, at: u32, live: &mut BTreeSet<u32>) -> String {
     let (id, other) = (rng.random_range(1..13), rng.random_range(1..13));
     let name = if rng.random_bool(0.4) { "~".to_owned() } else { format!("m{at}") };
     let price = if rng.random_bool(0.4) { "~".to_owned() } else { format!("{at}.5") };
+    let is_free = live.insert(id);
     match rng.random_range(0..10) {
         0 | 1 => format!("I,{id},{name},{price},NULL\n"),
-        2..=4 => format!("U,{id},{name},{price},{id}\n"),
-        5..=7 => format!("U,{id},{name},{price},{other}\n"),
-        _ => format!("D,{id},NULL,NULL,{id}\n"),
+        5..=7 if is_free => {
+            live.remove(&other);
+            live.insert(id);
+            format!("U,{id},{name},{price},{other}\n")
+        }
+        2..=7 => format!("U,{id},{name},{price},{id}\n"),
+        _ => {
+            live.remove(&id);
+            format!("D,{id},NULL,NULL,{id}\n")
+        }
     }
 }
 
