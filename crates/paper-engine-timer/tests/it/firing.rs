@@ -146,14 +146,17 @@ async fn a_gone_endpoint_gets_no_further_requests<D: Database>(db: D) {
     db.insert("http://h/gone", &[-10]).await;
     let pod = Pod::start(store.clone(), quick("1h"));
     db.await_count("select count(*) from timer_endpoints", 1).await;
-    let later = db.insert("http://h/gone", &[-10]).await[0];
+    // a claim that was under way when the endpoint was written down may still take the first of these, never the second
+    db.insert("http://h/gone", &[-10]).await;
     db.await_count("select count(*) from timers where timer_status = 'failed'", 2).await;
-    assert_eq!(pod.stop().await.fired().len(), 1);
+    let later = db.insert("http://h/gone", &[-10]).await[0];
+    db.await_count("select count(*) from timers where timer_status = 'failed'", 3).await;
+    assert!(!pod.stop().await.ids().contains(&later.to_string()));
     let shown = store.show(later).await.unwrap().unwrap();
     assert_eq!(shown.reason_kind.as_deref(), Some("endpoint_gone"), "{shown:?}");
     assert!(store.enable_endpoint("http://h/gone").await.unwrap());
     assert!(!store.enable_endpoint("http://h/gone").await.unwrap());
-    assert_eq!(store.retry_all("failed").await.unwrap(), 2);
+    assert_eq!(store.retry_all("failed").await.unwrap(), 3);
     let pod = Pod::start(store, quick("1h"));
     pod.recorder.await_fired(1).await;
     pod.stop().await;
