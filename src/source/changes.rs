@@ -10,6 +10,7 @@ use super::copied::{self, Times, Verdict};
 use super::entry::{Entry, Listed, Request, Status};
 use super::generation::Generation;
 use super::key::NameTime;
+use super::parts::unpacked;
 use super::plan::{Later, Likeness, Object, Step, TablePlan};
 use super::unrecorded::Unrecorded;
 use crate::decode::dialect::Order;
@@ -46,8 +47,27 @@ pub(super) struct PendingChanges {
     oldest_gone: Option<i64>,
     /// Times of all change files, with or without a final ledger row, if they are collected.
     times: Option<Vec<Times>>,
+    /// The key that was seen last. The two keys of a file that is there unpacked and packed follow each other.
+    last: Option<LastKey>,
     /// An operator released a file that was held: all of them follow the snapshot.
     released: bool,
+}
+
+/// The key of a change file that was seen last.
+#[derive(Debug)]
+struct LastKey {
+    key: String,
+    /// A version of it was loaded, or is contained in a full load.
+    is_applied: bool,
+    /// Its place among the pending files, if it is pending.
+    turn: Option<FeedPosition>,
+}
+
+/// The same change file under its other key, unpacked or packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Twin {
+    key: String,
+    is_applied: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +81,7 @@ struct Change {
     follows: bool,
     /// The generation whose full load contains another version, and that version's size.
     contained: Option<(i32, u64)>,
+    twin: Option<Twin>,
 }
 
 /// Full load to which change files belong.
@@ -77,7 +98,7 @@ pub(super) struct Base {
 impl PendingChanges {
     pub(super) fn new(order: Order, keeps: bool, times: bool) -> Self {
         let (files, later, times) = (BTreeMap::new(), Later::default(), times.then(Vec::new));
-        Self { order, keeps, files, later, newest: None, oldest_gone: None, times, released: false }
+        Self { order, keeps, files, later, newest: None, oldest_gone: None, times, last: None, released: false }
     }
 
     pub(super) fn are_pending(&self) -> bool {
@@ -121,10 +142,25 @@ impl PendingChanges {
 
     /// Keeps the times of the versions that the ledger accounts for.
     pub(super) fn see_accounted(&mut self, time: NameTime, rows: &[Entry]) {
+        if let Some(row) = rows.iter().find(|row| row.status == Status::Loaded || row.contained) {
+            self.meet(LastKey { key: row.key.clone(), is_applied: true, turn: None });
+        }
         let Some(times) = &mut self.times else { return };
         let accounted = rows.iter().filter(|row| row.is_accounted());
         let named = time.unix_seconds().unwrap_or_default();
         times.extend(accounted.map(|row| Times { named, written: row.modified, generation: Some(row.generation) }));
+    }
+
+    /// Takes note of the key that is seen now. Returns the key before it if both are one file, unpacked and packed: keys come in
+    /// their order.
+    fn meet(&mut self, now: LastKey) -> Option<Twin> {
+        let before = self.last.replace(now)?;
+        let now =
+            self.last.as_ref().filter(|now| now.key != before.key && unpacked(&now.key) == unpacked(&before.key))?;
+        if let Some(change) = before.turn.and_then(|turn| self.files.get_mut(&turn)) {
+            change.twin = Some(Twin { key: now.key.clone(), is_applied: now.is_applied });
+        }
+        Some(Twin { key: before.key, is_applied: before.is_applied })
     }
 
     /// Keeps the times of a file that was never loaded and is gone from the bucket.
@@ -154,7 +190,9 @@ impl PendingChanges {
         let contained = rows.iter().filter(|row| row.contained && row.superseded_by.is_none());
         let contained = contained.map(|row| (row.generation, row.size)).max();
         let object = Object::of(listed, row, rows, |row, listed| row.etag == listed.etag);
-        self.files.insert(turn, Change { object, rewritten_in, again, follows, contained });
+        let is_applied = rewritten_in.is_some() || contained.is_some();
+        let twin = self.meet(LastKey { key: object.listed.key.clone(), is_applied, turn: Some(turn.clone()) });
+        self.files.insert(turn, Change { object, rewritten_in, again, follows, contained, twin });
     }
 
     /// Returns the kept files in feed order.
@@ -234,6 +272,7 @@ impl PendingChanges {
                 () if self.is_contained(modified, base, verdict) => {
                     Step::Skip(format!("contained in snapshot {}", base.number))
                 }
+                () if change.has_pending_twin() => Step::Stop(Status::Late, twin_reason(change)),
                 () if late && change.again && folded => continue,
                 () if late && change.again && !self.keeps => {
                     plan.wants_history = true;
@@ -313,9 +352,9 @@ impl PendingChanges {
         });
         let asked: BTreeMap<&FeedPosition, Object> =
             asked.map(|(turn, change)| (turn, change.object.clone())).collect();
-        let keys: BTreeSet<&str> = asked.keys().map(|turn| turn.key.as_str()).collect();
+        let keys: BTreeSet<&str> = asked.keys().map(|turn| unpacked(&turn.key)).collect();
         let mut all = asked.clone();
-        for (turn, (id, listed)) in now.loaded.range(first..).filter(|(turn, _)| !keys.contains(turn.key.as_str())) {
+        for (turn, (id, listed)) in now.loaded.range(first..).filter(|(turn, _)| !keys.contains(unpacked(&turn.key))) {
             let Some(listed) = listed.clone() else { return lost(&turn.key) };
             all.insert(turn, Object { entry: Some(*id), untried: false, new: false, ..Object::unknown(listed) });
         }
@@ -336,6 +375,11 @@ impl Change {
         (!self.again).then_some(Step::Stop(Status::Late, reason))
     }
 
+    /// Returns `true` if the file is there under its other key too, and neither was applied.
+    fn has_pending_twin(&self) -> bool {
+        self.rewritten_in.is_none() && self.twin.as_ref().is_some_and(|twin| !twin.is_applied)
+    }
+
     fn later(&self, time: NameTime) -> Later {
         let listed = &self.object.listed;
         Later { copied: is_copied(time, listed.modified).into(), ..Later::one(listed, self.object.untried) }
@@ -346,11 +390,26 @@ impl Change {
 /// that was loaded since makes no difference: it may have newer values.
 fn is_late(turn: &FeedPosition, change: &Change, now: &Generation, base: Base) -> bool {
     let before = now.last_change.as_ref().is_some_and(|last| turn < last);
-    (before && !base.renewed) || change.rewritten_in.is_some()
+    (before && !base.renewed)
+        || change.rewritten_in.is_some()
+        || change.twin.as_ref().is_some_and(|twin| twin.is_applied)
+}
+
+/// Returns the reason for stopping a change file that is there unpacked and packed.
+fn twin_reason(change: &Change) -> String {
+    let key = &change.object.listed.key;
+    let twin = change.twin.as_ref().map(|twin| twin.key.as_str()).unwrap_or_default();
+    format!(
+        "{key} and {twin} are one change file, unpacked and packed, which must be applied once: skip this one with a reason, and the \
+         other is loaded"
+    )
 }
 
 /// Returns the reason why a file is late in the generation with this number.
 fn late_reason(now: &Generation, change: &Change, number: i32) -> String {
+    if let (None, Some(twin)) = (change.rewritten_in, &change.twin) {
+        return format!("{} is the same change file, unpacked or packed, and was applied before", twin.key);
+    }
     match (change.rewritten_in, &now.last_change) {
         (None, last) => {
             let last = last.as_ref().map_or("another change file", |last| &last.key);

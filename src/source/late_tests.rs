@@ -212,3 +212,37 @@ fn a_mixed_reload_says_what_a_release_takes_back() {
     let pending = &released.tables[0].pending[0];
     assert_eq!((&pending.step, pending.remark.clone()), (&Step::Replace, Some(format!("released: {reason}"))));
 }
+
+/// The key of a file without the ending that says that it is packed.
+const UNPACKED: &str = "e/20220922-090000000.csv";
+
+#[test]
+fn a_change_file_that_lies_there_unpacked_and_packed_is_applied_once() {
+    let load = entry(1, LOAD1, "a", 0, Status::Loaded);
+    let bucket = [listed(LOAD1, "a", 0), listed(UNPACKED, "u", 10), listed(AT_0900, "p", 10)];
+    let both = plan(&bucket, std::slice::from_ref(&load));
+    assert!(both[0].starts_with("1 late (data/dbo/e/20220922-090000000.csv and data/dbo/e/2022"), "{both:?}");
+    assert!(both[1].starts_with("1 late (data/dbo/e/20220922-090000000.csv.gz and"), "{both:?}");
+    // asked for again while both are there
+    let again = Entry { requested: Some(Request::Retry), ..entry(2, UNPACKED, "u", 10, Status::Late) };
+    assert!(plan(&bucket, &[load.clone(), again])[0].starts_with("1 late"));
+    // one is skipped
+    let skipped = entry(2, UNPACKED, "u", 10, Status::Skipped);
+    assert_eq!(plan(&bucket, &[load.clone(), skipped]), [format!("1 changes: {AT_0900}")]);
+    // one was loaded, whether it is still there or not, and in whichever generation
+    for (loaded, other) in [(UNPACKED, AT_0900), (AT_0900, UNPACKED)] {
+        let row = entry(2, loaded, "l", 10, Status::Loaded);
+        let words = format!(
+            "1 late (data/dbo/{loaded} is the same change file, unpacked or packed, and was applied before): {other}"
+        );
+        for listed_files in [&[loaded, other][..], &[other]] {
+            let files = listed_files.iter().map(|file| listed(file, if *file == loaded { "l" } else { "o" }, 10));
+            let bucket: Vec<Listed> = files.chain([listed(LOAD1, "a", 0)]).collect();
+            assert_eq!(plan(&bucket, &[load.clone(), row.clone()]), [words.clone()]);
+        }
+        // folded in, it comes in the place of the other
+        let asked = Entry { requested: Some(Request::Retry), ..entry(3, other, "o", 10, Status::Late) };
+        let bucket = [listed(LOAD1, "a", 0), listed(loaded, "l", 10), listed(other, "o", 10)];
+        assert_eq!(plan(&bucket, &[load.clone(), row, asked]), [format!("1 refold: {other}")]);
+    }
+}

@@ -141,3 +141,32 @@ fn number(key: &str) -> usize {
     let (_, rest) = key.split_once("LOAD").expect("a part");
     usize::from_str_radix(&rest[..8], 16).expect("a number")
 }
+
+#[test]
+fn a_release_lets_pass_what_was_there_and_nothing_that_comes_or_goes() {
+    let released =
+        |id, file| Entry { generation: 2, requested: Some(Request::Release), ..entry(id, file, "b", 60, Status::Held) };
+    let shown = |files: &[&str]| files.iter().map(|file| listed(file, "b", 60)).collect::<Vec<_>>();
+    // released for the rows that it would remove
+    let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded), released(2, LOAD1)];
+    assert_eq!(plan(&shown(&[LOAD1]), &ledger), [format!("2 replace: {LOAD1}")]);
+    assert!(plan(&shown(&[LOAD1, LOAD3]), &ledger)[0].starts_with("2 held (part 2 is missing"));
+    // a gap that was released is no other gap
+    let ledger = [ledger[0].clone(), released(2, LOAD1), released(3, LOAD3)];
+    assert_eq!(plan(&shown(&[LOAD1, LOAD3]), &ledger), [format!("2 replace: {LOAD1} {LOAD3}")]);
+    let more = plan(&shown(&[LOAD1, LOAD3, "e/LOAD00000005.csv.gz"]), &ledger);
+    assert!(more[0].starts_with("2 held (part 2 is missing"), "{more:?}");
+    // of two parts that were released one goes away
+    let loaded = [entry(1, LOAD1, "a", 0, Status::Loaded), entry(2, LOAD2, "a", 0, Status::Loaded)];
+    let ledger = [&loaded[..], &[released(3, LOAD1), released(4, LOAD2)]].concat();
+    assert_eq!(plan(&shown(&[LOAD1, LOAD2]), &ledger), [format!("2 replace: {LOAD1} {LOAD2}")]);
+    let less = plan(&shown(&[LOAD1]), &ledger);
+    assert!(less.iter().any(|line| line.starts_with("2 held (maybe incomplete: 1 of the 2")), "{less:?}");
+    // while a first load grows, a part that was released and is loaded says nothing of the next gap
+    let first = Entry { requested: Some(Request::Release), ..entry(2, LOAD3, "b", 60, Status::Held) };
+    let ledger = [entry(1, LOAD1, "a", 0, Status::Loaded), first];
+    let bucket = [listed(LOAD1, "a", 0), listed(LOAD3, "b", 60), listed("e/LOAD00000005.csv.gz", "c", 70)];
+    let grown = plan(&bucket, &ledger);
+    assert_eq!(grown[0], format!("1 append: {LOAD3}"));
+    assert!(grown[1].starts_with("1 held (part 4 is missing"), "{grown:?}");
+}

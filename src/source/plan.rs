@@ -336,6 +336,13 @@ impl TablePlan {
         }
     }
 
+    /// Returns a delivery of change files; that of a snapshot differs only in its kind.
+    pub(super) fn pending(&self, generation: i32, step: Step, objects: Vec<Object>, after: i64) -> Pending {
+        let (entity, label) = (self.entity.clone(), self.label.clone());
+        let (file, passes) = (File::Changes, Arc::default());
+        Pending { entity, label, file, generation, step, objects, after, passes, remark: None, if_same: None }
+    }
+
     pub(super) fn says_something(&self) -> bool {
         let waits = self.wants_history || self.wants_times || self.again.is_some() || !self.unrecorded.is_empty();
         !self.pending.is_empty() || self.stopped.is_some() || self.closes() || waits

@@ -47,6 +47,8 @@ pub(super) struct TableStock {
     changes: PendingChanges,
     /// Loaded rows, if the table is to be loaded again.
     loaded: Option<LoadedRows>,
+    /// A released part is no longer listed as it was when it was released.
+    released_lost: bool,
 }
 
 /// A part that is listed, and what an operator did with it.
@@ -78,6 +80,7 @@ impl TableStock {
             held_changes: Vec::new(),
             changes: PendingChanges::new(order, keeps, times),
             loaded: None,
+            released_lost: false,
         }
     }
 
@@ -103,6 +106,8 @@ impl TableStock {
                 now.not_only_added |= !row.only_added;
             }
         }
+        let is_released = |row: &Entry| row.requested == Some(Request::Release) && row.is_open();
+        self.released_lost |= rows.iter().any(|one| is_released(one) && row.is_none_or(|row| row.id != one.id));
         let Some(listed) = listed else { return };
         let released = row.is_some_and(|row| row.requested == Some(Request::Release) || row.reload);
         let skipped = row.is_some_and(|row| row.status == Status::Skipped && !row.superseded);
@@ -389,7 +394,7 @@ impl TableStock {
 
     /// Returns the step for a reload and a note for the ledger. Incomplete or mixed reloads are held.
     fn reload(&self) -> Option<(Step, Option<String>)> {
-        let flaw = self.mixed().or_else(|| parts::gap(self.listed_parts()).map(|gap| gap.words));
+        let flaw = self.mixed().or_else(|| parts::gap(self.listed_parts(), |_| false).map(|gap| gap.words));
         if self.is_released() {
             return Some((Step::Replace, flaw.map(|flaw| format!("released: {flaw}"))));
         }
@@ -448,19 +453,23 @@ impl TableStock {
         rows.iter().copied().chain(self.held_parts.iter().map(|stop| stop.id)).collect()
     }
 
+    /// Returns `true` if an operator released what is there: all parts that are new, and no part less than then.
     fn is_released(&self) -> bool {
-        self.parts.values().any(|part| part.released)
+        let mut new = self.parts.values().filter(|part| part.object.new).peekable();
+        new.peek().is_some() && !self.released_lost && new.all(|part| part.released)
     }
 
     fn listed_parts(&self) -> impl Iterator<Item = (Part, &str)> {
         self.parts.keys().map(|(part, key)| (*part, key.as_str()))
     }
 
-    /// Returns the first gap among the parts that are loaded and those that are listed: what was loaded may be deleted.
+    /// Returns the first gap that was not released among the parts that are loaded, which may be deleted, and the listed ones.
     fn gap_beside_loaded(&self) -> Option<Gap> {
         let loaded = self.now.parts.keys().map(|(part, key)| (*part, key.as_str()));
         let all: BTreeSet<(Part, &str)> = loaded.chain(self.listed_parts()).collect();
-        if self.is_released() { None } else { parts::gap(all.into_iter()) }
+        let released: BTreeSet<&str> =
+            self.parts.iter().filter(|(_, part)| part.released).map(|((_, key), _)| key.as_str()).collect();
+        parts::gap(all.into_iter(), |behind| released.contains(behind))
     }
 
     /// Says that a part is listed twice. What was skipped is not read.
@@ -483,14 +492,5 @@ impl TableStock {
         let planned = snapshot.iter().flat_map(|pending| &pending.objects).map(|object| object.listed.modified);
         let loaded = self.now.parts.values().copied().filter(|_| !renewed);
         Base { number, earliest: planned.chain(loaded).min(), renewed }
-    }
-}
-
-impl TablePlan {
-    /// Returns a delivery of change files; that of a snapshot differs only in its kind.
-    pub(super) fn pending(&self, generation: i32, step: Step, objects: Vec<Object>, after: i64) -> Pending {
-        let (entity, label) = (self.entity.clone(), self.label.clone());
-        let (file, passes) = (File::Changes, Arc::default());
-        Pending { entity, label, file, generation, step, objects, after, passes, remark: None, if_same: None }
     }
 }

@@ -192,3 +192,22 @@ async fn a_dropped_table_keeps_the_rows_of_its_files() {
     run_once(&world).await;
     assert_eq!(states(&world).await, ["LOAD00000001 loaded", "20991231-235901000 gone"]);
 }
+
+#[tokio::test]
+async fn a_change_file_that_lies_there_unpacked_and_packed_is_applied_once() {
+    let world = World::with_table().await;
+    world.bucket.put(LOAD1, "1,a,1\n").await;
+    let text = "U,1,b,1\n";
+    world.bucket.put(C1, text).await;
+    world.bucket.put_bytes(C1.trim_end_matches(".gz"), text.as_bytes().to_vec()).await;
+    fails(&world, "are one change file, unpacked and packed, which must be applied once").await;
+    assert_eq!(world.value("select name from dbo.e").await, "a");
+    let late = world.value("select id from loader_deliveries where status = 'late'").await;
+    command(&world, &["deliveries", "skip", &late, "--reason", "the packed one is right"]).await.ok();
+    assert_eq!(run_once(&world).await.ok().effects(), ["e (create: 0, amend: 1, remove: 0)."]);
+    // loaded, and unpacked again
+    world.bucket.put(C2, "U,1,c,1\n").await;
+    run_once(&world).await.ok();
+    world.bucket.put_bytes(C2.trim_end_matches(".gz"), b"U,1,c,1\n".to_vec()).await;
+    fails(&world, "is the same change file, unpacked or packed, and was applied before").await;
+}
