@@ -165,7 +165,7 @@ class Demo:
         self.show.line(f"\n({name} took {took})", "2")
 
     def set_up(self):
-        self.values = services.start(self.place, argparse.Namespace(fast=False, jetstream=False, mariadb=False))
+        self.values = services.start(self.place, services.Wanted(jetstream=False))
         self.settings = self.make_settings()
         self.temporary = self.place.data / "tmp"  # goes when the servers go, whatever was killed in the meantime
         self.temporary.mkdir()

@@ -13,6 +13,7 @@ Their data is as safe from a power cut as in production, so that benchmarks are 
 """
 
 import argparse
+import dataclasses
 import contextlib
 import fcntl
 import http.client
@@ -148,6 +149,18 @@ def install(args):
     except brokers.Missing as missing:
         raise Fault(f"{args.what} cannot be installed: {missing}") from missing
     return 0
+
+
+@dataclasses.dataclass
+class Wanted:
+    """Which servers to start, and how, as the options of `up` say it."""
+
+    fast: bool = False
+    s3: bool = True
+    jetstream: bool = True
+    mariadb: bool = False
+    tansu: bool = False
+    kafka: bool = False
 
 
 def start(place, args):
