@@ -37,8 +37,9 @@ pub async fn get(port: u16, path: &str) -> String {
     answer
 }
 
+/// Waits for as long as a service may wait between two tries.
 async fn waits_for(world: &World, query: &str, wanted: &str) {
-    for _ in 0..200 {
+    for _ in 0..1200 {
         if world.value(query).await == wanted {
             return;
         }
