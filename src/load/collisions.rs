@@ -16,17 +16,17 @@ use super::{Error, Place};
 #[derive(Debug, Clone)]
 pub struct Arrival {
     at: Place,
-    /// Where it arrived.
+    /// Key at which it arrived.
     key: Vec<u8>,
-    /// Where it was before the files; `None` if the table, as it is now, does not tell whether it was there.
+    /// Key that it had before the files; `None` if the table, as it is now, does not tell whether it was there.
     from: Option<Vec<u8>>,
     /// `true` if the files wrote the row there before it moved.
     written: bool,
-    /// Where the row under this key moves on, and to which key.
+    /// Place of the row that moves it on from this key, and the key to which it moves.
     left: Option<(Place, Vec<u8>)>,
 }
 
-/// What the table has under a key.
+/// State of the table under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum There {
     Nothing,
@@ -50,7 +50,7 @@ pub struct Collisions {
     moving: Option<(Vec<u8>, Arrived)>,
 }
 
-/// Where a row began, before the files or with them.
+/// Key at which a row began, before the files or with them.
 #[derive(Debug, Clone)]
 struct Origin {
     key: Vec<u8>,
@@ -180,7 +180,7 @@ impl Arrival {
     }
 }
 
-/// Where the row under the key moves on, in words.
+/// Place at which the row under the key moves on, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Later(Option<Place>);
 

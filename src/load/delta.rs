@@ -20,7 +20,7 @@ use super::parts::Parts;
 use super::referrers::{self, Event};
 use super::spool::Spool;
 use super::table_cursor::TableCursor;
-use super::unnest::UnnestParams;
+use super::unnest::{UnnestParams, each};
 use super::{Counts, Error, careful, sql, tuple};
 use crate::failpoint;
 use crate::pg::Tx;
@@ -304,23 +304,6 @@ async fn run(tx: &Tx, statement: impl Fn(&str) -> String, spool: &Spool, arrays:
     })
     .await?;
     Ok(affected)
-}
-
-/// Calls `act` with the tuples of a spool, thousands at a time.
-async fn each(
-    spool: &Spool,
-    mut arrays: UnnestParams,
-    mut act: impl AsyncFnMut(&UnnestParams) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let (mut tuples, mut row) = (spool.reader()?, Vec::new());
-    while tuple::read(&mut tuples, &mut row)? {
-        arrays.push(&row);
-        if arrays.is_full() {
-            act(&arrays).await?;
-            arrays.clear();
-        }
-    }
-    if arrays.is_empty() { Ok(()) } else { act(&arrays).await }
 }
 
 /// Returns a count from a row of an answer.

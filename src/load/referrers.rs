@@ -12,8 +12,8 @@ use super::batch::RowAction;
 use super::catalog::Table;
 use super::sort::{Mark, Record, Sorted, Sorter};
 use super::spool::Spool;
-use super::unnest::UnnestParams;
-use super::{Error, sql, tuple};
+use super::unnest::{self, UnnestParams};
+use super::{Error, sql};
 use crate::pg::{Parameter, Tx, quote};
 
 /// What a foreign key would act upon.
@@ -177,20 +177,12 @@ fn first_unnamed(mut referring: Sorted, mut named: Sorted) -> io::Result<Option<
 async fn each(
     table: &Table,
     (rows, event): (&Spool, Event),
-    mut act: impl AsyncFnMut(&UnnestParams) -> Result<(), Error>,
+    act: impl AsyncFnMut(&UnnestParams) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut arrays = match event {
+    let arrays = match event {
         Event::Remove if table.is_keyless() => UnnestParams::of_addresses(),
         Event::Remove => UnnestParams::new(table, table.key.iter().copied()),
         Event::Amend => UnnestParams::new(table, 0..table.columns.len()),
     };
-    let (mut tuples, mut row) = (rows.reader()?, Vec::new());
-    while tuple::read(&mut tuples, &mut row)? {
-        arrays.push(&row);
-        if arrays.is_full() {
-            act(&arrays).await?;
-            arrays.clear();
-        }
-    }
-    if arrays.is_empty() { Ok(()) } else { act(&arrays).await }
+    unnest::each(rows, arrays, act).await
 }

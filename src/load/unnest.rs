@@ -9,7 +9,8 @@ use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::catalog::{Column, Table};
-use super::tuple;
+use super::spool::Spool;
+use super::{Error, tuple};
 
 /// Maximum number of rows in one statement.
 const ROWS: u32 = 8_192;
@@ -205,4 +206,21 @@ impl ToSql for Bytes {
     }
 
     to_sql_checked!();
+}
+
+/// Calls `act` with the tuples of a spool, thousands at a time.
+pub(super) async fn each(
+    spool: &Spool,
+    mut arrays: UnnestParams,
+    mut act: impl AsyncFnMut(&UnnestParams) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (mut tuples, mut row) = (spool.reader()?, Vec::new());
+    while tuple::read(&mut tuples, &mut row)? {
+        arrays.push(&row);
+        if arrays.is_full() {
+            act(&arrays).await?;
+            arrays.clear();
+        }
+    }
+    if arrays.is_empty() { Ok(()) } else { act(&arrays).await }
 }
